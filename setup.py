@@ -1,0 +1,39 @@
+"""Packaging of igan_tf. Why each dependency is here, and its bounds: BUILD_NOTES.md, "Dependencies"."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "igan_tf/__init__.py").read_text())[1]
+
+setup(
+    name="igan_tf",
+    version=VERSION,
+    description="Improved Techniques for Training GANs (Salimans et al., 2016) on TensorFlow 2 and Keras 3",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["igan_tf", "igan_tf.*"]),
+    python_requires=">=3.10,<3.14",
+    install_requires=[
+        "tensorflow>=2.21,<2.22",
+        "keras>=3.15,<3.16",
+        "tensorboard>=2.20,<2.22",
+        "tensorflow-datasets>=4.9.10,<4.10",
+        "importlib_resources>=6,<8",
+        "tensorflow-gan>=2.1,<2.2",
+        "setuptools<81",
+        "absl-py>=2.1,<3",
+        "numpy>=2.0,<3",
+        "scikit-learn>=1.5,<2",
+        "pillow>=11,<14",
+        "tqdm>=4.66,<5",
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
+        "backends": ["jax>=0.6,<0.12"],
+        "test": ["pytest>=8,<10", "ruff>=0.17,<0.18", "matplotlib>=3.9,<4"],
+    },
+)
