@@ -1,1 +1,26 @@
 """The paper's layers, on `keras.ops` alone: they run on every Keras backend."""
+
+from igan_tf.layers.batch_statistics_norm import BatchStatisticsNorm
+from igan_tf.layers.concatenate_noise import ConcatenateNoise
+from igan_tf.layers.data_dependent import data_dependent_initialization
+from igan_tf.layers.drop_reference import DropReference
+from igan_tf.layers.freeze_reference import freeze_reference, unfreeze_reference
+from igan_tf.layers.gaussian_noise import GaussianNoise
+from igan_tf.layers.minibatch_discrimination import MinibatchDiscrimination
+from igan_tf.layers.prepend_reference import PrependReference
+from igan_tf.layers.virtual_batch_norm import VirtualBatchNorm
+from igan_tf.layers.weight_norm import WeightNorm
+
+__all__ = [
+    "BatchStatisticsNorm",
+    "ConcatenateNoise",
+    "DropReference",
+    "GaussianNoise",
+    "MinibatchDiscrimination",
+    "PrependReference",
+    "VirtualBatchNorm",
+    "WeightNorm",
+    "data_dependent_initialization",
+    "freeze_reference",
+    "unfreeze_reference",
+]

@@ -1,0 +1,175 @@
+"""Every setting of a training run: its default, its meaning and what it may be, each stated here and nowhere else.
+
+`Config` is what the library works with; `define_flags` makes one absl flag of each of its fields. Library code never
+reads flags.
+"""
+
+import dataclasses
+import math
+
+from absl import flags
+
+from igan_tf.data import DATASETS
+from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
+from igan_tf.networks import NETWORKS
+
+MODES = ("train", "evaluate", "sample")
+
+
+class ConfigError(ValueError):
+    """A setting or a combination of settings that cannot be; the message names flag and value."""
+
+
+def _setting(default, help_text, choices=None, low=None, high=None, free=False):
+    """A field of `Config`.
+
+    Args:
+        default: The default; its type is the flag's.
+        help_text: What the setting means.
+        choices: The values allowed, or None.
+        low, high: Bounds, included; or None.
+        free: Whether a run may be resumed with another value: true of what does not change the numbers.
+    """
+    metadata = {"help": help_text, "choices": choices, "low": low, "high": high, "free": free}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The settings of a run. Defaults are the published MNIST experiment's."""
+
+    # Data.
+    dataset: str = _setting("mnist", "What to train on.", choices=tuple(DATASETS))
+    data_dir: str = _setting("", "Folder of the TFDS data, or of the images of --dataset=folder.", free=True)
+    labels: int = _setting(100, "Labelled training examples in all, the same number of each class; 0: none.", low=0)
+    label_file: str = _setting("", "File of `index,label` lines that replaces the drawn subset.")
+    seed_data: int = _setting(1, "Seed of the draw of the labelled subset.", low=0, high=2**31 - 1)
+    image_size: int = _setting(32, "Height and width to which --dataset=folder resizes.", low=4, high=512)
+    channels: int = _setting(3, "Channels of --dataset=folder: 3 or 1.", low=1, high=3)
+    test_fraction: float = _setting(0.2, "Part of each class that --dataset=folder holds out.", low=0, high=0.9)
+    # Networks.
+    network: str = _setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
+    # Training.
+    seed: int = _setting(1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=2**31 - 1)
+    epochs: int = _setting(300, "Passes over the unlabelled data.", low=1, free=True)
+    batch_size: int = _setting(100, "Examples of each kind in a batch, over all replicas.", low=1)
+    discriminator_learning_rate: float = _setting(0.003, "Adam's rate for the discriminator.", low=0)
+    generator_learning_rate: float = _setting(0.003, "Adam's rate for the generator.", low=0)
+    beta_1: float = _setting(0.5, "Adam's decay of the first moment.", low=0, high=0.999999)
+    adam: str = _setting(
+        "inside_root",
+        "Where Adam has its constant 1e-8: inside_root as the published Theano code, or outside as Keras and "
+        "TensorFlow.",
+        choices=("inside_root", "outside"),
+    )
+    initialization_examples: int = _setting(
+        500, "Examples that the discriminator's data-dependent initialization sees; 0: none.", low=0
+    )
+    # Techniques.
+    generator_objective: str = _setting("feature_matching", "What the generator minimises.", GENERATOR_OBJECTIVES)
+    feature_matching_norm: str = _setting("l2", "Squared or absolute difference of mean features.", ("l2", "l1"))
+    label_smoothing: float = _setting(0.0, "The target of real data is 1 minus this.", low=0, high=0.999999)
+    historical_averaging: float = _setting(0.0, "Weight of the historical averaging penalty; 0: off.", low=0)
+    unlabelled_weight: float = _setting(1.0, "Weight of the unsupervised loss.", low=0)
+    generator_steps: int = _setting(1, "Generator updates after each discriminator update.", low=0)
+    average_decay: float = _setting(
+        0.9999, "Decay of the running average of weights that is evaluated.", low=0, high=0.99999999
+    )
+    average_debias: bool = _setting(True, "Correct that average for its start at 0, which the published code does not.")
+    # Runs beside the run.
+    label_draws: int = _setting(
+        1, "How many labelled subsets to train on, one after the other: --seed_data, --seed_data + 1, ...", low=1
+    )
+    supervised_baseline: bool = _setting(
+        False, "First train the same discriminator on the labelled examples alone, for comparison."
+    )
+    # Machine.
+    strategy: str = _setting("single", "One device, or all of this machine's.", choices=("single", "mirrored"), free=True)
+    jit_compile: bool = _setting(False, "Compile the training step with XLA.")
+    # Records of the run.
+    checkpoint_epochs: int = _setting(1, "Epochs between checkpoints.", low=1, free=True)
+    sample_epochs: int = _setting(1, "Epochs between sample grids.", low=1, free=True)
+    histogram_epochs: int = _setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, free=True)
+
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            check_setting(field, getattr(self, field.name))
+        self._check_combinations()
+
+    def _check_combinations(self):
+        if self.channels == 2:
+            raise ConfigError("--channels must be 1 or 3. Received: --channels=2")
+        if self.dataset == "folder" and not self.data_dir:
+            raise ConfigError("--dataset=folder needs --data_dir, the folder of images. Received: --data_dir=")
+        if self.label_file and self.label_draws > 1:
+            raise ConfigError(
+                f"--label_file gives one labelled subset: it does not go with --label_draws={self.label_draws}"
+            )
+        if self.supervised_baseline and not (self.labels or self.label_file):
+            raise ConfigError("--supervised_baseline needs labelled examples. Received: --labels=0")
+        if not self.generator_steps and self.unlabelled_weight:
+            raise ConfigError(
+                "--generator_steps=0 needs --unlabelled_weight=0: an untrained generator is no opponent. "
+                f"Received: --unlabelled_weight={self.unlabelled_weight}"
+            )
+        if self.generator_steps and not self.unlabelled_weight and self.generator_objective != "feature_matching":
+            raise ConfigError(
+                f"--generator_objective={self.generator_objective} needs a discriminator that is trained to tell real "
+                f"from generated. Received: --unlabelled_weight={self.unlabelled_weight}"
+            )
+        if not (self.labels or self.label_file or self.unlabelled_weight):
+            raise ConfigError("nothing to train on. Received: --labels=0 with --unlabelled_weight=0")
+
+    @property
+    def network_name(self):
+        """The networks that "auto" stands for."""
+        if self.network != "auto":
+            return self.network
+        return self.dataset if self.dataset in NETWORKS else "mnist"
+
+    def as_flags(self):
+        """The settings as lines of a flag file, every one."""
+        return [_flag_line(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+
+
+def check_setting(field, value):
+    """Raises a ConfigError if `value` is not one that `field` allows."""
+    name, limits = field.name, field.metadata
+    if limits["choices"] and value not in limits["choices"]:
+        raise ConfigError(f"--{name} must be one of {', '.join(limits['choices'])}. Received: --{name}={value}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"--{name} must be a finite number. Received: --{name}={value}")
+    if limits["low"] is not None and value < limits["low"]:
+        raise ConfigError(f"--{name} must be at least {limits['low']}. Received: --{name}={value}")
+    if limits["high"] is not None and value > limits["high"]:
+        raise ConfigError(f"--{name} must be at most {limits['high']}. Received: --{name}={value}")
+
+
+def define_flags():
+    """Defines one absl flag for each setting of `Config`, without default values of their own."""
+    define = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
+    for field in dataclasses.fields(Config):
+        help_text = field.metadata["help"]
+        if field.metadata["choices"]:
+            help_text += f" One of {', '.join(field.metadata['choices'])}."
+        define[type(field.default)](field.name, field.default, help_text)
+
+
+def config_from_flags(flag_values):
+    """The `Config` that the parsed flags describe."""
+    return Config(**{field.name: flag_values[field.name].value for field in dataclasses.fields(Config)})
+
+
+def differences(saved, config):
+    """Lines naming each setting in which `config` departs from the dict `saved`, leaving out those free to change."""
+    return [
+        f"--{field.name}: the run was started with {saved[field.name]!r}, now {getattr(config, field.name)!r}"
+        for field in dataclasses.fields(Config)
+        if not field.metadata["free"] and field.name in saved and saved[field.name] != getattr(config, field.name)
+    ]
+
+
+def _flag_line(name, value):
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={value}"

@@ -1,0 +1,16 @@
+"""Images and labels in, batches in a reproducible order out."""
+
+from igan_tf.data.batches import SemiSupervisedBatches
+from igan_tf.data.image_data import DataError, ImageData
+from igan_tf.data.labelled_subset import labelled_subset, read_label_file
+from igan_tf.data.sources import DATASETS, load_data
+
+__all__ = [
+    "DATASETS",
+    "DataError",
+    "ImageData",
+    "SemiSupervisedBatches",
+    "labelled_subset",
+    "load_data",
+    "read_label_file",
+]

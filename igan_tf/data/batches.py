@@ -1,0 +1,98 @@
+"""Training batches in an order that is a function of (seed, epoch, step)."""
+
+import numpy as np
+import tensorflow as tf
+
+from igan_tf.data.image_data import as_unit_range
+
+# Streams of the order's random numbers.
+_UNLABELLED, _UNLABELLED_2, _LABELLED = range(3)
+
+
+class SemiSupervisedBatches:
+    """One pass over the unlabelled data an epoch: two independent shuffles of it, beside tiled labelled data.
+
+    Labelled examples are repeated to the length of the unlabelled set, each repetition shuffled by itself, anew in
+    every epoch. The last, incomplete batch of an epoch is left out.
+
+    Args:
+        images: `(N, height, width, channels)`, all training images; they are the unlabelled set.
+        labelled_indices: Which of them have labels; may be empty.
+        labels: Their labels.
+        batch_size: Examples of each kind in a batch, over all replicas.
+        seed: Of the order.
+
+    Raises:
+        ValueError: for a batch larger than the data.
+    """
+
+    def __init__(self, images, labelled_indices, labels, batch_size, seed):
+        if not 1 <= batch_size <= len(images):
+            raise ValueError(
+                f"`batch_size` must be from 1 to the number of training images, {len(images)}. "
+                f"Received: batch_size={batch_size}"
+            )
+        self.labelled_indices = np.asarray(labelled_indices, "int64")
+        self.labels = np.asarray(labels, "int64")
+        self.batch_size = batch_size
+        self.seed = seed
+        self.num_images = len(images)
+        self.steps_per_epoch = len(images) // batch_size
+        with tf.device("CPU"):
+            self._images = tf.constant(images)
+
+    def order(self, epoch):
+        """The indices of one epoch: a dict of arrays `(steps_per_epoch, batch_size)`."""
+        order = {
+            "unlabelled_images": self._permutation(epoch, _UNLABELLED, self.num_images),
+            "unlabelled_images_2": self._permutation(epoch, _UNLABELLED_2, self.num_images),
+        }
+        if len(self.labelled_indices):
+            order["labelled"] = self._tiled(epoch)
+        used = self.steps_per_epoch * self.batch_size
+        return {name: rows[:used].reshape(self.steps_per_epoch, -1) for name, rows in order.items()}
+
+    def epoch(self, epoch, start_step=0):
+        """The batches of one epoch from `start_step` on, as a `tf.data.Dataset` of dicts."""
+        order = {name: rows[start_step:] for name, rows in self.order(epoch).items()}
+        return (
+            tf.data.Dataset.from_tensor_slices(order)
+            .map(self._gather, num_parallel_calls=1, deterministic=True)
+            .prefetch(2)
+        )
+
+    def labelled_examples(self, count):
+        """The first `count` images that the data-dependent initialization sees: the tiled labelled set's, or all's."""
+        rows = self._tiled(epoch=0) if len(self.labelled_indices) else np.arange(self.num_images)
+        if len(self.labelled_indices):
+            rows = self.labelled_indices[rows]
+        return self.take(rows[:count])
+
+    def take(self, indices):
+        """Images by their indices, in [0, 1]."""
+        return as_unit_range(tf.gather(self._images, indices))
+
+    def _tiled(self, epoch):
+        """Positions in `labelled_indices`, repeated and shuffled repetition by repetition."""
+        count = len(self.labelled_indices)
+        generator = self._generator(epoch, _LABELLED)
+        repetitions = [generator.permutation(count) for _ in range(-(-self.num_images // count))]
+        return np.concatenate(repetitions)[: self.num_images]
+
+    def _permutation(self, epoch, stream, count):
+        return self._generator(epoch, stream).permutation(count)
+
+    def _generator(self, epoch, stream):
+        return np.random.default_rng([self.seed, epoch, stream])
+
+    def _gather(self, rows):
+        batch = {
+            name: as_unit_range(tf.gather(self._images, rows[name]))
+            for name in ("unlabelled_images", "unlabelled_images_2")
+        }
+        if "labelled" in rows:
+            batch["labelled_images"] = as_unit_range(
+                tf.gather(self._images, tf.gather(self.labelled_indices, rows["labelled"]))
+            )
+            batch["labels"] = tf.gather(self.labels, rows["labelled"])
+        return batch

@@ -1,0 +1,46 @@
+"""What every in-memory data set looks like, whatever it came from."""
+
+import dataclasses
+
+import numpy as np
+
+
+class DataError(ValueError):
+    """The data is missing or not what the flags say. The message names the flag or file."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
+    """A data set in memory.
+
+    Attributes:
+        train_images: `(N, height, width, channels)`, uint8, or float32 in [0, 1].
+        train_labels: `(N,)` int64, -1 where an example has no label.
+        test_images, test_labels: The same for the test set, which is labelled throughout; may be empty.
+        class_names: One name a class; empty where nothing is labelled.
+    """
+
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    class_names: tuple
+
+    @property
+    def image_shape(self):
+        return self.train_images.shape[1:]
+
+    @property
+    def num_classes(self):
+        return len(self.class_names)
+
+
+def as_unit_range(images):
+    """Images as float32 in [0, 1], for NumPy arrays and TensorFlow tensors alike."""
+    if images.dtype == "float32":
+        return images
+    if isinstance(images, np.ndarray):
+        return images.astype("float32") / np.float32(255)
+    import tensorflow as tf
+
+    return tf.cast(images, tf.float32) / 255

@@ -1,0 +1,80 @@
+"""Which training examples keep their labels."""
+
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.data.image_data import DataError
+
+
+def labelled_subset(labels, per_class, seed_data):
+    """Draws `per_class` examples of each class, without replacement.
+
+    Args:
+        labels: `(N,)` integers; negative ones mark examples without a label, which are never drawn.
+        per_class: How many of each class.
+        seed_data: Seed of the draw, apart from the seed of the training.
+
+    Returns:
+        `(classes * per_class,)` sorted indices into `labels`.
+
+    Raises:
+        ValueError: where a class has fewer examples than asked for.
+    """
+    labels = np.asarray(labels)
+    if per_class < 1:
+        raise ValueError(f"`per_class` must be at least 1. Received: per_class={per_class}")
+    order = np.random.default_rng(seed_data).permutation(len(labels))
+    chosen = []
+    for label in np.unique(labels[labels >= 0]):
+        members = order[labels[order] == label]
+        if len(members) < per_class:
+            raise ValueError(
+                f"`per_class` is more than there are examples of class {label}, which has {len(members)}. "
+                f"Received: per_class={per_class}"
+            )
+        chosen.append(members[:per_class])
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype="int64")
+
+
+def read_label_file(path, num_examples, num_classes):
+    """Reads a subset of the user's own, balanced or not: one `index,label` a line; blank lines and # comments pass.
+
+    Args:
+        path: The file.
+        num_examples: Size of the training set; indices count from 0.
+        num_classes: Number of classes; labels count from 0.
+
+    Returns:
+        Two int64 arrays, indices and labels, in the file's order.
+
+    Raises:
+        DataError: that names file, line and text of what cannot be read, is out of range or stands twice.
+    """
+    indices, labels = [], []
+    seen = {}
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"--label_file={path} cannot be read: {error}") from error
+    for number, line in enumerate(lines, start=1):
+        text = line.split("#")[0].strip()
+        if not text:
+            continue
+        where = f"--label_file={path}, line {number}: {line.strip()!r}"
+        try:
+            index, label = (int(part) for part in text.split(","))
+        except ValueError:
+            raise DataError(f"{where} is not of the form index,label") from None
+        if not 0 <= index < num_examples:
+            raise DataError(f"{where}: the index must be from 0 to {num_examples - 1}")
+        if not 0 <= label < num_classes:
+            raise DataError(f"{where}: the label must be from 0 to {num_classes - 1}")
+        if index in seen:
+            raise DataError(f"{where}: index {index} stands in line {seen[index]} already")
+        seen[index] = number
+        indices.append(index)
+        labels.append(label)
+    if not indices:
+        raise DataError(f"--label_file={path} holds no line of the form index,label")
+    return np.array(indices, "int64"), np.array(labels, "int64")

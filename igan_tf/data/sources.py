@@ -1,0 +1,133 @@
+"""Where images come from: scikit-learn's digits, TFDS, or a folder of the user's own."""
+
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.data.image_data import DataError, ImageData
+
+# What the user's own class folders may hold.
+_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+
+
+def load_digits(config):
+    """scikit-learn's 1,797 digits of 8x8 pixels; a fixed third, every third example, is the test set."""
+    from sklearn.datasets import load_digits as load
+
+    digits = load()
+    images = (digits.images / 16).astype("float32")[..., None]
+    labels = digits.target.astype("int64")
+    test = np.arange(len(labels)) % 3 == 2
+    return ImageData(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
+
+
+def load_mnist(config):
+    """MNIST as prepared by TFDS in `--data_dir`; nothing is downloaded."""
+    return _load_tfds("mnist", config.data_dir)
+
+
+def _load_tfds(name, data_dir):
+    import tensorflow_datasets as tfds
+
+    place = f"--data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+        splits = builder.as_dataset(
+            split=["train", "test"], batch_size=-1, shuffle_files=False, read_config=tfds.ReadConfig(try_autocache=False)
+        )
+    except (AssertionError, OSError, ValueError) as error:
+        raise DataError(
+            f"--dataset={name}: no prepared data set in {place}. To fetch it, run:\n"
+            f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir or None!r})\""
+        ) from error
+    (train, test) = (tfds.as_numpy(split) for split in splits)
+    return ImageData(
+        train["image"],
+        train["label"].astype("int64"),
+        test["image"],
+        test["label"].astype("int64"),
+        tuple(builder.info.features["label"].names),
+    )
+
+
+def load_folder(config):
+    """The user's own images in `--data_dir`.
+
+    One folder a class, classes in sorted order; a folder named `unlabelled` and images beside the folders have no
+    label. Where there are two folders `train` and `test`, each is laid out in this way; otherwise `--test_fraction`
+    of each class is held out, drawn by `--seed_data`. Images are made RGB, or grey with `--channels=1`; the largest
+    centre square is resized to `--image_size`.
+    """
+    root = Path(config.data_dir)
+    if not config.data_dir or not root.is_dir():
+        raise DataError(f"--dataset=folder needs a folder of images. Received: --data_dir={config.data_dir}")
+    if (root / "train").is_dir() and (root / "test").is_dir():
+        files, test_files = _labelled_files(root / "train"), _labelled_files(root / "test")
+        names = _class_names(files)
+        if unknown := set(_class_names(test_files)) - set(names):
+            raise DataError(f"--data_dir={root}: the test set has classes that train has not: {sorted(unknown)}")
+        test_files = [(path, name) for path, name in test_files if name is not None]
+    else:
+        files = _labelled_files(root)
+        names = _class_names(files)
+        files, test_files = _hold_out(files, names, config.test_fraction, config.seed_data)
+    if not files:
+        raise DataError(f"--data_dir={root} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+    numbers = {None: -1, **{name: number for number, name in enumerate(names)}}
+
+    def load(files):
+        images = np.zeros((len(files), config.image_size, config.image_size, config.channels), "uint8")
+        for image, (path, _) in zip(images, files):
+            image[...] = _read_image(path, config.image_size, config.channels)
+        return images, np.array([numbers[name] for _, name in files], "int64")
+
+    return ImageData(*load(files), *load(test_files), tuple(names))
+
+
+def _labelled_files(root):
+    """Sorted (path, class name or None) of every image below `root`."""
+    files = []
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() in _IMAGE_SUFFIXES and path.is_file():
+            parts = path.relative_to(root).parts
+            files.append((path, parts[0] if len(parts) > 1 and parts[0] != "unlabelled" else None))
+    return files
+
+
+def _class_names(files):
+    return sorted({name for _, name in files if name is not None})
+
+
+def _hold_out(files, names, fraction, seed):
+    """Takes `fraction` of each class, rounded down, for the test set."""
+    generator = np.random.default_rng(seed)
+    held_out = set()
+    for name in names:
+        members = [position for position, (_, of_class) in enumerate(files) if of_class == name]
+        held_out.update(generator.permutation(members)[: int(fraction * len(members))].tolist())
+    train = [file for position, file in enumerate(files) if position not in held_out]
+    return train, [files[position] for position in sorted(held_out)]
+
+
+def _read_image(path, size, channels):
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"--data_dir: the image {path} cannot be read: {error}") from error
+    return np.asarray(image).reshape(size, size, channels)
+
+
+DATASETS = {"digits": load_digits, "mnist": load_mnist, "folder": load_folder}
+
+
+def load_data(config):
+    """The `ImageData` that `config.dataset`, `config.data_dir` and their companions name.
+
+    Raises:
+        DataError: with what is missing and how to get it.
+    """
+    return DATASETS[config.dataset](config)

@@ -1,0 +1,70 @@
+"""Batch normalization that knows no other statistics than the batch's own."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class BatchStatisticsNorm(keras.layers.Layer):
+    """Normalizes with the statistics of the batch at hand, in training and in inference.
+
+    `y = (x - mean) / sqrt(variance + epsilon) * gamma + beta`, mean and variance over every axis but the last.
+
+    No moving averages are kept: a generator that sampled with them would sample from another distribution than the
+    one it was trained on. An image therefore depends on the others of its batch, in `predict` too. Under
+    `tf.distribute` the statistics are each replica's.
+
+    Args:
+        center: Whether to add `beta`, shape `(channels,)`, starting at 0.
+        scale: Whether to multiply by `gamma`, shape `(channels,)`, starting at 1.
+        epsilon: Added to the variance.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Call arguments:
+        inputs: Tensor of rank 2 or more, channels last.
+
+    Input shape: `(batch, ..., channels)`. Output shape: the same.
+
+    Raises:
+        ValueError: for inputs of rank 1.
+
+    Reference:
+        [Ioffe and Szegedy, 2015](https://arxiv.org/abs/1502.03167).
+
+    Differs from the original code: in nothing; its Theano generators have no `gamma`, one bias and 1e-6.
+    """
+
+    def __init__(self, center=True, scale=False, epsilon=1e-6, **kwargs):
+        super().__init__(**kwargs)
+        self.center = center
+        self.scale = scale
+        self.epsilon = epsilon
+        self.gamma = self.beta = None
+
+    def build(self, input_shape):
+        if len(input_shape) < 2:
+            raise ValueError(f"`inputs` must have rank 2 or more. Received: inputs.shape={tuple(input_shape)}")
+        shape = (input_shape[-1],)
+        if self.scale:
+            self.gamma = self.add_weight(shape=shape, initializer="ones", name="gamma")
+        if self.center:
+            self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
+
+    def call(self, inputs):
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        axes = list(range(len(inputs.shape) - 1))
+        # A mean of squared deviations, not of squares: half the batch may be far from 0.
+        centred = ops.cast(inputs, dtype) - ops.mean(ops.cast(inputs, dtype), axis=axes, keepdims=True)
+        factor = ops.rsqrt(ops.mean(ops.square(centred), axis=axes, keepdims=True) + self.epsilon)
+        if self.scale:
+            factor = factor * ops.cast(self.gamma, dtype)
+        outputs = centred * factor
+        if self.center:
+            outputs = outputs + ops.cast(self.beta, dtype)
+        return ops.cast(outputs, self.compute_dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "center": self.center, "scale": self.scale, "epsilon": self.epsilon}

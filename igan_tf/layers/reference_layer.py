@@ -1,0 +1,83 @@
+"""What the layers that know of a reference batch have in common."""
+
+import keras
+
+
+class ReferenceLayer(keras.layers.Layer):
+    """A layer that treats the first `reference_size` rows of its batch as the reference batch.
+
+    Training and inference are alike. Between `igan_tf.layers.freeze_reference(model)` and `unfreeze_reference(model)`
+    the layer is `frozen`: no reference rows travel in the batch, every row is an example.
+
+    Args:
+        reference_size: number of reference rows, R.
+        frozen: whether the layer starts frozen; `get_config` keeps it, so that a frozen model reloads frozen.
+    """
+
+    minimum_reference_size = 1
+
+    # "begin" where a layer puts the reference rows into the batch, "end" where it takes them out.
+    reference_role = None
+
+    def __init__(self, reference_size, frozen=False, **kwargs):
+        super().__init__(**kwargs)
+        minimum = self.minimum_reference_size
+        if isinstance(reference_size, bool) or not isinstance(reference_size, int) or reference_size < minimum:
+            raise ValueError(
+                f"{type(self).__name__} needs `reference_size`, the number of reference rows, to be an integer of at "
+                f"least {minimum}. Received: reference_size={reference_size!r}"
+            )
+        self.reference_size = reference_size
+        self.frozen = bool(frozen)
+
+    @property
+    def reference_rows(self):
+        """How many rows at the start of the batch belong to the reference now: none when frozen."""
+        return 0 if self.frozen else self.reference_size
+
+    def check_batch_size(self, shape):
+        """Raises where a batch, if its size is known, has no example beside the reference rows."""
+        if self.reference_rows and shape[0] is not None and shape[0] <= self.reference_rows:
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) needs a batch larger than its "
+                f"reference_size={self.reference_size} reference rows, which come first in it. "
+                f"Received: input shape {tuple(shape)}"
+            )
+
+    def refuse_training(self, training):
+        # Statistics stored by `freeze_reference` go stale with the first update, and no gradient flows to them.
+        if self.frozen and isinstance(training, bool) and training:
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) is frozen and cannot be called with training=True. "
+                "Call `igan_tf.layers.unfreeze_reference(model)` before training."
+            )
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        reference = upstream_reference(inputs)
+        if reference is not None and reference.reference_size != self.reference_size:
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) must have the `reference_size` of the layer "
+                f"{reference.name!r} that prepends the reference rows, {reference.reference_size}. "
+                f"Received: reference_size={self.reference_size}"
+            )
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
+    def get_config(self):
+        return super().get_config() | {"reference_size": self.reference_size, "frozen": self.frozen}
+
+
+def upstream_reference(tensor):
+    """The layer of a functional model that put the reference rows into symbolic `tensor`; None if none is seen."""
+    pending, seen = [tensor], set()
+    while pending:
+        history = getattr(pending.pop(), "_keras_history", None)
+        if history is None or (id(history.operation), history.node_index) in seen:
+            continue
+        layer = history.operation
+        seen.add((id(layer), history.node_index))
+        role = getattr(layer, "reference_role", None)
+        if role == "begin":
+            return layer
+        if role is None:
+            pending.extend(layer._inbound_nodes[history.node_index].input_tensors)
+    return None

@@ -1,0 +1,253 @@
+"""Virtual batch normalisation."""
+
+import contextlib
+import contextvars
+
+import keras
+import numpy as np
+from keras import ops
+
+from igan_tf.layers.reference_layer import ReferenceLayer
+
+# A variance never is: marks statistics that nobody has stored.
+UNSET = -1.0
+
+# Layer -> list of (mean, variance), one pair a call, while `record_reference_statistics` is entered; else None.
+_record = contextvars.ContextVar("igan_tf_reference_statistics", default=None)
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class VirtualBatchNorm(ReferenceLayer):
+    """Normalises each example with the statistics of one fixed reference batch plus the example itself.
+
+    The first R = `reference_size` rows of the batch are the reference rows, as `PrependReference` puts them there:
+
+    ```
+    x = PrependReference(16)(z)                          # (N, ...) -> (16 + N, ...)
+    x = VirtualBatchNorm(16)(keras.layers.Dense(64)(x))  # anywhere in between, any number of times
+    x = DropReference(16)(x)                             # (16 + N, ...) -> (N, ...)
+    ```
+
+    With m, q (R + N, C) the means of x and of x^2 over each row's own positions (for rank 2, x and x^2 themselves),
+    m_ref, q_ref (C,) the means of m[:R] and q[:R], new = 1 / (R + 1) and old = R / (R + 1), an example i has
+
+        mean_i = new * m_i + old * m_ref                  variance_i = new * q_i + old * q_ref - mean_i^2
+        y_i = gamma * (x_i - mean_i) / sqrt(variance_i + epsilon) + beta                gamma, beta: (C,)
+
+    and a reference row is normalised with m_ref and q_ref - m_ref^2 alone. The variance is computed in a form that is
+    equal but cannot be negative: with v_i, v_ref the variances, new * v_i + old * v_ref + new * old * (m_i - m_ref)^2.
+
+    Training and inference are alike. An example's output does not depend on the other examples, hence not on the
+    replica either: where the reference is the same on every replica, so is the layer. Gradients flow through the
+    reference rows. Statistics are in float32 under mixed precision.
+
+    After `freeze_reference(model)` there are no reference rows; m_ref and v_ref come from the weights
+    `reference_mean` and `reference_variance`, which are set while the layer is frozen and at no other time. A frozen
+    layer refuses training=True, refuses to load weights that were saved without statistics, and gives NaN if it has
+    none.
+
+    Args:
+        reference_size: number of reference rows, R.
+        axis: the channel axis, any but the batch's.
+        epsilon: added to the variance.
+        center: whether to add `beta`.
+        scale: whether to multiply by `gamma`.
+        gamma_initializer: initializer of `gamma`; None is N(1, 0.02).
+        beta_initializer: initializer of `beta`.
+        frozen: set by `freeze_reference`.
+
+    Call arguments:
+        inputs: floating point tensor, the reference rows first.
+        training: True is refused when frozen, otherwise without effect.
+
+    Input shape: (R + N, ..., C) with N >= 1 (rank 2 or more, C at `axis`); frozen: (N, ..., C).
+
+    Output shape: that of the input.
+
+    Raises:
+        ValueError: `reference_size` below 1; rank below 2; `axis` that is no channel axis; a batch of R rows or
+            fewer; a `reference_size` other than that of the `PrependReference` before it in a functional model.
+
+    Reference: arXiv:1606.03498, section 3.4.
+
+    Differs from the original code: the reference travels in the batch, where the original runs every layer twice;
+    the form of the variance, equal in exact arithmetic.
+    """
+
+    def __init__(
+        self,
+        reference_size,
+        axis=-1,
+        epsilon=1e-5,
+        center=True,
+        scale=True,
+        gamma_initializer=None,
+        beta_initializer="zeros",
+        frozen=False,
+        **kwargs,
+    ):
+        super().__init__(reference_size, frozen=frozen, **kwargs)
+        if not epsilon > 0:
+            raise ValueError(f"VirtualBatchNorm needs `epsilon` above 0. Received: epsilon={epsilon!r}")
+        self.axis = axis
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        if gamma_initializer is None:
+            gamma_initializer = keras.initializers.RandomNormal(mean=1.0, stddev=0.02)
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.gamma = None
+        self.beta = None
+
+    def build(self, input_shape):
+        axis = self._channel_axis(input_shape)
+        channels = input_shape[axis]
+        if channels is None:
+            raise ValueError(
+                f"VirtualBatchNorm needs a known number of channels. Received: input shape {tuple(input_shape)}, "
+                f"axis={self.axis}"
+            )
+        if self.scale:
+            self.gamma = self.add_weight(
+                shape=(channels,), initializer=self.gamma_initializer, name="gamma", autocast=False
+            )
+        if self.center:
+            self.beta = self.add_weight(
+                shape=(channels,), initializer=self.beta_initializer, name="beta", autocast=False
+            )
+        statistics = {
+            "shape": (channels,),
+            "dtype": keras.backend.result_type(self.variable_dtype, "float32"),
+            "trainable": False,
+            "autocast": False,
+        }
+        self.reference_mean = self.add_weight(name="reference_mean", initializer="zeros", **statistics)
+        self.reference_variance = self.add_weight(
+            name="reference_variance", initializer=keras.initializers.Constant(UNSET), **statistics
+        )
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})
+
+    def call(self, inputs, training=None):
+        self.refuse_training(training)
+        self.check_batch_size(inputs.shape)
+        axis = self._channel_axis(inputs.shape)
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+
+        # All statistics are (rows, channels) tensors; the map itself is read once for them and once to normalise.
+        mean, variance = _row_moments(x, axis)
+        reference_mean, reference_variance = self._reference_statistics(mean, variance)
+        mean, variance = self._with_reference(mean, variance, reference_mean, reference_variance)
+        scale = ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            scale = scale * ops.cast(self.gamma, x.dtype)
+        offset = -mean * scale
+        if self.center:
+            offset = offset + ops.cast(self.beta, x.dtype)
+        shape = [1] * len(inputs.shape)
+        shape[0], shape[axis] = -1, inputs.shape[axis]
+        return ops.cast(x * ops.reshape(scale, shape) + ops.reshape(offset, shape), inputs.dtype)
+
+    def _reference_statistics(self, mean, variance):
+        """Mean and variance of the whole reference batch, both (1, channels)."""
+        if self.frozen:
+            stored_variance = ops.expand_dims(ops.cast(self.reference_variance, mean.dtype), 0)
+            stored_mean = ops.expand_dims(ops.cast(self.reference_mean, mean.dtype), 0)
+            # Loud where nothing was stored, as in a clone of a frozen model without its weights.
+            return ops.where(stored_variance < 0, float("nan"), stored_mean), stored_variance
+        mean, variance = mean[: self.reference_size], variance[: self.reference_size]
+        reference_mean = ops.mean(mean, axis=0, keepdims=True)
+        reference_variance = ops.mean(variance + ops.square(mean - reference_mean), axis=0, keepdims=True)
+        record = _record.get()
+        if record is not None:
+            record.setdefault(self, []).append((reference_mean[0], reference_variance[0]))
+        return reference_mean, reference_variance
+
+    def _with_reference(self, mean, variance, reference_mean, reference_variance):
+        """What each row is normalised with, both (rows, channels)."""
+        rows = self.reference_rows
+        new = 1.0 / (self.reference_size + 1)
+        old = self.reference_size / (self.reference_size + 1)
+        difference = mean[rows:] - reference_mean
+        example_mean = new * mean[rows:] + old * reference_mean
+        example_variance = new * variance[rows:] + old * reference_variance + new * old * ops.square(difference)
+        if not rows:
+            return example_mean, example_variance
+        shape = (rows, mean.shape[1])
+        return (
+            ops.concatenate([ops.broadcast_to(reference_mean, shape), example_mean], axis=0),
+            ops.concatenate([ops.broadcast_to(reference_variance, shape), example_variance], axis=0),
+        )
+
+    def store_reference(self, mean, variance):
+        """Sets the statistics that the layer uses when frozen."""
+        self.reference_mean.assign(mean)
+        self.reference_variance.assign(variance)
+
+    def forget_reference(self):
+        """Marks the stored statistics as absent: a layer that is not frozen has none that could go stale."""
+        if self.built:
+            self.store_reference(
+                ops.zeros_like(self.reference_mean), ops.full_like(self.reference_variance, fill_value=UNSET)
+            )
+
+    def load_own_variables(self, store):
+        # The statistics are the last weight, whatever `center` and `scale` are.
+        last = str(len(self.weights) - 1)
+        if self.frozen and last in store and (np.asarray(store[last]) < 0).any():
+            raise ValueError(
+                f"Layer {self.name!r} (VirtualBatchNorm) is frozen, but the weights to load were saved from a model "
+                "that was not and hold no reference statistics. Call `igan_tf.layers.unfreeze_reference(model)`, load, "
+                "then freeze."
+            )
+        super().load_own_variables(store)
+        if not self.frozen:
+            self.forget_reference()
+
+    def _channel_axis(self, shape):
+        rank = len(shape)
+        if rank < 2:
+            raise ValueError(f"VirtualBatchNorm needs inputs of rank 2 or more. Received: input shape {tuple(shape)}")
+        axis = self.axis + rank if self.axis < 0 else self.axis
+        if not 0 < axis < rank:
+            raise ValueError(
+                f"VirtualBatchNorm needs `axis` to be one of the input's axes other than the batch axis 0. "
+                f"Received: axis={self.axis} for input shape {tuple(shape)}"
+            )
+        return axis
+
+    def compute_output_shape(self, input_shape):
+        self._channel_axis(input_shape)
+        self.check_batch_size(input_shape)
+        return tuple(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "axis": self.axis,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
+            "beta_initializer": keras.initializers.serialize(self.beta_initializer),
+        }
+
+
+def _row_moments(x, channel_axis):
+    """Mean and variance of each row over all axes but the channels', both (rows, channels)."""
+    axes = [axis for axis in range(1, len(x.shape)) if axis != channel_axis]
+    if not axes:
+        return x, ops.zeros_like(x)
+    mean, variance = ops.moments(x, axes)
+    # Some backends take a difference of two means, which rounding can make negative.
+    return mean, ops.maximum(variance, 0.0)
+
+
+@contextlib.contextmanager
+def record_reference_statistics():
+    """Yields a dict that receives, for each `VirtualBatchNorm` called inside, its reference statistics a call."""
+    record = {}
+    token = _record.set(record)
+    try:
+        yield record
+    finally:
+        _record.reset(token)

@@ -1,0 +1,37 @@
+"""The paper's losses, on `keras.ops` alone: they run on every Keras backend."""
+
+from igan_tf.losses.adversarial import (
+    label_smoothing_discriminator_loss,
+    label_smoothing_fake_loss,
+    label_smoothing_generator_loss,
+    label_smoothing_real_loss,
+    sigmoid_kl_with_logits,
+)
+from igan_tf.losses.feature_matching import feature_matching_loss
+from igan_tf.losses.historical_averaging import HistoricalAveraging
+from igan_tf.losses.semi_supervised import (
+    explicit_gan_logit,
+    gan_logit,
+    semi_supervised_generator_loss,
+    supervised_loss,
+    unsupervised_fake_loss,
+    unsupervised_loss,
+    unsupervised_real_loss,
+)
+
+__all__ = [
+    "HistoricalAveraging",
+    "explicit_gan_logit",
+    "feature_matching_loss",
+    "gan_logit",
+    "label_smoothing_discriminator_loss",
+    "label_smoothing_fake_loss",
+    "label_smoothing_generator_loss",
+    "label_smoothing_real_loss",
+    "semi_supervised_generator_loss",
+    "sigmoid_kl_with_logits",
+    "supervised_loss",
+    "unsupervised_fake_loss",
+    "unsupervised_loss",
+    "unsupervised_real_loss",
+]

@@ -1,0 +1,69 @@
+"""The running average of a discriminator's parameters, with which it is evaluated."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class ParameterAverage(keras.layers.Layer):
+    """`average <- average + (1 - decay) * (theta - average)`, starting from 0.
+
+    Args:
+        decay: In [0, 1). The published code has 0.9999.
+        debias: Whether `values()` divides by `1 - decay^t`, the sum of the weights given so far, which makes it a
+            true weighted mean from the first step on. The published code does not.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Raises:
+        ValueError: for a decay outside [0, 1).
+    """
+
+    def __init__(self, decay=0.9999, debias=True, **kwargs):
+        if not 0 <= decay < 1:
+            raise ValueError(f"`decay` must be in [0, 1). Received: decay={decay}")
+        super().__init__(**kwargs)
+        self.decay = decay
+        self.debias = debias
+
+    def track(self, variables):
+        """Makes one average for each of `variables`. (Not `build`: Keras would take its arguments for this layer's.)"""
+        # Replicas hold equal values after every update, so the first's serves all.
+        self.averages = [
+            self.add_weight(
+                shape=variable.shape,
+                initializer="zeros",
+                dtype=variable.dtype,
+                trainable=False,
+                aggregation="only_first_replica",
+                name=f"average_{index}",
+            )
+            for index, variable in enumerate(variables)
+        ]
+        self.count = self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+            name="count",
+        )
+        self.built = True
+
+    def update(self, variables):
+        """Takes the present values of `variables` into the average."""
+        for average, variable in zip(self.averages, variables):
+            average.assign_add((ops.convert_to_tensor(variable) - average) * (1 - self.decay))
+        self.count.assign_add(1)
+
+    def values(self):
+        """The averages, as tensors; zeros before the first update."""
+        if not self.debias:
+            return [ops.convert_to_tensor(average) for average in self.averages]
+        # 1 - decay^t through expm1: at t = 1 the plain form loses four digits in float32.
+        exponent = ops.cast(self.count, "float32") * (ops.log(ops.cast(self.decay, "float64")) if self.decay else 0)
+        weight = -ops.expm1(exponent)
+        factor = ops.where(self.count > 0, 1 / ops.maximum(weight, 1e-30), 0.0)
+        return [average * ops.cast(factor, average.dtype) for average in self.averages]
+
+    def get_config(self):
+        return {**super().get_config(), "decay": self.decay, "debias": self.debias}

@@ -1,0 +1,44 @@
+"""Randomness as a function of a key, so that nothing random needs saving and every replica draws its own."""
+
+import contextlib
+
+import keras
+import tensorflow as tf
+
+_SEED_STATE = "seed_generator_state"
+
+
+def step_key(seed, step):
+    """The key of one training step on this replica: shape (2,), a function of seed, step and replica alone.
+
+    Folding the replica's number in matters: a Keras seed generator would give all replicas the same noise.
+    """
+    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int32), tf.cast(step, tf.int32))
+    context = tf.distribute.get_replica_context()
+    replica = 0 if context is None else context.replica_id_in_sync_group
+    return tf.random.experimental.stateless_fold_in(key, tf.cast(replica, tf.int32))
+
+
+def fold_in(key, number):
+    """A key that depends on `key` and `number`."""
+    return tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))
+
+
+@contextlib.contextmanager
+def drawing_from(model, key):
+    """In this scope every random layer of `model` draws from `key`, not from its own seed generator's state.
+
+    The seed generators' variables stay as they are. Other variables that a call assigns, such as moving averages,
+    get their values when the scope ends.
+    """
+    variables = model.variables
+    states = [variable for variable in variables if variable.name == _SEED_STATE]
+    mapping = []
+    if states:
+        seeds = tf.random.stateless_uniform((len(states), 2), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
+        mapping = list(zip(states, tf.unstack(tf.cast(seeds, tf.int64))))
+    with keras.StatelessScope(mapping) as scope:
+        yield
+    for variable in variables:
+        if variable.name != _SEED_STATE and (value := scope.get_current_value(variable)) is not None:
+            variable.assign(value)

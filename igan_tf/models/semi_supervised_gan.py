@@ -1,0 +1,366 @@
+"""The semi-supervised GAN: a Keras model whose `train_step` carries the paper's training techniques."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from igan_tf import losses
+from igan_tf.layers import MinibatchDiscrimination
+from igan_tf.models.parameter_average import ParameterAverage
+from igan_tf.models.randomness import drawing_from, fold_in, step_key
+
+GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
+# Layers whose output for one example depends on the others: through them D must not see real and generated together.
+_COUPLING_LAYERS = (MinibatchDiscrimination, keras.layers.BatchNormalization)
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class SemiSupervisedGAN(keras.Model):
+    """A generator against a discriminator with K class logits, the generated class's logit fixed at 0.
+
+    The discriminator minimises, on labelled (l), unlabelled (u) and generated data,
+
+    `supervised_loss(l) + unlabelled_weight * (unsupervised_real_loss(u) + unsupervised_fake_loss(generated))`
+
+    and the generator one of
+
+    - `feature_matching`: `feature_matching_loss(f(u'), f(generated))`, on a second batch `u'` of unlabelled data;
+    - `minimax`, `non_saturating`: `semi_supervised_generator_loss(generated)` of that form.
+
+    With one logit and no labels it is the ordinary GAN with D = sigmoid(logit).
+
+    Randomness (latents, dropout, noise) is a function of `seed`, the discriminator's step and the replica: a model
+    restored at a step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are
+    means over replicas; batch statistics, minibatch features and feature means are each replica's own. Build, compile
+    and initialize the model in the strategy's scope.
+
+    ```python
+    model = SemiSupervisedGAN(mnist.build_generator(), mnist.build_discriminator())
+    model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003))
+    model.fit(images, labels, batch_size=100)          # every example labelled, or
+    model.fit(dataset)                                 # dicts of labelled_images, labels, unlabelled_images[_2]
+    ```
+
+    Args:
+        generator: Built `keras.Model`, `(N, latent_size)` -> images.
+        discriminator: Built `keras.Model`, images -> `{"logits": (N, K), "features": (N, ...)}`.
+        latent_range: Bounds of the uniform distribution of z.
+        seed: Of all of the training's randomness.
+        joint_passes: Whether D sees labelled, unlabelled and generated examples in one pass, which is faster and
+            the same where no layer couples a batch's examples. None: unless D holds minibatch discrimination or
+            batch normalization.
+        **kwargs: `keras.Model` arguments.
+
+    Raises:
+        ValueError: for networks that are not built or a discriminator without these two outputs.
+
+    Reference:
+        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), sections 3 and 5.
+    """
+
+    def __init__(self, generator, discriminator, latent_range=(0.0, 1.0), seed=0, joint_passes=None, **kwargs):
+        super().__init__(**kwargs)
+        for argument, network in (("generator", generator), ("discriminator", discriminator)):
+            if not getattr(network, "built", False):
+                raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.latent_range = tuple(latent_range)
+        self.seed = seed
+        self.joint_passes = joint_passes
+        outputs = discriminator.compute_output_spec(
+            keras.KerasTensor((2, *generator.output_shape[1:]), dtype=generator.compute_dtype)
+        )
+        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
+            raise ValueError(
+                "`discriminator` must return a dict with the keys 'logits' and 'features'. "
+                f"Received: discriminator={discriminator} returning {outputs}"
+            )
+        self.num_outputs = outputs["logits"].shape[-1]
+        couples = any(isinstance(layer, _COUPLING_LAYERS) for layer in discriminator._flatten_layers())
+        self._joint = joint_passes if joint_passes is not None else not couples
+        self.built = True
+
+    def compile(
+        self,
+        discriminator_optimizer,
+        generator_optimizer,
+        generator_objective="feature_matching",
+        feature_matching_norm="l2",
+        label_smoothing=0.0,
+        historical_averaging=0.0,
+        unlabelled_weight=1.0,
+        generator_steps=1,
+        average_decay=0.9999,
+        average_debias=True,
+        **kwargs,
+    ):
+        """Sets optimizers and techniques, and creates all state that training needs.
+
+        Args:
+            discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`; built here.
+            generator_objective: "feature_matching", "minimax" or "non_saturating".
+            feature_matching_norm: "l2" or "l1".
+            label_smoothing: The target of real data is `1 - label_smoothing`; that of generated data stays 0.
+            historical_averaging: Weight of the penalty on both players; 0 turns it off.
+            unlabelled_weight: Weight of the unsupervised loss. 0, with no generator steps, trains the discriminator
+                on the labelled data alone: the supervised baseline.
+            generator_steps: Generator updates after each discriminator update.
+            average_decay: Decay of the running average of D's parameters.
+            average_debias: Whether the average is corrected for its start at 0.
+            **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
+
+        Raises:
+            ValueError: that names the argument and the value received.
+        """
+        if generator_objective not in GENERATOR_OBJECTIVES:
+            raise ValueError(
+                f"`generator_objective` must be one of {GENERATOR_OBJECTIVES}. "
+                f"Received: generator_objective={generator_objective!r}"
+            )
+        if feature_matching_norm not in ("l1", "l2"):
+            raise ValueError(
+                f"`feature_matching_norm` must be 'l1' or 'l2'. Received: feature_matching_norm={feature_matching_norm!r}"
+            )
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
+        for argument, value in (
+            ("historical_averaging", historical_averaging),
+            ("unlabelled_weight", unlabelled_weight),
+            ("generator_steps", generator_steps),
+        ):
+            if not value >= 0:
+                raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
+        # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
+        super().compile(optimizer=discriminator_optimizer, **kwargs)
+        self.discriminator_optimizer = self.optimizer
+        self.generator_optimizer = generator_optimizer
+        self.generator_objective = generator_objective
+        self.feature_matching_norm = feature_matching_norm
+        self.label_smoothing = label_smoothing
+        self.historical_averaging = historical_averaging
+        self.unlabelled_weight = unlabelled_weight
+        self.generator_steps = generator_steps
+        # Built now: under a strategy it cannot be done within a step, and a restored model needs the slots to restore.
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.discriminator_average = ParameterAverage(average_decay, average_debias, name="discriminator_average")
+        self.discriminator_average.track(self.discriminator.trainable_variables)
+        self.discriminator_history = self.generator_history = None
+        if historical_averaging:
+            self.discriminator_history = losses.HistoricalAveraging(name="discriminator_history")
+            self.discriminator_history.build(self.discriminator.trainable_variables)
+            self.generator_history = losses.HistoricalAveraging(name="generator_history")
+            self.generator_history.build(self.generator.trainable_variables)
+        self._test_metrics = [keras.metrics.Mean(name="test_error"), keras.metrics.Mean(name="averaged_test_error")]
+
+    @property
+    def metrics(self):
+        return list(getattr(self, "_test_metrics", []))
+
+    @property
+    def latent_size(self):
+        return self.generator.input_shape[-1]
+
+    def call(self, images, training=False):
+        """The discriminator's logits, the semi-supervised classifier's output: `(N, ...)` -> `(N, K)`."""
+        return self.discriminator(images, training=training)["logits"]
+
+    def averaged_logits(self, images):
+        """Logits of the discriminator with the running average of its parameters."""
+        mapping = list(zip(self.discriminator.trainable_variables, self.discriminator_average.values()))
+        with keras.StatelessScope(mapping):
+            return self.discriminator(images, training=False)["logits"]
+
+    # One training step.
+
+    def train_step(self, data):
+        """One discriminator update, then `generator_steps` generator updates.
+
+        Args:
+            data: A dict of `labelled_images` with `labels`, `unlabelled_images` and, for feature matching,
+                `unlabelled_images_2` (the first batch serves where it is missing); or `(images, labels)`, or images
+                alone.
+
+        Returns:
+            Dict of scalars: every loss, `train_error` where there are labels.
+        """
+        batch = _as_batch(data)
+        key = step_key(self.seed, self.discriminator_optimizer.iterations)
+        logs = self._train_discriminator(batch, fold_in(key, 0))
+        for index in range(self.generator_steps):
+            logs.update(self._train_generator(batch, fold_in(key, 1 + index)))
+        return logs
+
+    def _train_discriminator(self, batch, key):
+        """Classes right on labelled data, real on unlabelled data, not real on generated data."""
+        real_target = 1.0 - self.label_smoothing
+        inputs = {}
+        if "labelled_images" in batch:
+            inputs["labelled"] = batch["labelled_images"]
+        if self.unlabelled_weight:
+            inputs["unlabelled"] = batch["unlabelled_images"]
+            inputs["generated"] = self._generate(tf.shape(batch["unlabelled_images"])[0], fold_in(key, 0))
+        variables = self.discriminator.trainable_variables
+        logs = {}
+        with tf.GradientTape() as tape:
+            outputs = self._discriminate(inputs, fold_in(key, 1), output="logits")
+            loss = 0.0
+            if "labelled" in outputs:
+                logs["supervised_loss"] = losses.supervised_loss(outputs["labelled"], batch["labels"])
+                logs["train_error"] = _error(outputs["labelled"], batch["labels"])
+                loss += logs["supervised_loss"]
+            if "unlabelled" in outputs:
+                logs["unlabelled_loss"] = losses.unsupervised_real_loss(outputs["unlabelled"], real_target)
+                logs["generated_loss"] = losses.unsupervised_fake_loss(outputs["generated"])
+                loss += self.unlabelled_weight * (logs["unlabelled_loss"] + logs["generated_loss"])
+            if self.discriminator_history:
+                logs["discriminator_history_loss"] = self.discriminator_history.penalty(variables)
+                loss += self.historical_averaging * logs["discriminator_history_loss"]
+            scaled = self.discriminator_optimizer.scale_loss(self._replica_share(loss))
+        # As published, the average takes the parameters as they were before the update.
+        self.discriminator_average.update(variables)
+        self.discriminator_optimizer.apply(tape.gradient(scaled, variables), variables)
+        if self.discriminator_history:
+            self.discriminator_history.update(variables)
+        return {"discriminator_loss": loss, **logs}
+
+    def _train_generator(self, batch, key):
+        """Features like real data's, or generated data taken for real; the discriminator stays as it is."""
+        variables = self.generator.trainable_variables
+        real = batch.get("unlabelled_images_2", batch.get("unlabelled_images"))
+        logs = {}
+        with tf.GradientTape() as tape:
+            generated = self._generate(tf.shape(real)[0], fold_in(key, 0))
+            if self.generator_objective == "feature_matching":
+                outputs = self._discriminate({"real": real, "generated": generated}, fold_in(key, 1), "features")
+                loss = losses.feature_matching_loss(
+                    outputs["real"], outputs["generated"], norm=self.feature_matching_norm
+                )
+            else:
+                outputs = self._discriminate({"generated": generated}, fold_in(key, 1), "logits")
+                loss = losses.semi_supervised_generator_loss(outputs["generated"], form=self.generator_objective)
+            if self.generator_history:
+                logs["generator_history_loss"] = self.generator_history.penalty(variables)
+                loss += self.historical_averaging * logs["generator_history_loss"]
+            scaled = self.generator_optimizer.scale_loss(self._replica_share(loss))
+        self.generator_optimizer.apply(tape.gradient(scaled, variables), variables)
+        if self.generator_history:
+            self.generator_history.update(variables)
+        return {"generator_loss": loss, **logs}
+
+    def _generate(self, count, key):
+        low, high = self.latent_range
+        latents = tf.random.stateless_uniform((count, self.latent_size), fold_in(key, 0), low, high)
+        with drawing_from(self.generator, fold_in(key, 1)):
+            return self.generator(latents, training=True)
+
+    def _discriminate(self, inputs, key, output):
+        """One of D's outputs for each named batch, in one pass where D allows it."""
+        if not self._joint:
+            outputs = {}
+            for index, (name, images) in enumerate(inputs.items()):
+                with drawing_from(self.discriminator, fold_in(key, index)):
+                    outputs[name] = self.discriminator(images, training=True)[output]
+            return outputs
+        sizes = [images.shape[0] or tf.shape(images)[0] for images in inputs.values()]
+        with drawing_from(self.discriminator, key):
+            joint = self.discriminator(tf.concat(list(inputs.values()), 0), training=True)[output]
+        return dict(zip(inputs, tf.split(joint, sizes)))
+
+    def _replica_share(self, loss):
+        """Keras sums gradients over replicas; each gives its share of the mean."""
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    # Evaluation and sampling.
+
+    def test_step(self, data):
+        """Errors of the discriminator as it is and with averaged parameters, on `(images, labels)`."""
+        images, labels = data[:2]
+        for metric, logits in zip(self._test_metrics, (self(images), self.averaged_logits(images))):
+            metric.update_state(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64))
+        return {metric.name: metric.result() for metric in self._test_metrics}
+
+    def generate(self, count, seed, batch_size=100):
+        """Returns `count` images as a NumPy array, a function of `seed` and the weights alone.
+
+        Drawn in whole batches of `batch_size` of which the last is cut: batch statistics make an image depend on the
+        others of its batch.
+        """
+        return np.concatenate(list(self.generate_batches(count, seed, batch_size)))
+
+    def generate_batches(self, count, seed, batch_size=100):
+        """Yields the images of `generate` batch by batch, for more of them than memory holds."""
+        sample = self._sample_function()
+        for index, start in enumerate(range(0, count, batch_size)):
+            key = fold_in(tf.constant([seed, 1], tf.int32), index)
+            yield sample(key, tf.constant(batch_size))[: count - start].numpy()
+
+    def _sample_function(self):
+        if getattr(self, "_sampler", None) is None:
+            low, high = self.latent_range
+
+            def sample(key, batch_size):
+                latents = tf.random.stateless_uniform((batch_size, self.latent_size), fold_in(key, 0), low, high)
+                with drawing_from(self.generator, fold_in(key, 1)):
+                    return self.generator(latents, training=False)
+
+            self._sampler = tf.function(sample, reduce_retracing=True)
+        return self._sampler
+
+    # Saving.
+
+    def get_config(self):
+        config = {
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "latent_range": self.latent_range,
+            "seed": self.seed,
+            "joint_passes": self.joint_passes,
+        }
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        networks = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in ("generator", "discriminator")
+        }
+        return cls(**{**config, **networks})
+
+    def get_compile_config(self):
+        return {
+            "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
+            "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
+            "generator_objective": self.generator_objective,
+            "feature_matching_norm": self.feature_matching_norm,
+            "label_smoothing": self.label_smoothing,
+            "historical_averaging": self.historical_averaging,
+            "unlabelled_weight": self.unlabelled_weight,
+            "generator_steps": self.generator_steps,
+            "average_decay": self.discriminator_average.decay,
+            "average_debias": self.discriminator_average.debias,
+        }
+
+    def compile_from_config(self, config):
+        optimizers = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("discriminator_optimizer", "generator_optimizer")
+        }
+        self.compile(**{**config, **optimizers})
+
+
+def _as_batch(data):
+    """The dict form of what `fit` may hand over."""
+    if isinstance(data, dict):
+        return data
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    batch = {"unlabelled_images": images}
+    if labels is not None:
+        batch.update(labelled_images=images, labels=labels)
+    return batch
+
+
+def _error(logits, labels):
+    """The fraction of wrongly classified examples."""
+    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))

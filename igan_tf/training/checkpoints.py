@@ -1,0 +1,141 @@
+"""Checkpoints: every variable of a run in one file, its digest beside it, no code in either."""
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.training import durable
+
+_STATE = "state.npz"
+_DIGEST = "state.sha256"
+_POSITION = "position"
+
+
+class CheckpointError(ValueError):
+    """No checkpoint can be used, or it is of another network; the message names the file and the difference."""
+
+
+class Checkpoints:
+    """The checkpoints of a run directory: `step-<n>/state.npz` with `state.sha256`.
+
+    A checkpoint holds named arrays and a position, a JSON-serialisable dict. It is written into a temporary folder,
+    synced, and renamed. The last `keep` stay, and the best.
+
+    Args:
+        folder: Where they lie; made when the first is saved.
+        keep: How many of the latest stay.
+        warn: Called with a line about each checkpoint that is damaged.
+    """
+
+    def __init__(self, folder, keep=2, warn=print):
+        self.folder = Path(folder)
+        self.keep = keep
+        self._warn = warn
+
+    def steps(self):
+        """The steps that have a checkpoint, ascending."""
+        if not self.folder.is_dir():
+            return []
+        names = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir())
+        return sorted(int(name[1]) for name in names if name)
+
+    def path(self, step):
+        return self.folder / f"step-{step:09d}"
+
+    def save(self, step, arrays, position, best_step=None):
+        """Writes a checkpoint, then removes those that are neither among the last nor the best."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        buffer = io.BytesIO()
+        np.savez(buffer, **{_POSITION: np.frombuffer(json.dumps(position).encode(), "uint8")}, **arrays)
+        content = buffer.getbuffer()
+        with durable.durable_folder(self.path(step)) as folder:
+            with durable.durable_file(folder / _STATE) as file:
+                file.write(content)
+            durable.write_text(folder / _DIGEST, f"{hashlib.sha256(content).hexdigest()}  {_STATE}\n")
+        for old in self.steps()[: -self.keep]:
+            if old not in (best_step, step):
+                shutil.rmtree(self.path(old))
+
+    def load(self, step):
+        """Reads one checkpoint.
+
+        Returns:
+            Dict of arrays, and the position.
+
+        Raises:
+            CheckpointError: if a file is missing or differs from its digest.
+        """
+        path = self.path(step)
+        try:
+            content = (path / _STATE).read_bytes()
+            digest = (path / _DIGEST).read_text().split()[0]
+        except (OSError, IndexError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise CheckpointError(f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}")
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as state:
+                arrays = {name: state[name] for name in state.files}
+        except (ValueError, zipfile.BadZipFile) as error:
+            raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
+        return arrays, json.loads(arrays.pop(_POSITION).tobytes())
+
+    def load_newest(self):
+        """Reads the newest checkpoint that is whole, naming each damaged one.
+
+        Returns:
+            Dict of arrays and position, or None where there has never been a checkpoint.
+
+        Raises:
+            CheckpointError: if there are checkpoints, but none is whole.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return self.load(step)
+            except CheckpointError as error:
+                self._warn(f"{error}; trying the one before")
+        if steps:
+            raise CheckpointError(f"no checkpoint in {self.folder} is whole; move the folder away to start anew")
+        return None
+
+
+def variable_names(variables):
+    """A name for each variable: its path, numbered where several share one."""
+    seen = {}
+    names = []
+    for variable in variables:
+        path = variable.path
+        seen[path] = seen.get(path, 0) + 1
+        names.append(path if seen[path] == 1 else f"{path}#{seen[path]}")
+    return names
+
+
+def state_of(named_variables):
+    """The values of a dict of variables, as NumPy arrays."""
+    return {name: np.asarray(variable.numpy()) for name, variable in named_variables.items()}
+
+
+def restore_state(named_variables, arrays, where):
+    """Gives variables their saved values.
+
+    Raises:
+        CheckpointError: that lists what is missing, left over or of another shape, before anything is assigned.
+    """
+    wrong = [f"{name}: not in the network" for name in sorted(set(arrays) - set(named_variables))]
+    for name, variable in named_variables.items():
+        if name not in arrays:
+            wrong.append(f"{name}: not in the checkpoint")
+        elif tuple(variable.shape) != arrays[name].shape:
+            wrong.append(f"{name}: {arrays[name].shape} in the checkpoint, {tuple(variable.shape)} in the network")
+    if wrong:
+        shown = "\n  ".join(wrong[:10] + ([f"and {len(wrong) - 10} more"] if len(wrong) > 10 else []))
+        raise CheckpointError(f"{where} is of another network:\n  {shown}")
+    for name, variable in named_variables.items():
+        variable.assign(arrays[name])

@@ -1,0 +1,280 @@
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from igan_tf.losses import HistoricalAveraging
+from tests.layers.gradients import float64_enabled, value_and_gradients
+from tests.parity import losses as oracle
+from tests.parity import xy_game
+
+SHAPES = [(2, 3), (4,), ()]
+
+on_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function, tf.distribute")
+
+
+def values(seed):
+    generator = np.random.default_rng(seed)
+    return [generator.normal(size=shape).astype("float32") for shape in SHAPES]
+
+
+def built(seed=0):
+    history = HistoricalAveraging()
+    variables = [keras.Variable(value) for value in values(seed)]
+    history.build(variables)
+    return history, variables
+
+
+def assign(variables, seed):
+    for variable, value in zip(variables, values(seed)):
+        variable.assign(value)
+
+
+def numpy_weights(history):
+    return [np.array(ops.convert_to_numpy(weight)) for weight in history.weights]
+
+
+def test_mean_and_penalty_over_the_past_values():
+    history, variables = built()
+    np.testing.assert_allclose(history.penalty(variables), 0.0)
+    past = [values(0)]
+    for seed in range(1, 6):
+        assign(variables, seed)
+        history.update(variables)
+        past.append(values(seed))
+        assert int(ops.convert_to_numpy(history.count.value)) == len(past)
+        for mean, theta in zip(history.means, zip(*past)):
+            np.testing.assert_allclose(mean.value, np.mean(theta, axis=0), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(history.penalty(variables), oracle.historical_penalty(past), rtol=1e-5)
+
+
+def test_start_is_a_copy():
+    # PyTorch changes a variable's memory in place.
+    history, variables = built()
+    assign(variables, 1)
+    for mean, start in zip(history.means, values(0)):
+        np.testing.assert_array_equal(mean.value, start)
+    expected = sum(np.sum((now - start) ** 2) for now, start in zip(values(1), values(0)))
+    np.testing.assert_allclose(history.penalty(variables), expected, rtol=1e-5)
+
+
+def test_players_are_independent():
+    (first, variables), (second, _) = built(), built()
+    before = numpy_weights(second)
+    assign(variables, 1)
+    first.update(variables)
+    for now, then in zip(numpy_weights(second), before):
+        np.testing.assert_array_equal(now, then)
+
+
+def test_gradient_pulls_to_the_mean():
+    history, _ = built()
+    history.update(values(1))
+    _, gradients = value_and_gradients(lambda *theta: history.penalty(theta), values(2))
+    for gradient, mean, theta in zip(gradients, history.means, values(2)):
+        np.testing.assert_allclose(gradient, 2 * (theta - ops.convert_to_numpy(mean.value)), rtol=1e-5)
+
+
+def test_no_gradient_through_the_mean():
+    history, _ = built()
+
+    def penalty_after_update(*theta):
+        # The update and the penalty under one differentiation: the mean depends on theta here.
+        with keras.StatelessScope():
+            history.update(theta)
+            return history.penalty(theta)
+
+    _, gradients = value_and_gradients(penalty_after_update, values(1))
+    for gradient, start, theta in zip(gradients, values(0), values(1)):
+        np.testing.assert_allclose(gradient, 2 * (theta - (start + theta) / 2), rtol=1e-4, atol=1e-6)
+
+    def penalty_of_means(theta, mean):
+        with keras.StatelessScope(state_mapping=[(history.means[0], mean)]):
+            return history.penalty([theta, *values(1)[1:]])
+
+    _, (theta_gradient, mean_gradient) = value_and_gradients(penalty_of_means, [values(1)[0], values(2)[0]])
+    np.testing.assert_allclose(theta_gradient, 2 * (values(1)[0] - values(2)[0]), rtol=1e-5)
+    assert mean_gradient is None or not mean_gradient.any()
+
+
+def test_update_in_a_stateless_scope():
+    history, variables = built()
+    before = numpy_weights(history)
+    with keras.StatelessScope() as scope:
+        history.update(values(1))
+    for now, then in zip(numpy_weights(history), before):
+        np.testing.assert_array_equal(now, then)
+    history.update(values(1))
+    for weight in history.weights:
+        np.testing.assert_allclose(scope.get_current_value(weight), weight.value, rtol=1e-6)
+
+
+def test_owns_means_and_count_alone():
+    history, _ = built()
+    assert [weight.name for weight in history.weights] == ["mean_0", "mean_1", "mean_2", "count"]
+    assert history.trainable_weights == []
+    assert [tuple(mean.shape) for mean in history.means] == SHAPES
+
+
+@pytest.mark.parametrize(
+    "dtype, expected", [("float16", "float32"), ("bfloat16", "float32"), ("float32", "float32"), ("float64", "float64")]
+)
+def test_precision(dtype, expected):
+    with float64_enabled():
+        variable = keras.Variable(np.full(3, 256.0), dtype=dtype)
+        history = HistoricalAveraging(dtype="mixed_float16")
+        history.build([variable])
+        assert history.means[0].dtype == expected
+        # A step that half precision would lose in the mean, and a square that float16 cannot hold.
+        history.update([ops.convert_to_tensor(np.full(3, 257.0, "float32"))])
+        np.testing.assert_allclose(history.means[0].value, 256.5, rtol=1e-6)
+        penalty = history.penalty([ops.convert_to_tensor(np.full(3, 1024.5, "float32"))])
+        assert keras.backend.standardize_dtype(penalty.dtype) == expected
+        np.testing.assert_allclose(penalty, 3 * 768.0**2, rtol=1e-6)
+
+
+def test_means_keep_float32_inside_a_mixed_precision_layer():
+    history, variables = built()
+    with keras.src.backend.common.variables.AutoCastScope("float16"):
+        history.update(values(1))
+        penalty = history.penalty(values(2))
+    assert keras.backend.standardize_dtype(penalty.dtype) == "float32"
+    np.testing.assert_allclose(history.means[0].value, (values(0)[0] + values(1)[0]) / 2, rtol=1e-6)
+
+
+class Player(keras.Model):
+    """A model that owns a player and its history."""
+
+    def __init__(self):
+        super().__init__()
+        self.network = keras.layers.Dense(3)
+        self.history = HistoricalAveraging()
+
+    def build(self, input_shape):
+        self.network.build(input_shape)
+        self.history.build(self.network.trainable_variables)
+
+    def call(self, inputs):
+        return self.network(inputs)
+
+
+def test_saved_and_restored_with_its_model(tmp_path):
+    player = Player()
+    player.build((None, 2))
+    assert len(player.trainable_weights) == 2 and len(player.weights) == 5
+    for seed in range(3):
+        kernel = np.random.default_rng(seed).normal(size=(2, 3))
+        player.network.kernel.assign(kernel)
+        player.history.update(player.network.trainable_variables)
+    player.save_weights(tmp_path / "player.weights.h5")
+    restored = Player()
+    restored.build((None, 2))
+    restored.load_weights(tmp_path / "player.weights.h5")
+    for now, then in zip(numpy_weights(restored.history), numpy_weights(player.history)):
+        np.testing.assert_array_equal(now, then)
+    assert int(ops.convert_to_numpy(restored.history.count.value)) == 4
+    variables = player.network.trainable_variables
+    np.testing.assert_allclose(restored.history.penalty(variables), player.history.penalty(variables))
+
+
+def test_serialized_with_its_shapes():
+    history, _ = built()
+    config = json.loads(json.dumps(keras.saving.serialize_keras_object(history)))
+    assert config["registered_name"] == "igan_tf>HistoricalAveraging"
+    copy = keras.saving.deserialize_keras_object(config)
+    assert [tuple(weight.shape) for weight in copy.weights] == [*SHAPES, ()]
+    copy.set_weights(history.get_weights())
+    np.testing.assert_allclose(copy.penalty(values(1)), history.penalty(values(1)))
+    unbuilt = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(HistoricalAveraging()))
+    assert not unbuilt.built
+
+
+@on_tensorflow
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_in_a_compiled_function(jit_compile):
+    import tensorflow as tf
+
+    (history, variables), (eager, _) = built(), built()
+
+    @tf.function(jit_compile=jit_compile)
+    def step(*theta):
+        history.update(theta)
+        return history.penalty(theta)
+
+    for seed in (1, 2):
+        compiled_penalty = step(*values(seed))
+        eager.update(values(seed))
+        np.testing.assert_allclose(compiled_penalty, eager.penalty(values(seed)), rtol=1e-5)
+    np.testing.assert_allclose(history.means[0].value, eager.means[0].value, rtol=1e-6)
+    assert int(history.count.value) == 3
+
+
+@on_tensorflow
+def test_on_two_replicas():
+    import tensorflow as tf
+
+    def train(strategy):
+        """Gradient descent on the penalty and a linear term, one update a step, in the replicas' context."""
+        with strategy.scope():
+            variable = keras.Variable(values(0)[0])
+            history = HistoricalAveraging()
+            history.build([variable])
+            optimizer = keras.optimizers.SGD(0.1)
+            optimizer.build([variable])
+
+        @tf.function
+        def step():
+            def in_replica():
+                with tf.GradientTape() as tape:
+                    loss = ops.sum(variable) + history.penalty([variable])
+                    loss = loss / strategy.num_replicas_in_sync
+                optimizer.apply(tape.gradient(loss, [variable.value]), [variable])
+                history.update([variable])
+
+            strategy.run(in_replica)
+
+        for _ in range(3):
+            step()
+        locals_of = strategy.experimental_local_results
+        return [[np.array(local) for local in locals_of(weight.value)] for weight in [variable, *history.weights]]
+
+    devices = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices("CPU")][:2]
+    assert len(devices) == 2, "tests/conftest.py sets up two logical CPUs"
+    two = train(tf.distribute.MirroredStrategy(devices))
+    one = train(tf.distribute.get_strategy())
+    assert [len(copies) for copies in two] == [2, 2, 2]
+    for copies, (alone,) in zip(two, one):
+        for copy in copies:
+            np.testing.assert_allclose(copy, alone, rtol=1e-5)
+    assert one[-1][0] == 4
+
+
+def test_xy_game_needs_it():
+    # Plain simultaneous gradient descent moves away with every step.
+    plain = xy_game.relative_distances(xy_game.play(weight=0.0))
+    assert (np.diff(plain) > 0).all() and plain.min() >= 1.0
+    # With historical averaging, weight 0.2 for each player: within 5% of the start's distance after 200 steps.
+    averaged = xy_game.relative_distances(xy_game.play(weight=xy_game.WEIGHT))
+    assert xy_game.STEPS == 200 and xy_game.WEIGHT == 0.2
+    assert averaged[-10:].max() < 0.05
+
+
+def test_invalid_arguments():
+    history, variables = built()
+    with pytest.raises(ValueError, match="must name at least one variable. Received: an empty list"):
+        HistoricalAveraging().build([])
+    with pytest.raises(
+        ValueError, match="`variables` must be floating, to have a mean. Received: steps of dtype int32"
+    ):
+        HistoricalAveraging().build([keras.Variable(1, dtype="int32", name="steps")])
+    for method in ("penalty", "update"):
+        with pytest.raises(ValueError, match=r"Call `build\(variables\)` first"):
+            getattr(HistoricalAveraging(), method)(variables)
+        with pytest.raises(
+            ValueError, match=r"must be those given to `build`, .* Received: shapes \[\(2, 3\)\], built"
+        ):
+            getattr(history, method)(variables[:1])
+        with pytest.raises(ValueError, match=r"Received: shapes \[\(4,\), \(2, 3\), \(\)\]"):
+            getattr(history, method)([variables[1], variables[0], variables[2]])
