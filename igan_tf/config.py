@@ -145,19 +145,30 @@ def check_setting(field, value):
         raise ConfigError(f"--{name} must be at most {limits['high']}. Received: --{name}={value}")
 
 
-def define_flags():
-    """Defines one absl flag for each setting of `Config`, without default values of their own."""
+def define_flags(flag_values=flags.FLAGS):
+    """Defines one absl flag for each setting of `Config`, its default the field's."""
     define = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool}
     for field in dataclasses.fields(Config):
         help_text = field.metadata["help"]
         if field.metadata["choices"]:
             help_text += f" One of {', '.join(field.metadata['choices'])}."
-        define[type(field.default)](field.name, field.default, help_text)
+        define[type(field.default)](field.name, field.default, help_text, flag_values=flag_values)
 
 
 def config_from_flags(flag_values):
     """The `Config` that the parsed flags describe."""
     return Config(**{field.name: flag_values[field.name].value for field in dataclasses.fields(Config)})
+
+
+def config_from_lines(lines):
+    """The `Config` that the lines of a flag file describe."""
+    flag_values = flags.FlagValues()
+    define_flags(flag_values)
+    try:
+        flag_values(["flags", *lines])
+    except flags.Error as error:
+        raise ConfigError(str(error)) from error
+    return config_from_flags(flag_values)
 
 
 def differences(saved, config):

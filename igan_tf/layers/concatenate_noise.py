@@ -21,6 +21,9 @@ class ConcatenateNoise(ReferenceLayer):
     of a `tf.distribute` strategy draw different noise and share the stored one; the first replica draws what a single
     device would. Frozen (`freeze_reference`), all noise is fresh, and the same as the examples' would have been.
 
+    Saving keeps the stored noise; as with Keras's own noise layers, a reloaded one starts its seed's sequence anew
+    (without `seed`, another one).
+
     Args:
         channels: number of noise channels.
         reference_size: number of reference rows, R; 0 in a model without `VirtualBatchNorm`.

@@ -14,7 +14,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
 
     With inputs flattened to `x (N, A)`, `B = num_kernels`, `C = kernel_dim`:
 
-        W[a,b,c]    = theta[a,b,c] * exp(log_weight_scale[b,c]) / ||theta[:,b,c]||      (N(0, 0.05) theta (A, B, C))
+        W[a,b,c]    = theta[a,b,c] * exp(log_weight_scale[b,c]) / ||theta[:,b,c]||      (A, B, C)
         M[i,b,c]    = sum_a x[i,a] W[a,b,c]                                             (N, B, C)
         D[i,j,b]    = sum_c |M[i,b,c] - M[j,b,c]|                                       (N, N, B)
         o[i,g,b]    = (1 / n) sum_{j in group g, j != i} exp(-D[i,j,b]) + bias[b]       (N, num_groups, B)
@@ -61,11 +61,10 @@ class MinibatchDiscrimination(keras.layers.Layer):
     Reference:
         Salimans et al., "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.2.
 
-    Differs from the original code: distances leave the self term out exactly (CIFAR-10 code: 1e6 added to it; ImageNet
-    code: 1 subtracted from the sum). The paper includes the self term, a constant 1 that the bias takes up. "sum" without
-    groups and with weight_norm is the CIFAR-10 and SVHN code; `MinibatchDiscrimination(300, 50, num_groups=2,
-    weight_norm=False, use_bias=False, reduction="mean_all_pairs")` the ImageNet code, whose projection has a bias besides,
-    which cancels in the distances.
+    Differs from the original code: the self term has weight exactly 0, where the CIFAR-10 and SVHN code adds 1e6 to its
+    distance. (The paper keeps it, a constant 1 that a bias takes up.) Otherwise the default is that code's layer, and
+    `MinibatchDiscrimination(300, 50, num_groups=2, weight_norm=False, use_bias=False, reduction="mean_all_pairs")` the
+    ImageNet code's, less the bias of its projection, which cancels in the distances.
     """
 
     def __init__(
@@ -199,16 +198,16 @@ class MinibatchDiscrimination(keras.layers.Layer):
     def _features(self, distances):
         """o (N, num_groups, B) without the bias, from D (N, N, B)."""
         closeness = ops.exp(-distances)
-        return ops.matmul(ops.cast(self._pair_weights(ops.shape(distances)[0]), closeness.dtype), closeness)
+        return ops.matmul(self._pair_weights(ops.shape(distances)[0], closeness.dtype), closeness)
 
-    def _pair_weights(self, num_rows):
+    def _pair_weights(self, num_rows, dtype):
         """The weight (N, num_groups, N) of row j in row i's feature against group g: 0 or one over the divisor."""
         rows = ops.arange(num_rows, dtype="int32")
         # The reshape refuses an odd batch where its size is not known before the step.
         groups = ops.reshape(rows, (self.num_groups, num_rows // self.num_groups, 1))
         in_group = ops.any(ops.equal(groups, rows), axis=1)
         others = ops.not_equal(ops.expand_dims(rows, 1), rows)
-        counted = ops.cast(ops.logical_and(ops.expand_dims(in_group, 0), ops.expand_dims(others, 1)), "float32")
+        counted = ops.cast(ops.logical_and(ops.expand_dims(in_group, 0), ops.expand_dims(others, 1)), dtype)
         if self.reduction == "sum":
             return counted
         axis = 2 if self.reduction == "mean" else (0, 2)

@@ -1,5 +1,7 @@
 """The running average of a discriminator's parameters, with which it is evaluated."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -60,9 +62,9 @@ class ParameterAverage(keras.layers.Layer):
         if not self.debias:
             return [ops.convert_to_tensor(average) for average in self.averages]
         # 1 - decay^t through expm1: at t = 1 the plain form loses four digits in float32.
-        exponent = ops.cast(self.count, "float32") * (ops.log(ops.cast(self.decay, "float64")) if self.decay else 0)
-        weight = -ops.expm1(exponent)
-        factor = ops.where(self.count > 0, 1 / ops.maximum(weight, 1e-30), 0.0)
+        log_decay = math.log(self.decay) if self.decay else -math.inf
+        weight = -ops.expm1(ops.cast(self.count, "float32") * log_decay)
+        factor = ops.where(self.count > 0, 1 / weight, 0.0)
         return [average * ops.cast(factor, average.dtype) for average in self.averages]
 
     def get_config(self):

@@ -5,7 +5,10 @@ import contextlib
 import keras
 import tensorflow as tf
 
-_SEED_STATE = "seed_generator_state"
+
+def is_seed_state(variable):
+    """Whether a Keras variable is the state of a seed generator."""
+    return variable.name == "seed_generator_state"
 
 
 def step_key(seed, step):
@@ -32,7 +35,7 @@ def drawing_from(model, key):
     get their values when the scope ends.
     """
     variables = model.variables
-    states = [variable for variable in variables if variable.name == _SEED_STATE]
+    states = [variable for variable in variables if is_seed_state(variable)]
     mapping = []
     if states:
         seeds = tf.random.stateless_uniform((len(states), 2), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
@@ -40,5 +43,5 @@ def drawing_from(model, key):
     with keras.StatelessScope(mapping) as scope:
         yield
     for variable in variables:
-        if variable.name != _SEED_STATE and (value := scope.get_current_value(variable)) is not None:
+        if not is_seed_state(variable) and (value := scope.get_current_value(variable)) is not None:
             variable.assign(value)

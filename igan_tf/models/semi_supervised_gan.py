@@ -7,7 +7,7 @@ import tensorflow as tf
 from igan_tf import losses
 from igan_tf.layers import MinibatchDiscrimination
 from igan_tf.models.parameter_average import ParameterAverage
-from igan_tf.models.randomness import drawing_from, fold_in, step_key
+from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
 
 GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
 # Layers whose output for one example depends on the others: through them D must not see real and generated together.
@@ -309,6 +309,28 @@ class SemiSupervisedGAN(keras.Model):
         return self._sampler
 
     # Saving.
+
+    def state_variables(self):
+        """Every variable that training changes, by a name that does not depend on what else the process has built.
+
+        Seed generators are left out: randomness is a function of seed and step.
+        """
+        groups = {
+            "generator": self.generator.variables,
+            "discriminator": self.discriminator.variables,
+            "discriminator_average": self.discriminator_average.variables,
+            "discriminator_optimizer": self.discriminator_optimizer.variables,
+            "generator_optimizer": self.generator_optimizer.variables,
+        }
+        if self.historical_averaging:
+            groups["discriminator_history"] = self.discriminator_history.variables
+            groups["generator_history"] = self.generator_history.variables
+        return {
+            f"{group}/{index:03d}": variable
+            for group, variables in groups.items()
+            for index, variable in enumerate(variables)
+            if not is_seed_state(variable)
+        }
 
     def get_config(self):
         config = {

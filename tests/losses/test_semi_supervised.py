@@ -15,6 +15,7 @@ from igan_tf.losses import (
     unsupervised_real_loss,
 )
 from tests.layers.gradients import float64_enabled, value_and_gradients
+from tests.losses.closeness import assert_close
 from tests.parity import losses as oracle
 
 REAL = np.random.default_rng(0).normal(scale=2, size=(5, 4)).astype("float32")
@@ -47,68 +48,68 @@ LOSSES = {
 def test_agrees_with_the_formula(name):
     loss, expected = LOSSES[name]
     value, (gradient,) = value_and_gradients(loss, [REAL])
-    np.testing.assert_allclose(value, expected(REAL), rtol=1e-5)
-    np.testing.assert_allclose(gradient, oracle.numerical_gradient(expected, REAL), atol=1e-6)
+    assert_close(value, expected(REAL), rtol=1e-5)
+    assert_close(gradient, oracle.numerical_gradient(expected, REAL), atol=1e-6)
 
 
 @pytest.mark.parametrize("real_target", [1.0, 0.9])
 def test_unsupervised_loss_is_the_sum_of_its_halves(real_target):
     value = unsupervised_loss(REAL, FAKE, real_target=real_target)
     expected = oracle.unsupervised_real_loss(REAL, real_target) + oracle.unsupervised_fake_loss(FAKE)
-    np.testing.assert_allclose(value, expected, rtol=1e-5)
+    assert_close(value, expected, rtol=1e-5)
 
 
 def test_published_form():
     log_z = np.log(oracle.class_mass(REAL))
     softplus = np.log1p(np.exp(log_z))
-    np.testing.assert_allclose(unsupervised_real_loss(REAL), 0.5 * np.mean(-log_z + softplus), rtol=1e-5)
-    np.testing.assert_allclose(unsupervised_fake_loss(REAL), 0.5 * np.mean(softplus), rtol=1e-5)
-    np.testing.assert_allclose(semi_supervised_generator_loss(REAL), -np.mean(softplus), rtol=1e-5)
+    assert_close(unsupervised_real_loss(REAL), 0.5 * np.mean(-log_z + softplus), rtol=1e-5)
+    assert_close(unsupervised_fake_loss(REAL), 0.5 * np.mean(softplus), rtol=1e-5)
+    assert_close(semi_supervised_generator_loss(REAL), -np.mean(softplus), rtol=1e-5)
 
 
 def test_discriminator_is_z_over_z_plus_one():
     mass = oracle.class_mass(REAL)
-    np.testing.assert_allclose(ops.sigmoid(gan_logit(REAL)), mass / (mass + 1), rtol=1e-5)
+    assert_close(ops.sigmoid(gan_logit(REAL)), mass / (mass + 1), rtol=1e-5)
     # It is one less the generated class's share in the softmax over K + 1 logits, the last of them 0.
     shares = ops.convert_to_numpy(ops.softmax(with_fake_class(REAL)))
-    np.testing.assert_allclose(ops.sigmoid(gan_logit(REAL)), 1 - shares[:, -1], rtol=1e-5)
+    assert_close(ops.sigmoid(gan_logit(REAL)), 1 - shares[:, -1], rtol=1e-5)
     # Moving all logits changes D and leaves the classes as they are.
-    np.testing.assert_allclose(gan_logit(REAL + 3), ops.convert_to_numpy(gan_logit(REAL)) + 3, rtol=1e-5)
-    np.testing.assert_allclose(supervised_loss(REAL + 3, LABELS), supervised_loss(REAL, LABELS), rtol=1e-5)
+    assert_close(gan_logit(REAL + 3), ops.convert_to_numpy(gan_logit(REAL)) + 3, rtol=1e-5)
+    assert_close(supervised_loss(REAL + 3, LABELS), supervised_loss(REAL, LABELS), rtol=1e-5)
 
 
 def test_explicit_class_at_zero_is_the_fixed_form():
     real, fake = with_fake_class(REAL), with_fake_class(FAKE)
-    np.testing.assert_allclose(explicit_gan_logit(real), gan_logit(REAL), rtol=1e-6)
+    assert_close(explicit_gan_logit(real), gan_logit(REAL), rtol=1e-6)
     for arguments in ({}, {"real_target": 0.75}):
         explicit = unsupervised_loss(real, fake, explicit_fake_class=True, **arguments)
-        np.testing.assert_allclose(explicit, unsupervised_loss(REAL, FAKE, **arguments), rtol=1e-6)
+        assert_close(explicit, unsupervised_loss(REAL, FAKE, **arguments), rtol=1e-6)
     for form in ("minimax", "non_saturating"):
         explicit = semi_supervised_generator_loss(fake, form=form, explicit_fake_class=True)
-        np.testing.assert_allclose(explicit, semi_supervised_generator_loss(FAKE, form=form), rtol=1e-6)
+        assert_close(explicit, semi_supervised_generator_loss(FAKE, form=form), rtol=1e-6)
 
 
 def test_explicit_class_is_the_last_and_only_differences_count():
     real, fake = with_fake_class(REAL, 1.5), with_fake_class(FAKE, 1.5)
-    np.testing.assert_allclose(explicit_gan_logit(real), ops.convert_to_numpy(gan_logit(REAL)) - 1.5, rtol=1e-5)
-    np.testing.assert_allclose(
+    assert_close(explicit_gan_logit(real), ops.convert_to_numpy(gan_logit(REAL)) - 1.5, rtol=1e-5)
+    assert_close(
         unsupervised_loss(real, fake, explicit_fake_class=True), unsupervised_loss(REAL - 1.5, FAKE - 1.5), rtol=1e-5
     )
     # The class loss is over all K + 1 logits.
-    np.testing.assert_allclose(supervised_loss(real, LABELS), oracle.supervised_loss(real, LABELS), rtol=1e-5)
+    assert_close(supervised_loss(real, LABELS), oracle.supervised_loss(real, LABELS), rtol=1e-5)
     # Its gradient reaches the last logit too.
     _, (gradient,) = value_and_gradients(lambda x: unsupervised_real_loss(x, explicit_fake_class=True), [real])
     expected = oracle.numerical_gradient(lambda x: oracle.unsupervised_real_loss(x[:, :-1] - x[:, -1:]), real)
-    np.testing.assert_allclose(gradient, expected, atol=1e-6)
+    assert_close(gradient, expected, atol=1e-6)
 
 
 def test_one_class_is_the_plain_gan():
     real, fake = REAL[:, :1], FAKE[:, :1]
     plain = label_smoothing_discriminator_loss(real[:, 0], fake[:, 0], real_target=1.0)
-    np.testing.assert_allclose(unsupervised_loss(real, fake), ops.convert_to_numpy(plain) / 2, rtol=1e-5)
+    assert_close(unsupervised_loss(real, fake), ops.convert_to_numpy(plain) / 2, rtol=1e-5)
     plain = label_smoothing_generator_loss(fake[:, 0], target=1.0)
-    np.testing.assert_allclose(semi_supervised_generator_loss(fake, form="non_saturating"), plain, rtol=1e-5)
-    np.testing.assert_allclose(supervised_loss(real, np.zeros(5, int)), 0.0)
+    assert_close(semi_supervised_generator_loss(fake, form="non_saturating"), plain, rtol=1e-5)
+    assert_close(supervised_loss(real, np.zeros(5, int)), 0.0)
 
 
 @pytest.mark.parametrize("real_target", [0.75, 0.9, 1.0])
@@ -121,7 +122,7 @@ def test_smoothed_real_term_is_least_at_its_target(real_target):
         assert abs(at(real_target)) < 1e-6
         assert at(real_target + 0.05) > 1e-3
     assert at(real_target - 0.05) > 1e-3
-    np.testing.assert_allclose(at(0.5), oracle.binary_kl(real_target, 0.5) / 2, rtol=1e-5)
+    assert_close(at(0.5), oracle.binary_kl(real_target, 0.5) / 2, rtol=1e-5)
 
 
 @pytest.mark.parametrize("size", [1e4, -1e4])
@@ -140,14 +141,14 @@ def test_stable_for_large_logits(size, explicit_fake_class):
     }
     for name, (loss, expected) in losses.items():
         value, (gradient,) = value_and_gradients(loss, [logits])
-        np.testing.assert_allclose(value, expected, rtol=1e-3, atol=1e-6, err_msg=name)
+        assert_close(value, expected, rtol=1e-3, atol=1e-6, err_msg=name)
         assert np.isfinite(gradient).all(), name
 
 
 def test_supervised_loss_is_exact_between_large_logits():
     logits = np.array([[1e4, 1e4 - 2, -1e4]], "float32")
-    np.testing.assert_allclose(supervised_loss(logits, np.array([1])), 2 + np.log1p(np.exp(-2)), rtol=1e-5)
-    np.testing.assert_allclose(supervised_loss(np.array([[0.5, -np.inf]], "float32"), np.array([0])), 0.0)
+    assert_close(supervised_loss(logits, np.array([1])), 2 + np.log1p(np.exp(-2)), rtol=1e-5)
+    assert_close(supervised_loss(np.array([[0.5, -np.inf]], "float32"), np.array([0])), 0.0)
 
 
 @pytest.mark.parametrize("label", [-1, 4])
@@ -164,7 +165,7 @@ def test_half_precision_logits_give_float32_losses():
         for name, (loss, expected) in LOSSES.items():
             value = loss(logits)
             assert keras.backend.standardize_dtype(value.dtype) == "float32", name
-            np.testing.assert_allclose(value, expected(rounded), rtol=1e-5, err_msg=name)
+            assert_close(value, expected(rounded), rtol=1e-5, err_msg=name)
 
 
 def test_float64_is_kept():
@@ -173,7 +174,7 @@ def test_float64_is_kept():
         for name, (loss, expected) in LOSSES.items():
             value = loss(logits)
             assert keras.backend.standardize_dtype(value.dtype) == "float64", name
-            np.testing.assert_allclose(value, expected(REAL.astype("float64")), rtol=1e-9, err_msg=name)
+            assert_close(value, expected(REAL.astype("float64")), rtol=1e-9, err_msg=name)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.function")
@@ -188,7 +189,7 @@ def test_compiled_with_an_unknown_batch_size():
     eager = losses(REAL, FAKE, LABELS)
     for jit_compile in (False, True):
         compiled = tf.function(losses, input_signature=signature, jit_compile=jit_compile)
-        np.testing.assert_allclose(compiled(REAL, FAKE, LABELS), eager, rtol=1e-5)
+        assert_close(compiled(REAL, FAKE, LABELS), eager, rtol=1e-5)
 
 
 def test_invalid_arguments():
@@ -199,7 +200,7 @@ def test_invalid_arguments():
     for function in (unsupervised_real_loss, unsupervised_fake_loss, semi_supervised_generator_loss):
         with pytest.raises(ValueError, match=r"Logits must have shape \(N, K\)"):
             function(REAL[None])
-    with pytest.raises(ValueError, match="`labels` must be integers. Received: dtype=float32"):
+    with pytest.raises(ValueError, match=r"`labels` must be integers. Received: dtype=float32"):
         supervised_loss(REAL, LABELS.astype("float32"))
     with pytest.raises(ValueError, match=r"labels of shape \(5, 1\), logits of shape \(5, 4\)"):
         supervised_loss(REAL, LABELS[:, None])
@@ -208,5 +209,5 @@ def test_invalid_arguments():
     for function in (unsupervised_real_loss, lambda x, real_target: unsupervised_loss(x, x, real_target)):
         with pytest.raises(ValueError, match=r"`real_target` must lie in \[0, 1\]. Received: real_target=1.2"):
             function(REAL, real_target=1.2)
-    with pytest.raises(ValueError, match='`form` must be "minimax" or "non_saturating". Received: form=\'wgan\''):
+    with pytest.raises(ValueError, match=r"`form` must be .* Received: form='wgan'"):
         semi_supervised_generator_loss(FAKE, form="wgan")

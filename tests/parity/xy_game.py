@@ -9,7 +9,7 @@ from tests.layers.gradients import value_and_gradients
 START = (1.0, 1.0)
 LEARNING_RATE = 0.1
 WEIGHT = 0.2  # of the penalty, for each player
-STEPS = 200
+STEPS = 300
 
 
 def play(weight, steps=STEPS):

@@ -1,0 +1,351 @@
+"""From a `Config` to a finished run directory, and back from a run directory to its networks."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from igan_tf.config import ConfigError, config_from_lines, differences
+from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read_label_file
+from igan_tf.data.image_data import as_unit_range
+from igan_tf.layers import data_dependent_initialization
+from igan_tf.models import SemiSupervisedGAN
+from igan_tf.models.randomness import drawing_from
+from igan_tf.networks import NETWORKS
+from igan_tf.optimizers import InsideRootAdam
+from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
+from igan_tf.training.checkpoints import restore_state
+from igan_tf.training.records import Records, image_grid, read_metrics
+
+FLAGS_FILE = "flags.cfg"
+SAMPLES_IN_GRID = 100
+_SAMPLE_SEED = 0
+
+
+def build_strategy(config):
+    """The `tf.distribute.Strategy` of `--strategy`, after checking that the batch can be split over its replicas."""
+    if config.strategy == "single":
+        return tf.distribute.get_strategy()
+    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
+    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    if config.batch_size % strategy.num_replicas_in_sync:
+        raise ConfigError(
+            f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas of --strategy=mirrored. "
+            f"Received: --batch_size={config.batch_size}"
+        )
+    return strategy
+
+
+def labelled_examples(config, data):
+    """Indices and labels of the examples that keep their labels."""
+    if config.label_file:
+        return read_label_file(config.label_file, len(data.train_images), data.num_classes)
+    if not config.labels:
+        return np.zeros(0, "int64"), np.zeros(0, "int64")
+    if not data.num_classes:
+        raise ConfigError(f"the data has no labels: only --labels=0 goes with it. Received: --labels={config.labels}")
+    if config.labels % data.num_classes:
+        raise ConfigError(
+            f"--labels must be a multiple of the {data.num_classes} classes. Received: --labels={config.labels}"
+        )
+    try:
+        indices = labelled_subset(data.train_labels, config.labels // data.num_classes, config.seed_data)
+    except ValueError as error:
+        raise ConfigError(f"--labels={config.labels}: {error}") from error
+    return indices, data.train_labels[indices]
+
+
+def build_model(config, image_shape, num_classes):
+    """Networks and optimizers of a run, compiled; initial weights are a function of `config.seed`."""
+    keras.utils.set_random_seed(config.seed)
+    network = NETWORKS[config.network_name]
+    labelled = bool(config.labels or config.label_file)
+    model = SemiSupervisedGAN(
+        network.build_generator(image_shape),
+        network.build_discriminator(image_shape, num_outputs=num_classes if labelled else 1),
+        latent_range=network.LATENT_RANGE,
+        seed=config.seed,
+    )
+    model.compile(
+        _optimizer(config, config.discriminator_learning_rate),
+        _optimizer(config, config.generator_learning_rate),
+        generator_objective=config.generator_objective,
+        feature_matching_norm=config.feature_matching_norm,
+        label_smoothing=config.label_smoothing,
+        historical_averaging=config.historical_averaging,
+        unlabelled_weight=config.unlabelled_weight,
+        generator_steps=config.generator_steps,
+        average_decay=config.average_decay,
+        average_debias=config.average_debias,
+    )
+    return model
+
+
+def _optimizer(config, learning_rate):
+    if config.adam == "inside_root":
+        return InsideRootAdam(learning_rate, beta_1=config.beta_1, epsilon=1e-8)
+    return keras.optimizers.Adam(learning_rate, beta_1=config.beta_1, epsilon=1e-8)
+
+
+class Experiment:
+    """One labelled subset's training in one run directory.
+
+    Args:
+        config: The settings.
+        data: The `ImageData`.
+        run_dir: Where results go; nothing is written before `run`.
+        report: Called with each line for the user.
+    """
+
+    def __init__(self, config, data, run_dir, report=print):
+        self.config = config
+        self.data = data
+        self.run_dir = Path(run_dir)
+        self.report = report
+        self.strategy = build_strategy(config)
+        indices, labels = labelled_examples(config, data)
+        try:
+            self.batches = SemiSupervisedBatches(data.train_images, indices, labels, config.batch_size, config.seed)
+        except ValueError as error:
+            raise ConfigError(f"--batch_size={config.batch_size}: {error}") from error
+        with self.strategy.scope():
+            self.model = build_model(config, data.image_shape, data.num_classes)
+        self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
+        # What `load_run` needs to build the networks without the data.
+        shapes = {"image_shape": list(data.image_shape), "num_classes": data.num_classes}
+        self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, shapes)
+        self._classify = tf.function(
+            lambda images: tf.stack(
+                [tf.argmax(logits, -1) for logits in (self.model(images), self.model.averaged_logits(images))]
+            ),
+            reduce_retracing=True,
+        )
+
+    def run(self):
+        """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
+        refuse_other_settings(self.run_dir, self.config)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        resumed = self.trainer.restore()
+        if not resumed:
+            self._initialize()
+        if not (self.run_dir / FLAGS_FILE).exists():
+            save_config(self.run_dir, self.config)
+        self.records = Records(self.run_dir, self.trainer.step)
+        try:
+            if resumed:
+                self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
+            else:
+                self.records.describe(self.config.as_flags(), dataclasses.asdict(self.config))
+            self.trainer.train(self._end_epoch)
+            return self._finish()
+        finally:
+            self.records.close()
+
+    def restore(self):
+        """Loads the newest checkpoint for evaluation or sampling."""
+        refuse_other_settings(self.run_dir, self.config)
+        if not self.trainer.restore():
+            raise CheckpointError(f"--run_dir={self.run_dir} holds no checkpoint")
+
+    def evaluate(self):
+        """Test errors, as fractions, of the present and of the averaged weights; empty where nothing is labelled."""
+        images, labels = self.data.test_images, self.data.test_labels
+        if not len(labels) or self.model.num_outputs == 1:
+            return {}
+        wrong = np.zeros(2)
+        # In file order, in batches as in training: minibatch features depend on an example's batch.
+        for start in range(0, len(labels), self.config.batch_size):
+            rows = slice(start, start + self.config.batch_size)
+            predicted = self._classify(as_unit_range(images[rows])).numpy()
+            wrong += (predicted != labels[rows]).sum(axis=1)
+        error, averaged_error = (wrong / len(labels)).tolist()
+        return {"test_error": error, "averaged_test_error": averaged_error}
+
+    def _initialize(self):
+        count = self.config.initialization_examples
+        if count:
+            with self.strategy.scope(), drawing_from(self.model.discriminator, tf.constant([self.config.seed, 2])):
+                data_dependent_initialization(self.model.discriminator, self.batches.labelled_examples(count))
+
+    def _end_epoch(self, epoch, step, means):
+        metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}
+        config = self.config
+        if config.generator_steps and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
+            self.records.write_samples(self.model.generate(SAMPLES_IN_GRID, _SAMPLE_SEED), epoch, step)
+        if config.histogram_epochs and epoch % config.histogram_epochs == 0:
+            self.records.write_histograms(self._histograms(), step)
+        self.records.write_metrics(metrics)
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
+        self.report(f"epoch {epoch}/{config.epochs}  {numbers}")
+        return metrics
+
+    def _histograms(self):
+        """Weight normalization's scales, and the discriminator's features on the first images."""
+        values = {f"scale/{v.path}": v.numpy() for v in self.model.discriminator.variables if v.name == "scale"}
+        values["features"] = self.model.discriminator(self.batches.take(np.arange(self.config.batch_size)))["features"]
+        return values
+
+    def _finish(self):
+        config = self.config
+        last = self.records.metrics()[-1]
+        result = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
+        result.update(
+            epochs=self.trainer.epochs_done,
+            steps=self.trainer.step,
+            seed=config.seed,
+            seed_data=config.seed_data,
+            labels=len(self.batches.labels),
+        )
+        write_result(self.run_dir, result)
+        return result
+
+
+def train(config, run_dir, report=print):
+    """Everything that `--mode=train` does: data, baseline, each draw of labels, `result.json`.
+
+    Returns:
+        The result, as written to `run_dir/result.json`.
+    """
+    data = load_data(config)
+    run_dir = Path(run_dir)
+    labelled_examples(config, data)
+    refuse_other_settings(run_dir, config)
+    with sole_trainer(run_dir):
+        if config.label_draws == 1:
+            result = _train_draw(config, data, run_dir, report)
+        else:
+            result = _train_draws(config, data, run_dir, report)
+    return result
+
+
+def _train_draws(config, data, run_dir, report):
+    """One run a draw in folders of their own; the result has the means and lists the draws."""
+    save_config(run_dir, config)
+    draws = []
+    for seed_data in range(config.seed_data, config.seed_data + config.label_draws):
+        one = dataclasses.replace(config, seed_data=seed_data, label_draws=1)
+        report(f"label draw {len(draws) + 1} of {config.label_draws}: --seed_data={seed_data}")
+        draws.append(_train_draw(one, data, run_dir / f"draw-{seed_data}", report))
+    errors = [name for name in draws[0] if name.endswith("test_error")]
+    result = {
+        **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
+        **{name: draws[0][name] for name in ("epochs", "steps", "seed", "seed_data", "labels")},
+        "draws": draws,
+    }
+    write_result(run_dir, result)
+    return result
+
+
+def _train_draw(config, data, run_dir, report):
+    """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
+    experiment = Experiment(config, data, run_dir, report)
+    baseline = {}
+    if config.supervised_baseline:
+        alone = dataclasses.replace(config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0)
+        report(f"the discriminator on {config.labels} labelled examples alone:")
+        supervised = Experiment(alone, data, Path(run_dir) / "supervised", report).run()
+        baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
+        report("the semi-supervised GAN:")
+    result = {**experiment.run(), **baseline}
+    write_result(run_dir, result)
+    return result
+
+
+def load_experiment(run_dir, report=print, **changes):
+    """The `Experiment` of a run directory, with its newest weights.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+        report: Called with each line for the user.
+        **changes: Settings to replace, such as `data_dir`.
+    """
+    config = dataclasses.replace(read_config(run_dir), **changes)
+    if config.label_draws > 1:
+        raise ConfigError(f"--run_dir={run_dir} holds several draws: name one of its folders draw-<seed_data>")
+    experiment = Experiment(config, load_data(config), run_dir, report)
+    experiment.restore()
+    return experiment
+
+
+def load_run(run_dir):
+    """The model of a run directory with its newest weights: `.generator`, `.discriminator`, `.generate(n, seed)`.
+
+    Needs no data. `run.generator.save("generator.keras")` exports the generator alone.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+
+    Returns:
+        The compiled `SemiSupervisedGAN`.
+
+    Raises:
+        ConfigError, CheckpointError: with the file that is missing or damaged.
+    """
+    config = read_config(run_dir)
+    saved = Checkpoints(Path(run_dir) / "checkpoints").load_newest()
+    if saved is None:
+        raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
+    arrays, position = saved
+    model = build_model(config, tuple(position["image_shape"]), position["num_classes"])
+    restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
+    return model
+
+
+def interpolation_grid(model, rows, columns, seed):
+    """Images along straight lines between pairs of latents, a line a row: a `(height, width, channels)` array."""
+    low, high = model.latent_range
+    ends = np.random.default_rng(seed).uniform(low, high, (2, rows, 1, model.latent_size))
+    weights = np.linspace(0, 1, columns)[:, None]
+    latents = (1 - weights) * ends[0] + weights * ends[1]
+    images = model.generator(latents.reshape(-1, model.latent_size).astype("float32"), training=False)
+    return image_grid(np.asarray(images), columns=columns)
+
+
+# Run directories.
+
+
+def save_config(run_dir, config):
+    """Writes `flags.cfg`; given as `--flagfile` it repeats the run elsewhere."""
+    durable.write_text(Path(run_dir) / FLAGS_FILE, "\n".join(config.as_flags()) + "\n")
+
+
+def read_config(run_dir):
+    """The `Config` that a run directory was started with."""
+    path = Path(run_dir) / FLAGS_FILE
+    try:
+        return config_from_lines(path.read_text(encoding="utf-8").splitlines())
+    except OSError as error:
+        raise ConfigError(f"--run_dir={run_dir} is not the directory of a run: {error}") from error
+
+
+def refuse_other_settings(run_dir, config):
+    """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
+    if (Path(run_dir) / FLAGS_FILE).exists():
+        changed = differences(dataclasses.asdict(read_config(run_dir)), config)
+        if changed:
+            raise ConfigError(
+                f"--run_dir={run_dir} holds a run with other settings; name another folder, or set these back:\n  "
+                + "\n  ".join(changed)
+            )
+
+
+def write_result(run_dir, result):
+    durable.write_text(Path(run_dir) / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def sole_trainer(run_dir):
+    """Holds a run directory's lock; a second trainer is refused."""
+    run_dir = Path(run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    with open(run_dir / ".lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(f"--run_dir={run_dir} is in use by another training process") from None
+        yield

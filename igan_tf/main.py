@@ -1,0 +1,80 @@
+"""The command line: `python -m igan_tf.main --dataset=... --flagfile=run_configs/....cfg`."""
+
+import os
+import sys
+
+# TensorFlow's start-up notices would bury this program's own lines; errors still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+from absl import app, flags
+
+from igan_tf import config as settings
+
+FLAGS = flags.FLAGS
+
+flags.DEFINE_enum("mode", "train", settings.MODES, "train; evaluate a run's test error; or sample images from a run.")
+flags.DEFINE_string("run_dir", "", "Folder of the run; by default runs/<dataset>. An interrupted run in it continues.")
+flags.DEFINE_integer("num_samples", 100, "Images that --mode=sample draws.", lower_bound=1)
+flags.DEFINE_string("output", "samples.npz", "Where --mode=sample writes: an .npz of all images, or a .png grid.")
+settings.define_flags()
+
+
+def main(argv):
+    """Runs one mode; errors of the user's end it with one message."""
+    from igan_tf import experiment
+    from igan_tf.data import DataError
+    from igan_tf.training import CheckpointError, NonFiniteLossError
+    from igan_tf.training.trainer import Interrupted
+
+    try:
+        if len(argv) > 1:
+            raise settings.ConfigError(f"unknown argument: {argv[1]}")
+        config = settings.config_from_flags(FLAGS)
+        run_dir = FLAGS.run_dir or f"runs/{config.dataset}"
+        if FLAGS.mode == "train":
+            _describe(config, run_dir)
+            result = experiment.train(config, run_dir, _report)
+        else:
+            given = {name: FLAGS[name].value for name in ("data_dir",) if FLAGS[name].present}
+            run = experiment.load_experiment(run_dir, _report, **given)
+            result = run.evaluate() if FLAGS.mode == "evaluate" else _sample(run.model, config.seed)
+        for name, value in result.items():
+            _report(f"{name}: {value}")
+    except (settings.ConfigError, DataError, CheckpointError, NonFiniteLossError) as error:
+        sys.exit(f"igan_tf: {error}")
+    except Interrupted as error:
+        print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
+        sys.exit(128 + error.signum)
+
+
+def _sample(model, seed):
+    """Writes `--num_samples` images to `--output`."""
+    import numpy as np
+
+    from igan_tf.training import durable
+    from igan_tf.training.records import image_grid, write_png
+
+    images = model.generate(FLAGS.num_samples, seed)
+    if FLAGS.output.endswith(".png"):
+        write_png(FLAGS.output, image_grid(images))
+    else:
+        with durable.durable_file(FLAGS.output) as file:
+            np.savez_compressed(file, images=images)
+    return {"images": len(images), "output": FLAGS.output}
+
+
+def _describe(config, run_dir):
+    """The devices and the settings that are not defaults."""
+    import tensorflow as tf
+
+    devices = ", ".join(device.name for device in tf.config.list_logical_devices())
+    _report(f"devices: {devices}; strategy: {config.strategy}; XLA: {config.jit_compile}; run directory: {run_dir}")
+    _report("settings: " + " ".join(config.as_flags()))
+
+
+def _report(line):
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    app.run(main)
