@@ -84,7 +84,9 @@ class Config:
         False, "First train the same discriminator on the labelled examples alone, for comparison."
     )
     # Machine.
-    strategy: str = _setting("single", "One device, or all of this machine's.", choices=("single", "mirrored"), free=True)
+    strategy: str = _setting(
+        "single", "One device, or all of this machine's.", choices=("single", "mirrored"), free=True
+    )
     jit_compile: bool = _setting(False, "Compile the training step with XLA.")
     # Records of the run.
     checkpoint_epochs: int = _setting(1, "Epochs between checkpoints.", low=1, free=True)
@@ -105,7 +107,7 @@ class Config:
             raise ConfigError(
                 f"--label_file gives one labelled subset: it does not go with --label_draws={self.label_draws}"
             )
-        if self.supervised_baseline and not (self.labels or self.label_file):
+        if self.supervised_baseline and not self.labelled:
             raise ConfigError("--supervised_baseline needs labelled examples. Received: --labels=0")
         if not self.generator_steps and self.unlabelled_weight:
             raise ConfigError(
@@ -117,8 +119,13 @@ class Config:
                 f"--generator_objective={self.generator_objective} needs a discriminator that is trained to tell real "
                 f"from generated. Received: --unlabelled_weight={self.unlabelled_weight}"
             )
-        if not (self.labels or self.label_file or self.unlabelled_weight):
+        if not (self.labelled or self.unlabelled_weight):
             raise ConfigError("nothing to train on. Received: --labels=0 with --unlabelled_weight=0")
+
+    @property
+    def labelled(self):
+        """Whether any training example has a label."""
+        return bool(self.labels or self.label_file)
 
     @property
     def network_name(self):

@@ -20,7 +20,7 @@ from igan_tf.networks import NETWORKS
 from igan_tf.optimizers import InsideRootAdam
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
 from igan_tf.training.checkpoints import restore_state
-from igan_tf.training.records import Records, image_grid, read_metrics
+from igan_tf.training.records import Records, image_grid
 
 FLAGS_FILE = "flags.cfg"
 SAMPLES_IN_GRID = 100
@@ -42,13 +42,20 @@ def build_strategy(config):
 
 
 def labelled_examples(config, data):
-    """Indices and labels of the examples that keep their labels."""
-    if config.label_file:
-        return read_label_file(config.label_file, len(data.train_images), data.num_classes)
-    if not config.labels:
+    """Indices and labels of the examples that keep their labels.
+
+    Raises:
+        ConfigError, DataError: where the data has no such labels.
+    """
+    if not config.labelled:
         return np.zeros(0, "int64"), np.zeros(0, "int64")
     if not data.num_classes:
-        raise ConfigError(f"the data has no labels: only --labels=0 goes with it. Received: --labels={config.labels}")
+        raise ConfigError(
+            "the data has no classes: only --labels=0 without --label_file goes with it. "
+            f"Received: --labels={config.labels} --label_file={config.label_file}"
+        )
+    if config.label_file:
+        return read_label_file(config.label_file, len(data.train_images), data.num_classes)
     if config.labels % data.num_classes:
         raise ConfigError(
             f"--labels must be a multiple of the {data.num_classes} classes. Received: --labels={config.labels}"
@@ -60,14 +67,24 @@ def labelled_examples(config, data):
     return indices, data.train_labels[indices]
 
 
+def check_against_data(config, data):
+    """Raises a ConfigError or DataError if the settings do not go with the data or the machine; writes nothing."""
+    build_strategy(config)
+    labelled_examples(config, data)
+    if config.batch_size > len(data.train_images):
+        raise ConfigError(
+            f"--batch_size must be at most the number of training images, {len(data.train_images)}. "
+            f"Received: --batch_size={config.batch_size}"
+        )
+
+
 def build_model(config, image_shape, num_classes):
     """Networks and optimizers of a run, compiled; initial weights are a function of `config.seed`."""
     keras.utils.set_random_seed(config.seed)
     network = NETWORKS[config.network_name]
-    labelled = bool(config.labels or config.label_file)
     model = SemiSupervisedGAN(
         network.build_generator(image_shape),
-        network.build_discriminator(image_shape, num_outputs=num_classes if labelled else 1),
+        network.build_discriminator(image_shape, num_outputs=num_classes if config.labelled else 1),
         latent_range=network.LATENT_RANGE,
         seed=config.seed,
     )
@@ -108,11 +125,9 @@ class Experiment:
         self.run_dir = Path(run_dir)
         self.report = report
         self.strategy = build_strategy(config)
-        indices, labels = labelled_examples(config, data)
-        try:
-            self.batches = SemiSupervisedBatches(data.train_images, indices, labels, config.batch_size, config.seed)
-        except ValueError as error:
-            raise ConfigError(f"--batch_size={config.batch_size}: {error}") from error
+        self.batches = SemiSupervisedBatches(
+            data.train_images, *labelled_examples(config, data), config.batch_size, config.seed
+        )
         with self.strategy.scope():
             self.model = build_model(config, data.image_shape, data.num_classes)
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
@@ -170,7 +185,7 @@ class Experiment:
         count = self.config.initialization_examples
         if count:
             with self.strategy.scope(), drawing_from(self.model.discriminator, tf.constant([self.config.seed, 2])):
-                data_dependent_initialization(self.model.discriminator, self.batches.labelled_examples(count))
+                data_dependent_initialization(self.model.discriminator, self.batches.initialization_examples(count))
 
     def _end_epoch(self, epoch, step, means):
         metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}
@@ -213,7 +228,7 @@ def train(config, run_dir, report=print):
     """
     data = load_data(config)
     run_dir = Path(run_dir)
-    labelled_examples(config, data)
+    check_against_data(config, data)
     refuse_other_settings(run_dir, config)
     with sole_trainer(run_dir):
         if config.label_draws == 1:

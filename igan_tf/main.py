@@ -3,10 +3,10 @@
 import os
 import sys
 
-# TensorFlow's start-up notices would bury this program's own lines; errors still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# TensorFlow's start-up notices would bury this program's own lines. Python exceptions still show.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from igan_tf import config as settings
 
@@ -26,6 +26,7 @@ def main(argv):
     from igan_tf.training import CheckpointError, NonFiniteLossError
     from igan_tf.training.trainer import Interrupted
 
+    logging.set_verbosity(logging.WARNING)
     try:
         if len(argv) > 1:
             raise settings.ConfigError(f"unknown argument: {argv[1]}")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from igan_tf.data.image_data import as_unit_range
 
 # Streams of the order's random numbers.
-_UNLABELLED, _UNLABELLED_2, _LABELLED = range(3)
+_UNLABELLED, _UNLABELLED_2, _LABELLED, _INITIALIZATION = range(4)
 
 
 class SemiSupervisedBatches:
@@ -61,12 +61,9 @@ class SemiSupervisedBatches:
             .prefetch(2)
         )
 
-    def labelled_examples(self, count):
-        """The first `count` images that the data-dependent initialization sees: the tiled labelled set's, or all's."""
-        rows = self._tiled(epoch=0) if len(self.labelled_indices) else np.arange(self.num_images)
-        if len(self.labelled_indices):
-            rows = self.labelled_indices[rows]
-        return self.take(rows[:count])
+    def initialization_examples(self, count):
+        """The images that a data-dependent initialization sees: the first of a permutation of all."""
+        return self.take(self._generator(0, _INITIALIZATION).permutation(self.num_images)[:count])
 
     def take(self, indices):
         """Images by their indices, in [0, 1]."""

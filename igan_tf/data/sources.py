@@ -33,7 +33,10 @@ def _load_tfds(name, data_dir):
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
         splits = builder.as_dataset(
-            split=["train", "test"], batch_size=-1, shuffle_files=False, read_config=tfds.ReadConfig(try_autocache=False)
+            split=["train", "test"],
+            batch_size=-1,
+            shuffle_files=False,
+            read_config=tfds.ReadConfig(try_autocache=False),
         )
     except (AssertionError, OSError, ValueError) as error:
         raise DataError(

@@ -140,9 +140,10 @@ class MinibatchDiscrimination(keras.layers.Layer):
         distances = pairwise_distances(projections)
         itself = ops.expand_dims(ops.eye(ops.shape(distances)[0], dtype="bool"), 2)
         nearest = ops.min(ops.where(itself, math.inf, distances), axis=1)
-        scale = ops.mean(nearest, axis=0) / 2
+        num_rows = nearest.shape[0]
+        scale = ops.sum(nearest, axis=0) / num_rows / 2
         # Below this a distance is rounding in the product.
-        rounding = 1e-6 * ops.mean(ops.sum(ops.abs(projections), axis=2), axis=0)
+        rounding = 1e-6 * ops.sum(ops.abs(projections), axis=(0, 2)) / num_rows
         scale = ops.where(ops.logical_and(scale > rounding, scale < math.inf), scale, ops.ones_like(scale))
         if self.weight_norm:
             update = ops.cast(ops.expand_dims(ops.log(scale), 1), self.log_weight_scale.dtype)
@@ -151,7 +152,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
             self.theta.assign(self.theta / ops.cast(ops.expand_dims(scale, 1), self.theta.dtype))
         if self.use_bias:
             features = self._features(distances / scale)
-            self.bias.assign(ops.cast(-ops.mean(features, axis=(0, 1)), self.bias.dtype))
+            mean_feature = ops.sum(features, axis=(0, 1)) / (num_rows * self.num_groups)
+            self.bias.assign(ops.cast(-mean_feature, self.bias.dtype))
         return self.call(inputs)
 
     def _flattened_size(self, input_shape):
@@ -187,7 +189,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
         """M (N, B, C), in at least float32."""
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         theta = ops.cast(self.theta, dtype)
-        projections = ops.matmul(ops.cast(flat, dtype), ops.reshape(theta, (theta.shape[0], -1)))
+        # Not ops.matmul, nor ops.mean: Keras 3.15 lets float64 through float32 there, under PyTorch and JAX.
+        projections = ops.cast(flat, dtype) @ ops.reshape(theta, (theta.shape[0], -1))
         projections = ops.reshape(projections, (-1, self.num_kernels, self.kernel_dim))
         if self.weight_norm:
             norm = ops.sqrt(ops.sum(ops.square(theta), axis=0))
@@ -198,7 +201,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
     def _features(self, distances):
         """o (N, num_groups, B) without the bias, from D (N, N, B)."""
         closeness = ops.exp(-distances)
-        return ops.matmul(self._pair_weights(ops.shape(distances)[0], closeness.dtype), closeness)
+        return self._pair_weights(ops.shape(distances)[0], closeness.dtype) @ closeness
 
     def _pair_weights(self, num_rows, dtype):
         """The weight (N, num_groups, N) of row j in row i's feature against group g: 0 or one over the divisor."""

@@ -120,7 +120,8 @@ class SemiSupervisedGAN(keras.Model):
             )
         if feature_matching_norm not in ("l1", "l2"):
             raise ValueError(
-                f"`feature_matching_norm` must be 'l1' or 'l2'. Received: feature_matching_norm={feature_matching_norm!r}"
+                "`feature_matching_norm` must be 'l1' or 'l2'. "
+                f"Received: feature_matching_norm={feature_matching_norm!r}"
             )
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")

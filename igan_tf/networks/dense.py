@@ -7,15 +7,13 @@ import keras
 from igan_tf.layers import BatchStatisticsNorm, GaussianNoise, WeightNorm
 
 
-def build_generator(image_shape, hidden_units, latent_size, init_std=0.05):
+def build_generator(image_shape, hidden_units, latent_size):
     """`z -> [dense, batch norm, softplus] * n -> weight-normalized dense, sigmoid -> image` in [0, 1].
 
     Args:
         image_shape: `(height, width, channels)`.
         hidden_units: Units of each hidden layer.
         latent_size: Length of `z`.
-        init_std: Deviation of the output kernel's initial values; weight normalization divides it out of the
-            forward pass, what is left is the size of an optimizer's step relative to the kernel.
 
     Returns:
         A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
@@ -27,10 +25,14 @@ def build_generator(image_shape, hidden_units, latent_size, init_std=0.05):
         hidden = keras.layers.Dense(units, use_bias=False, name=f"dense_{index}")(hidden)
         hidden = BatchStatisticsNorm(name=f"norm_{index}")(hidden)
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
-    kernel_initializer = keras.initializers.RandomNormal(stddev=init_std)
-    pixels = keras.layers.Dense(math.prod(image_shape), "sigmoid", kernel_initializer=kernel_initializer)
+    pixels = keras.layers.Dense(math.prod(image_shape), "sigmoid", kernel_initializer=_kernel_initializer())
     images = keras.layers.Reshape(image_shape, name="images")(WeightNorm(pixels, name="pixels")(hidden))
     return keras.Model(latents, images, name="generator")
+
+
+def _kernel_initializer():
+    """Weight normalization divides the deviation out of the forward pass; it sets how far an optimizer's step goes."""
+    return keras.initializers.RandomNormal(stddev=0.1)
 
 
 def build_discriminator(image_shape, hidden_units, num_outputs, input_noise, hidden_noise):
@@ -52,9 +54,9 @@ def build_discriminator(image_shape, hidden_units, num_outputs, input_noise, hid
     images = keras.Input(image_shape, name="images")
     hidden = GaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
     for index, units in enumerate(hidden_units, start=1):
-        dense = keras.layers.Dense(units, "relu", kernel_initializer=keras.initializers.RandomNormal(stddev=0.1))
+        dense = keras.layers.Dense(units, "relu", kernel_initializer=_kernel_initializer())
         features = WeightNorm(dense, train_scale=False, epsilon=0.0, name=f"dense_{index}")(hidden)
         hidden = GaussianNoise(hidden_noise, name=f"noise_{index}")(features)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=keras.initializers.RandomNormal(stddev=0.1))
+    output = keras.layers.Dense(num_outputs, kernel_initializer=_kernel_initializer())
     logits = WeightNorm(output, epsilon=0.0, name="logits")(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

@@ -49,6 +49,7 @@ class Trainer:
         # Sums of the logs over the epoch so far; kept in checkpoints, so that a resumed epoch's means are the same.
         self._sums = {}
         self._best = None
+        self._last_error = ""
         self._stop_signal = None
         self._train_function = self._make_train_function()
 
@@ -73,7 +74,15 @@ class Trainer:
         self._sums, self._best = dict(position["sums"]), position["best"]
 
     def save(self):
-        """Writes a checkpoint of this moment."""
+        """Writes a checkpoint of this moment.
+
+        Raises:
+            NonFiniteLossError: where the last update left a variable that is not finite; nothing is written.
+        """
+        arrays = state_of(self.model.state_variables())
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise NonFiniteLossError(f"{name} is not finite after step {self.step}{self._last_checkpoint()}")
         position = {
             **self._description,
             "step": self.step,
@@ -83,7 +92,7 @@ class Trainer:
             "best": self._best,
         }
         best_step = self._best["step"] if self._best else None
-        self.checkpoints.save(self.step, state_of(self.model.state_variables()), position, best_step)
+        self.checkpoints.save(self.step, arrays, position, best_step)
 
     def train(self, on_epoch_end):
         """Trains to `config.epochs`.
@@ -105,6 +114,8 @@ class Trainer:
                 means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)
                 metrics = on_epoch_end(self._epoch + 1, self.step, means)
                 self._note_best(metrics)
+                if "test_error" in metrics:
+                    self._last_error = f", test error {metrics['test_error']:.4f}"
                 self._epoch, self._step_in_epoch, self._sums = self._epoch + 1, 0, {}
                 if self._epoch % self.config.checkpoint_epochs == 0 or self._epoch == self.config.epochs:
                     self.save()
@@ -116,7 +127,7 @@ class Trainer:
         progress = tqdm(
             total=self.batches.steps_per_epoch,
             initial=self._step_in_epoch,
-            desc=f"epoch {self._epoch + 1}/{self.config.epochs}",
+            desc=f"epoch {self._epoch + 1}/{self.config.epochs}{self._last_error}",
             disable=not sys.stderr.isatty(),
             leave=False,
         )
@@ -143,12 +154,15 @@ class Trainer:
         for name, value in values.items():
             if not np.isfinite(value):
                 raise NonFiniteLossError(
-                    f"{name} is {value} at step {self.step}, epoch {self._epoch + 1}. The last checkpoint, of step "
-                    f"{(self.checkpoints.steps() or ['none'])[-1]}, is from before it"
+                    f"{name} is {value} at step {self.step}, epoch {self._epoch + 1}{self._last_checkpoint()}"
                 )
             self._sums[name] = self._sums.get(name, 0.0) + value
         progress.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "loss" in name}, refresh=False)
         progress.update()
+
+    def _last_checkpoint(self):
+        steps = self.checkpoints.steps()
+        return f"; the last checkpoint is step {steps[-1]}'s" if steps else "; there is no checkpoint yet"
 
     def _make_train_function(self):
         def run(batch):

@@ -1,0 +1,56 @@
+# Everything runs in .venv, which the first target makes and later ones find up to date.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/installed
+IGAN_DATA_DIR ?=
+
+.PHONY: help run mnist test test-slow test-backends lint format bench clean
+
+help:
+	@echo "make run            train on scikit-learn's digits: three draws of 5 labels a class, beside the baseline"
+	@echo "make test           the tests; with IGAN_DATA_DIR set, those on real data too"
+	@echo "make test-slow      the tests marked slow"
+	@echo "make test-backends  layer and loss tests on JAX and, where installed, PyTorch"
+	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
+	@echo "make lint, format   ruff"
+	@echo "make bench          speed and memory ratios; on a quiet machine"
+
+$(INSTALLED): setup.py
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+run: $(INSTALLED)
+	$(BIN)/python -m igan_tf.main --flagfile=run_configs/digits.cfg --run_dir=runs/digits
+
+mnist: $(INSTALLED)
+	$(BIN)/python -m igan_tf.main --flagfile=run_configs/mnist_feature_matching.cfg \
+		--data_dir=$(IGAN_DATA_DIR)/tfds --run_dir=runs/mnist
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -m "not slow" tests
+
+test-slow: $(INSTALLED)
+	$(BIN)/python -m pytest -m slow tests
+
+# PyTorch is tested where it is installed; JAX is installed here.
+test-backends: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[backends]'
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/layers tests/losses tests/optimizers
+	if $(BIN)/python -c "import torch" 2>/dev/null; \
+		then KERAS_BACKEND=torch $(BIN)/python -m pytest tests/layers tests/losses tests/optimizers; \
+		else echo "PyTorch is not installed: not tested"; fi
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(INSTALLED)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks --json=bench.json
+
+clean:
+	rm -rf .venv runs bench.json

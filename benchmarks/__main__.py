@@ -1,0 +1,36 @@
+"""Runs the benchmarks, each a ratio of two things timed alternately in one process, and writes name: value as JSON."""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from benchmarks import minibatch, mnist
+
+BENCHMARKS = {
+    "mnist_step_ratio": mnist.mnist_step_ratio,
+    "minibatch_time_ratio": minibatch.minibatch_time_ratio,
+    "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", required=True, help="file that gets the ratios by name")
+    parser.add_argument("--only", choices=BENCHMARKS, help="one benchmark instead of all")
+    arguments = parser.parse_args()
+    ratios = {}
+    for name, benchmark in BENCHMARKS.items():
+        if arguments.only in (None, name):
+            result = benchmark()
+            ratios[name] = result["value"]
+            print(f"{name}: {result['value']:.3f}")
+            for key, value in result["details"].items():
+                print(f"  {key}: {value}")
+    Path(arguments.json).write_text(json.dumps(ratios, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
