@@ -150,7 +150,10 @@ class Experiment:
             self._initialize()
         if not (self.run_dir / FLAGS_FILE).exists():
             save_config(self.run_dir, self.config)
-        self.records = Records(self.run_dir, self.trainer.step)
+        # Of epochs that ended: a checkpoint may stand at an epoch's last step without its records. Nothing of a run
+        # that starts anew.
+        recorded = self.trainer.epochs_done * self.batches.steps_per_epoch
+        self.records = Records(self.run_dir, recorded if resumed else -1)
         try:
             if resumed:
                 self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
@@ -334,8 +337,10 @@ def read_config(run_dir):
     path = Path(run_dir) / FLAGS_FILE
     try:
         return config_from_lines(path.read_text(encoding="utf-8").splitlines())
-    except OSError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--run_dir={run_dir} is not the directory of a run: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--run_dir={run_dir}: {FLAGS_FILE} cannot be used: {error}") from error
 
 
 def refuse_other_settings(run_dir, config):
@@ -357,8 +362,12 @@ def write_result(run_dir, result):
 def sole_trainer(run_dir):
     """Holds a run directory's lock; a second trainer is refused."""
     run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
-    with open(run_dir / ".lock", "w") as file:
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = open(run_dir / ".lock", "w")  # noqa: SIM115 - closed below; an error in the scope is not this one's.
+    except OSError as error:
+        raise ConfigError(f"--run_dir={run_dir} cannot be written: {error}") from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -56,11 +56,14 @@ def _sample(model, seed):
     from igan_tf.training.records import image_grid, write_png
 
     images = model.generate(FLAGS.num_samples, seed)
-    if FLAGS.output.endswith(".png"):
-        write_png(FLAGS.output, image_grid(images))
-    else:
-        with durable.durable_file(FLAGS.output) as file:
-            np.savez_compressed(file, images=images)
+    try:
+        if FLAGS.output.endswith(".png"):
+            write_png(FLAGS.output, image_grid(images))
+        else:
+            with durable.durable_file(FLAGS.output) as file:
+                np.savez_compressed(file, images=images)
+    except OSError as error:
+        raise settings.ConfigError(f"--output={FLAGS.output} cannot be written: {error}") from error
     return {"images": len(images), "output": FLAGS.output}
 
 

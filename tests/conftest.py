@@ -1,6 +1,10 @@
-"""Devices of the test run: two logical CPUs, so that every test can stand up a `MirroredStrategy`."""
+"""Devices of the test run: two logical CPUs, so that every test can stand up a `MirroredStrategy`. Real data, too."""
+
+import os
+from pathlib import Path
 
 import keras
+import pytest
 
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
@@ -8,3 +12,15 @@ if keras.backend.backend() == "tensorflow":
     # Has to come before anything that makes TensorFlow start its devices.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+@pytest.fixture(scope="session")
+def real_data_dir():
+    """The folder `IGAN_DATA_DIR`. A test that uses it is skipped where the variable is unset, fails where data is."""
+    value = os.environ.get("IGAN_DATA_DIR")
+    if not value:
+        pytest.skip("needs real data: IGAN_DATA_DIR is not set")
+    path = Path(value).resolve()
+    if not path.is_dir():
+        pytest.fail(f"IGAN_DATA_DIR={value} is not a folder")
+    return path

@@ -118,7 +118,7 @@ class VirtualBatchNorm(ReferenceLayer):
             )
         statistics = {
             "shape": (channels,),
-            "dtype": keras.backend.result_type(self.variable_dtype, "float32"),
+            "dtype": at_least_float32(self.variable_dtype),
             "trainable": False,
             "autocast": False,
         }
@@ -132,7 +132,7 @@ class VirtualBatchNorm(ReferenceLayer):
         self.refuse_training(training)
         self.check_batch_size(inputs.shape)
         axis = self._channel_axis(inputs.shape)
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        x = ops.cast(inputs, at_least_float32(inputs.dtype))
 
         # All statistics are (rows, channels) tensors; the map itself is read once for them and once to normalise.
         mean, variance = _row_moments(x, axis)
@@ -187,9 +187,8 @@ class VirtualBatchNorm(ReferenceLayer):
     def forget_reference(self):
         """Marks the stored statistics as absent: a layer that is not frozen has none that could go stale."""
         if self.built:
-            self.store_reference(
-                ops.zeros_like(self.reference_mean), ops.full_like(self.reference_variance, fill_value=UNSET)
-            )
+            shape = tuple(self.reference_mean.shape)
+            self.store_reference(np.zeros(shape), np.full(shape, UNSET))
 
     def load_own_variables(self, store):
         # The statistics are the last weight, whatever `center` and `scale` are.
@@ -230,6 +229,11 @@ class VirtualBatchNorm(ReferenceLayer):
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "beta_initializer": keras.initializers.serialize(self.beta_initializer),
         }
+
+
+def at_least_float32(dtype):
+    dtype = keras.backend.standardize_dtype(dtype)
+    return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
 def _row_moments(x, channel_axis):

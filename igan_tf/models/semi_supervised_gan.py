@@ -5,13 +5,13 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf import losses
-from igan_tf.layers import MinibatchDiscrimination
+from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
 
 GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
 # Layers whose output for one example depends on the others: through them D must not see real and generated together.
-_COUPLING_LAYERS = (MinibatchDiscrimination, keras.layers.BatchNormalization)
+_COUPLING_LAYERS = (MinibatchDiscrimination, BatchStatisticsNorm, keras.layers.BatchNormalization)
 
 
 @keras.saving.register_keras_serializable("igan_tf")

@@ -20,7 +20,7 @@ class Records:
 
     Args:
         run_dir: The run directory, which exists.
-        step: The step from which training goes on.
+        step: The last step whose records stay; -1: none do.
     """
 
     def __init__(self, run_dir, step):

@@ -113,11 +113,12 @@ class Trainer:
                 means = {name: total / self.batches.steps_per_epoch for name, total in self._sums.items()}
                 means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)
                 metrics = on_epoch_end(self._epoch + 1, self.step, means)
-                self._note_best(metrics)
                 if "test_error" in metrics:
                     self._last_error = f", test error {metrics['test_error']:.4f}"
                 self._epoch, self._step_in_epoch, self._sums = self._epoch + 1, 0, {}
                 if self._epoch % self.config.checkpoint_epochs == 0 or self._epoch == self.config.epochs:
+                    # Of the epochs that have a checkpoint: one without could not be kept.
+                    self._note_best(metrics)
                     self.save()
 
     def _train_rest_of_epoch(self):

@@ -173,13 +173,13 @@ def test_gradients_equal_finite_differences(shape):
 
 def test_gradients_reach_the_layers_before_through_the_reference():
     z = keras.Input((2,))
-    dense = keras.layers.Dense(3)
+    dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.GlorotUniform(seed=0))
     x = DropReference(4)(VirtualBatchNorm(4)(dense(PrependReference(4, seed=0)(z))))
     model = keras.Model(z, x)
     # The examples are zero: without the reference's part the kernel's gradient would be zero.
     index = [variable is dense.kernel for variable in model.trainable_variables].index(True)
     gradient = layer_gradients(model, np.zeros((2, 2), "float32"), numbers(2, 3))[1][index]
-    assert np.all(np.abs(gradient) > 1e-4)
+    assert np.all(np.abs(gradient).max(axis=0) > 1e-3)
 
 
 def test_large_offset_does_not_cancel():
@@ -310,12 +310,16 @@ def test_frozen_model_refuses_training():
     target = np.zeros((5, 6, 6, 3), "float32")
     model.fit(z, target, verbose=0)
     freeze_reference(model)
-    for train in (lambda: model(z, training=True), lambda: model.fit(z, target, verbose=0)):
-        with pytest.raises(ValueError, match=r"is frozen and cannot be called with training=True.*unfreeze_reference"):
-            train()
+    message = r"is frozen and cannot be called with training=True.*unfreeze_reference"
+    with pytest.raises(ValueError, match=message):
+        model(z, training=True)
     model.evaluate(z, target, verbose=0)
     unfreeze_reference(model)
     model.fit(z, target, verbose=0)
+    freeze_reference(model)
+    # Last: on JAX, Keras takes the weights out of the model for `fit`, and an error loses them.
+    with pytest.raises(ValueError, match=message):
+        model.fit(z, target, verbose=0)
 
 
 def test_weights_of_frozen_and_unfrozen_models_exchange(tmp_path):

@@ -115,6 +115,13 @@ def test_no_gradient_through_the_mean():
     for gradient, start, theta in zip(gradients, values(0), values(1)):
         assert_close(gradient, 2 * (theta - (start + theta) / 2), rtol=1e-4, atol=1e-6)
 
+    def mean_after_update(*theta):
+        with keras.StatelessScope() as scope:
+            history.update(theta)
+        return ops.sum(scope.get_current_value(history.means[0])) + ops.sum(theta[0])
+
+    assert_close(value_and_gradients(mean_after_update, values(1))[1][0], np.ones((2, 3)))
+
     def penalty_of_means(theta, mean):
         with keras.StatelessScope(state_mapping=[(history.means[0], mean)]):
             return history.penalty([theta, *values(1)[1:]])
@@ -248,6 +255,14 @@ def test_in_a_compiled_function(jit_compile):
     assert int(history.count.value) == 3
 
 
+def two_replicas():
+    import tensorflow as tf
+
+    devices = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices("CPU")][:2]
+    assert len(devices) == 2, "tests/conftest.py sets up two logical CPUs"
+    return tf.distribute.MirroredStrategy(devices)
+
+
 @on_tensorflow
 def test_on_two_replicas():
     import tensorflow as tf
@@ -275,17 +290,41 @@ def test_on_two_replicas():
         for _ in range(3):
             step()
         locals_of = strategy.experimental_local_results
-        return [[np.array(local) for local in locals_of(weight.value)] for weight in [variable, *history.weights]]
+        return [[local.numpy() for local in locals_of(weight.value)] for weight in [variable, *history.weights]]
 
-    devices = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices("CPU")][:2]
-    assert len(devices) == 2, "tests/conftest.py sets up two logical CPUs"
-    two = train(tf.distribute.MirroredStrategy(devices))
+    two = train(two_replicas())
     one = train(tf.distribute.get_strategy())
     assert [len(copies) for copies in two] == [2, 2, 2]
     for copies, (alone,) in zip(two, one):
         for copy in copies:
             assert_close(copy, alone, rtol=1e-5)
     assert one[-1][0] == 4
+
+
+@on_tensorflow
+def test_replicas_keep_one_mean():
+    # Whatever a replica's own copy of the player does, the first replica's values go into every copy of the mean.
+    import tensorflow as tf
+
+    strategy = two_replicas()
+    with strategy.scope():
+        history = HistoricalAveraging()
+        history.build([np.zeros(2, "float32")])
+
+    @tf.function
+    def step():
+        def in_replica():
+            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+            history.update([tf.fill([2], 1.0 + tf.cast(replica, tf.float32))])
+
+        strategy.run(in_replica)
+
+    step()
+    for weight, expected in zip(history.weights, (0.5, 2)):
+        copies = strategy.experimental_local_results(weight.value)
+        assert len(copies) == 2
+        for copy in copies:
+            assert_close(copy.numpy(), np.full(copy.shape, expected))
 
 
 def test_xy_game_needs_it():

@@ -1,0 +1,98 @@
+"""Runs of `python -m igan_tf.main` on the digits, in a process of their own or in this one, and what they leave."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import tensorflow as tf
+from absl import app, flags
+from absl.testing import flagsaver
+
+import igan_tf.main
+from igan_tf.training import Checkpoints
+
+REPOSITORY = Path(__file__).parent.parent
+FLAGS = ["--dataset=digits", "--labels=50", "--batch_size=400", "--initialization_examples=50"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "igan_tf.main", *map(str, arguments)]
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+
+
+def run_process(*arguments, cwd):
+    """Runs the command to its end, in the folder `cwd`."""
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+class Outcome:
+    """The exit code and everything printed."""
+
+    def __init__(self, code, text):
+        self.code, self.text = code, text
+
+
+def run_here(capfd, *arguments):
+    """Runs the command in this process, from flags at their defaults on."""
+    with flagsaver.flagsaver():
+        for name in flags.FLAGS:
+            flags.FLAGS[name].unparse()
+        try:
+            app.run(igan_tf.main.main, argv=["igan_tf.main", *map(str, arguments)])
+            code = 0
+        except SystemExit as error:
+            code = error.code
+    text = "".join(capfd.readouterr())
+    # `sys.exit` of a message prints it and exits with 1.
+    return Outcome(1, f"{text}{code}\n") if isinstance(code, str) else Outcome(code or 0, text)
+
+
+def events(run_dir):
+    """Sorted (step, tag) of every event in the run's TensorBoard files."""
+    found = []
+    for path in (Path(run_dir) / "logs").glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            found += [(event.step, value.tag) for value in event.summary.value]
+    return sorted(found)
+
+
+def metrics(run_dir):
+    """The lines of `metrics.jsonl` without the time that they took."""
+    lines = [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
+    for line in lines:
+        assert line.pop("seconds_per_step") > 0
+    return lines
+
+
+def result(run_dir):
+    return json.loads((Path(run_dir) / "result.json").read_text())
+
+
+def assert_same_run(run_dir, other):
+    """Both ended with the same bits, metrics and result, and no TensorBoard step stands twice in the first."""
+    checkpoints, others = (Checkpoints(Path(folder) / "checkpoints") for folder in (run_dir, other))
+    assert checkpoints.steps()[-1] == others.steps()[-1]
+    (arrays, position), (other_arrays, other_position) = checkpoints.load_newest(), others.load_newest()
+    assert position == other_position and set(arrays) == set(other_arrays)
+    different = [name for name, array in arrays.items() if array.tobytes() != other_arrays[name].tobytes()]
+    assert different == []
+    assert metrics(run_dir) == metrics(other)
+    assert result(run_dir) == result(other)
+    found = events(run_dir)
+    assert len(found) == len(set(found))
+    # HParams' own tag holds no step of the training.
+    assert found == events(other)
+    for folder in ("samples",):
+        names = sorted(path.name for path in (Path(run_dir) / folder).iterdir())
+        assert names == sorted(path.name for path in (Path(other) / folder).iterdir())
+        assert all(
+            (Path(run_dir) / folder / name).read_bytes() == (Path(other) / folder / name).read_bytes() for name in names
+        )

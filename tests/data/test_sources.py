@@ -1,0 +1,188 @@
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan_tf.config import Config
+from igan_tf.data import DataError, labelled_subset, load_data
+
+_ORIENTATION = 0x0112
+RED, GREEN = (255, 0, 0), (0, 255, 0)
+
+
+def save_image(path, colour=RED, size=(6, 6), mode="RGB"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+def folder_config(path, **changes):
+    return Config(**{"dataset": "folder", "data_dir": str(path), "image_size": 4, "test_fraction": 0.0, **changes})
+
+
+def fill(folder, counts):
+    """Makes images in folders; every one of its own brightness, beginning with 1."""
+    brightness = iter(range(1, 256))
+    for name, count in counts.items():
+        for index in range(count):
+            save_image(folder / name / f"{index:02d}.png", (next(brightness), 0, 0))
+
+
+def test_digits():
+    data = load_data(Config(dataset="digits"))
+    assert data.train_images.shape == (1198, 8, 8, 1) and data.test_images.shape == (599, 8, 8, 1)
+    assert data.image_shape == (8, 8, 1) and data.num_classes == 10
+    for images in (data.train_images, data.test_images):
+        assert images.dtype == "float32" and images.min() == 0 and images.max() == 1
+    assert np.bincount(data.train_labels).min() > 100 and np.bincount(data.test_labels).min() > 50
+    # No image stands on both sides.
+    train = {image.tobytes() for image in data.train_images}
+    assert not any(image.tobytes() in train for image in data.test_images)
+
+
+def test_mnist(real_data_dir):
+    data = load_data(Config(data_dir=str(real_data_dir / "tfds")))
+    assert data.train_images.shape == (60000, 28, 28, 1) and data.test_images.shape == (10000, 28, 28, 1)
+    assert data.train_images.dtype == "uint8" and data.train_images.max() == 255
+    assert np.bincount(data.train_labels)[[0, 1, 5]].tolist() == [5923, 6742, 5421]
+    assert np.bincount(data.test_labels)[[0, 1, 5]].tolist() == [980, 1135, 892]
+    assert data.class_names == tuple("0123456789")
+    assert np.bincount(data.train_labels[labelled_subset(data.train_labels, 10, 1)]).tolist() == [10] * 10
+
+
+def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, monkeypatch):
+    import tensorflow_datasets as tfds
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("downloads")
+
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
+    place = tmp_path / "nowhere"
+    with pytest.raises(DataError) as caught:
+        load_data(Config(data_dir=str(place)))
+    message = str(caught.value)
+    assert f"--dataset=mnist: no prepared data set in --data_dir={place}" in message
+    assert f"tfds.load('mnist', data_dir='{place}')" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_mnist_half_prepared_tells_how_to_fetch_it(tmp_path):
+    (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
+    with pytest.raises(DataError, match="no prepared data set"):
+        load_data(Config(data_dir=str(tmp_path)))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_without_data_dir_the_default_folder_is_named(monkeypatch, tmp_path):
+    import tensorflow_datasets as tfds
+
+    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: (_ for _ in ()).throw(FileNotFoundError(name)))
+    with pytest.raises(DataError, match=f"default folder, {tmp_path}.*\n.*data_dir=None"):
+        load_data(Config())
+
+
+def test_class_folders_unlabelled_and_loose_images(tmp_path):
+    fill(tmp_path, {"b": 2, "a": 3, "unlabelled": 2, ".": 1})
+    (tmp_path / "a" / "notes.txt").write_text("no image")
+    save_image(tmp_path / "a" / "deeper" / "x.PNG", (200, 0, 0))
+    data = load_data(folder_config(tmp_path))
+    assert data.class_names == ("a", "b")
+    found = sorted(zip(data.train_images[:, 0, 0, 0].tolist(), data.train_labels.tolist()))
+    assert found == [(1, 1), (2, 1), (3, 0), (4, 0), (5, 0), (6, -1), (7, -1), (8, -1), (200, 0)]
+    assert data.train_images.dtype == "uint8" and data.train_images.shape[1:] == (4, 4, 3)
+    assert len(data.test_images) == 0 and len(data.test_labels) == 0
+
+
+def test_images_without_classes(tmp_path):
+    fill(tmp_path, {".": 3})
+    data = load_data(folder_config(tmp_path, test_fraction=0.5))
+    assert data.num_classes == 0 and data.train_labels.tolist() == [-1] * 3 and len(data.test_images) == 0
+
+
+def test_train_and_test_folders(tmp_path):
+    fill(tmp_path, {"train/a": 2, "train/b": 1, "train/unlabelled": 1, "test/a": 1, "test/b": 2, "test/unlabelled": 1})
+    data = load_data(folder_config(tmp_path, test_fraction=0.5))
+    assert data.train_labels.tolist() == [0, 0, 1, -1]
+    assert data.test_labels.tolist() == [0, 1, 1]
+    assert data.train_images[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
+    assert data.test_images[:, 0, 0, 0].tolist() == [5, 6, 7]
+
+
+def test_a_class_in_test_alone_is_named(tmp_path):
+    fill(tmp_path, {"train/a": 1, "test/a": 1, "test/zebra": 1})
+    with pytest.raises(DataError, match=f"--data_dir={tmp_path}: .*classes that train has not: \\['zebra'\\]"):
+        load_data(folder_config(tmp_path))
+
+
+@pytest.mark.parametrize(("fraction", "held_out"), [(0.25, [2, 1, 0]), (0.5, [4, 2, 1]), (0.9, [7, 3, 1])])
+def test_a_part_of_each_class_is_held_out(tmp_path, fraction, held_out):
+    fill(tmp_path, {"a": 8, "b": 4, "c": 2, "unlabelled": 5})
+    data = load_data(folder_config(tmp_path, test_fraction=fraction))
+    assert np.bincount(data.test_labels, minlength=3).tolist() == held_out
+    assert (data.train_labels == -1).sum() == 5
+    both = [*data.train_images[:, 0, 0, 0].tolist(), *data.test_images[:, 0, 0, 0].tolist()]
+    assert sorted(both) == list(range(1, 20))
+    again = load_data(folder_config(tmp_path, test_fraction=fraction))
+    np.testing.assert_array_equal(again.test_images, data.test_images)
+
+
+def test_every_label_draw_has_the_same_test_set(tmp_path):
+    fill(tmp_path, {"a": 30, "b": 30})
+    first, second = (load_data(folder_config(tmp_path, test_fraction=0.5, seed_data=seed)) for seed in (1, 2))
+    np.testing.assert_array_equal(first.test_images, second.test_images)
+
+
+@pytest.mark.parametrize(("size", "channels"), [(4, 3), (9, 3), (9, 1)])
+def test_size_and_channels_are_the_flags(tmp_path, size, channels):
+    save_image(tmp_path / "colour.png", GREEN, (20, 12))
+    save_image(tmp_path / "grey.png", 100, (3, 5), mode="L")
+    data = load_data(folder_config(tmp_path, image_size=size, channels=channels))
+    assert data.train_images.shape == (2, size, size, channels)
+    green = GREEN if channels == 3 else [150]
+    assert (data.train_images[0] == np.array(green)).all()
+    assert (data.train_images[1] == 100).all()
+
+
+def test_the_centre_square_is_taken(tmp_path):
+    pixels = np.zeros((4, 12, 3), "uint8")
+    pixels[:, 4:8] = 255
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert (load_data(folder_config(tmp_path)).train_images == 255).all()
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    pixels = np.zeros((8, 8, 3), "uint8")
+    pixels[:4] = 255
+    exif = Image.Exif()
+    exif[_ORIENTATION] = 6  # The camera lay on its side: the top of the file is the right of the picture.
+    Image.fromarray(pixels).save(tmp_path / "turned.png", exif=exif)
+    image = load_data(folder_config(tmp_path, image_size=8)).train_images[0]
+    assert (image[:, 4:] == 255).all() and (image[:, :4] == 0).all()
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", None], ids=["empty", "text", "cut"])
+def test_an_unreadable_image_is_named(tmp_path, content):
+    path = tmp_path / "a" / "broken.png"
+    save_image(path, size=(64, 64))
+    path.write_bytes(path.read_bytes()[:60] if content is None else content)
+    with pytest.raises(DataError, match=re.escape(f"--data_dir: the image {path} cannot be read")):
+        load_data(folder_config(tmp_path))
+
+
+def test_a_folder_without_images_is_refused(tmp_path):
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(DataError, match=f"--data_dir={tmp_path} holds no images"):
+        load_data(folder_config(tmp_path))
+
+
+def test_a_train_folder_without_images_is_refused(tmp_path):
+    fill(tmp_path, {"test/unlabelled": 1})
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match=f"--data_dir={tmp_path} holds no images"):
+        load_data(folder_config(tmp_path))
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"needs a folder of images. Received: --data_dir={tmp_path}/none"):
+        load_data(folder_config(tmp_path / "none"))

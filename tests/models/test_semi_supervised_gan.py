@@ -1,0 +1,715 @@
+"""`SemiSupervisedGAN`: each step against a plain TensorFlow reimplementation, and what its options change.
+
+Tolerances: a few float32 steps of SGD on networks of a few dozen weights, computed in another order: 1e-6 absolute.
+Replicas against one device 1e-5, the project's own bound. Reruns are compared bit by bit.
+"""
+
+import threading
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from igan_tf.layers import BatchStatisticsNorm, GaussianNoise, MinibatchDiscrimination, WeightNorm
+from igan_tf.models import SemiSupervisedGAN
+from igan_tf.optimizers import InsideRootAdam
+from tests.replicas import two_replicas
+
+CLASSES = 3
+RATE = 0.5
+
+
+def generator_network(noise=0.0):
+    latents = keras.Input((3,))
+    hidden = layers.Dense(5, "tanh", bias_initializer="normal")(latents)
+    if noise:
+        hidden = GaussianNoise(noise)(hidden)
+    pixels = WeightNorm(layers.Dense(8, "sigmoid"), name="pixels")(hidden)
+    return keras.Model(latents, layers.Reshape((2, 2, 2))(pixels), name="generator")
+
+
+def discriminator_network(noise=0.0, classes=CLASSES, couple=None):
+    images = keras.Input((2, 2, 2))
+    hidden = layers.Flatten()(images)
+    if noise:
+        hidden = GaussianNoise(noise)(hidden)
+    features = WeightNorm(layers.Dense(6, "tanh"), train_scale=False, epsilon=0.0, name="hidden")(hidden)
+    last = couple(features) if couple else features
+    logits = layers.Dense(classes, kernel_initializer=keras.initializers.RandomNormal(stddev=1.0), name="logits")(last)
+    return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
+
+
+def make_model(noise=0.0, classes=CLASSES, couple=None, seed=0, optimizer=None, kind=SemiSupervisedGAN, **settings):
+    """A compiled model whose weights are the same at every call."""
+    compile_settings = {key: settings.pop(key) for key in list(settings) if key not in ("joint_passes", "latent_range")}
+    keras.utils.set_random_seed(0)
+    model = kind(
+        generator_network(noise), discriminator_network(noise, classes, couple), seed=seed, name="gan", **settings
+    )
+    optimizer = optimizer or (lambda: keras.optimizers.SGD(RATE))
+    model.compile(optimizer(), optimizer(), **compile_settings)
+    return model
+
+
+def make_batch(count=6, seed=1, labelled=None, classes=CLASSES):
+    generator = np.random.default_rng(seed)
+
+    def images(count):
+        return generator.uniform(size=(count, 2, 2, 2)).astype("float32")
+
+    return {
+        "labelled_images": images(labelled or count),
+        "labels": generator.integers(classes, size=labelled or count).astype("int32"),
+        "unlabelled_images": images(count),
+        "unlabelled_images_2": images(count),
+    }
+
+
+def tensors(batch):
+    return tf.nest.map_structure(tf.constant, batch)
+
+
+def weights_of(network):
+    """Trainable weights by a name that says which."""
+    return {weight.path: weight.numpy() for weight in network.trainable_variables}
+
+
+def assert_same(found, expected, **tolerances):
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, err_msg=name, **{"rtol": 0, "atol": 0, **tolerances})
+
+
+def changed(found, before):
+    return any(np.any(found[name] != value) for name, value in before.items())
+
+
+# The reimplementation: the same networks and the same losses in plain TensorFlow, with SGD by hand.
+
+
+def plain_generator(weights, latents):
+    kernel_1, bias_1, scale, kernel_2, bias_2 = weights
+    hidden = tf.tanh(latents @ kernel_1 + bias_1)
+    kernel_2 = kernel_2 * scale / tf.sqrt(tf.reduce_sum(kernel_2**2, 0) + 1e-6)
+    return tf.reshape(tf.sigmoid(hidden @ kernel_2 + bias_2), (-1, 2, 2, 2))
+
+
+def plain_discriminator(weights, images):
+    kernel_1, bias_1, kernel_2, bias_2 = weights
+    kernel_1 = kernel_1 / tf.sqrt(tf.reduce_sum(kernel_1**2, 0))
+    features = tf.tanh(tf.reshape(images, (-1, 8)) @ kernel_1 + bias_1)
+    return features @ kernel_2 + bias_2, features
+
+
+def log_z(logits):
+    return tf.math.log(tf.reduce_sum(tf.exp(logits), 1))
+
+
+def penalty(weights, history):
+    return sum(tf.reduce_sum((w - np.mean(past, 0)) ** 2) for w, past in zip(weights, zip(*history)))
+
+
+class PlainTraining:
+    """The published algorithm on lists of weights; `latents[i]` is what the i-th pass of G gets."""
+
+    def __init__(self, model, latents, **settings):
+        self.generator = [tf.constant(weight.numpy()) for weight in model.generator.trainable_variables]
+        self.discriminator = [tf.constant(weight.numpy()) for weight in model.discriminator.trainable_variables]
+        self.latents = iter(latents)
+        self.settings = {
+            "generator_objective": "feature_matching",
+            "feature_matching_norm": "l2",
+            "label_smoothing": 0.0,
+            "historical_averaging": 0.0,
+            "unlabelled_weight": 1.0,
+            "generator_steps": 1,
+            **settings,
+        }
+        self.histories = {"generator": [self.generator], "discriminator": [self.discriminator]}
+
+    def step(self, batch):
+        losses = {"discriminator_loss": self.update("discriminator", lambda w: self.discriminator_loss(w, batch))}
+        for _ in range(self.settings["generator_steps"]):
+            losses["generator_loss"] = self.update("generator", lambda w: self.generator_loss(w, batch))
+        return losses
+
+    def update(self, player, loss_of):
+        weights = getattr(self, player)
+        if player == "discriminator" and self.settings["unlabelled_weight"]:
+            self.generated = plain_generator(self.generator, next(self.latents))
+        elif player == "generator":
+            self.z = next(self.latents)
+        with tf.GradientTape() as tape:
+            tape.watch(weights)
+            loss = loss_of(weights)
+            if self.settings["historical_averaging"]:
+                loss += self.settings["historical_averaging"] * penalty(weights, self.histories[player])
+        gradients = tape.gradient(loss, weights)
+        setattr(self, player, [w - RATE * g for w, g in zip(weights, gradients)])
+        self.histories[player].append(getattr(self, player))
+        return loss
+
+    def discriminator_loss(self, weights, batch):
+        loss = 0.0
+        if "labels" in batch:
+            logits, _ = plain_discriminator(weights, batch["labelled_images"])
+            chosen = tf.gather(logits, batch["labels"], batch_dims=1)
+            loss += tf.reduce_mean(log_z(logits) - chosen)
+        if self.settings["unlabelled_weight"]:
+            real = log_z(plain_discriminator(weights, batch["unlabelled_images"])[0])
+            fake = log_z(plain_discriminator(weights, self.generated)[0])
+            target = 1 - self.settings["label_smoothing"]
+            entropy = -sum(p * np.log(p) for p in (target, 1 - target) if p)
+            real_loss = target * tf.nn.softplus(-real) + (1 - target) * tf.nn.softplus(real) - entropy
+            real_loss, fake_loss = tf.reduce_mean(real_loss) / 2, tf.reduce_mean(tf.nn.softplus(fake)) / 2
+            loss += self.settings["unlabelled_weight"] * (real_loss + fake_loss)
+        return loss
+
+    def generator_loss(self, weights, batch):
+        logits, fake_features = plain_discriminator(self.discriminator, plain_generator(weights, self.z))
+        if self.settings["generator_objective"] == "minimax":
+            return -tf.reduce_mean(tf.nn.softplus(log_z(logits)))
+        if self.settings["generator_objective"] == "non_saturating":
+            return tf.reduce_mean(tf.nn.softplus(-log_z(logits)))
+        real = batch.get("unlabelled_images_2", batch["unlabelled_images"])
+        _, real_features = plain_discriminator(self.discriminator, real)
+        difference = tf.reduce_mean(real_features, 0) - tf.reduce_mean(fake_features, 0)
+        l1 = self.settings["feature_matching_norm"] == "l1"
+        return tf.reduce_mean(tf.abs(difference) if l1 else difference**2)
+
+
+@pytest.fixture
+def latents_given(monkeypatch):
+    """Makes a model take its latents from a list: one entry for each pass of G."""
+
+    def give(model, latents):
+        remaining = iter(latents)
+        monkeypatch.setattr(
+            model, "_generate", lambda count, key: model.generator(next(remaining)[:count], training=True)
+        )
+
+    return give
+
+
+def spy(monkeypatch, owner, name):
+    """The positional arguments of every later call of a method, in a list that grows."""
+    method, calls = getattr(owner, name), []
+
+    def noted(*arguments, **keywords):
+        calls.append(arguments)
+        return method(*arguments, **keywords)
+
+    monkeypatch.setattr(owner, name, noted)
+    return calls
+
+
+def latents(count, rows=6, seed=2):
+    return [tf.constant(each) for each in np.random.default_rng(seed).uniform(size=(count, rows, 3)).astype("float32")]
+
+
+STEPS = {
+    "feature matching": {},
+    "l1": {"feature_matching_norm": "l1"},
+    "minimax": {"generator_objective": "minimax"},
+    "non-saturating": {"generator_objective": "non_saturating"},
+    "label smoothing": {"label_smoothing": 0.25},
+    "historical averaging": {"historical_averaging": 0.3, "generator_objective": "minimax"},
+    "three generator steps": {"generator_steps": 3, "historical_averaging": 0.1},
+    "no generator step": {"generator_steps": 0},
+    "unlabelled weight": {"unlabelled_weight": 0.25},
+    "supervised": {"unlabelled_weight": 0.0, "generator_steps": 0},
+}
+
+
+@pytest.mark.parametrize("joint_passes", [None, False])
+@pytest.mark.parametrize("settings", STEPS.values(), ids=STEPS)
+def test_three_steps_equal_the_plain_reimplementation(latents_given, settings, joint_passes):
+    model = make_model(joint_passes=joint_passes, **settings)
+    drawn = latents(12)
+    plain = PlainTraining(model, drawn, **settings)
+    latents_given(model, drawn)
+    for step in range(3):
+        # As many labelled examples as unlabelled ones, or fewer: the halves of a joint pass are told apart.
+        batch = tensors(make_batch(seed=step, labelled=4))
+        logs = model.train_step(batch)
+        expected_logs = plain.step(batch)
+        for name, value in expected_logs.items():
+            np.testing.assert_allclose(logs[name], value, rtol=1e-5, atol=1e-6, err_msg=f"step {step}: {name}")
+    for network, expected in ((model.generator, plain.generator), (model.discriminator, plain.discriminator)):
+        for weight, value in zip(network.trainable_variables, expected):
+            np.testing.assert_allclose(weight.numpy(), value, rtol=0, atol=2e-6, err_msg=weight.path)
+
+
+@pytest.mark.parametrize("form", ["no labels", "no second batch", "x and y", "x alone"])
+def test_other_forms_of_data_equal_the_plain_reimplementation(latents_given, form):
+    model = make_model()
+    drawn = latents(2)
+    plain = PlainTraining(model, drawn)
+    latents_given(model, drawn)
+    batch = tensors(make_batch())
+    images, labels = batch["labelled_images"], batch["labels"]
+    unlabelled = {"unlabelled_images": batch["unlabelled_images"]}
+    labelled = {"labelled_images": images, "labels": labels}
+    data, expected = {
+        "no labels": (unlabelled, unlabelled),
+        "no second batch": ({**labelled, **unlabelled}, {**labelled, **unlabelled}),
+        "x and y": ((images, labels), {**labelled, "unlabelled_images": images}),
+        "x alone": ((images,), {"unlabelled_images": images}),
+    }[form]
+    logs = model.train_step(data)
+    plain.step(expected)
+    assert ("train_error" in logs) == ("supervised_loss" in logs) == ("labels" in expected)
+    for network, values in ((model.generator, plain.generator), (model.discriminator, plain.discriminator)):
+        for weight, value in zip(network.trainable_variables, values):
+            np.testing.assert_allclose(weight.numpy(), value, rtol=0, atol=1e-6, err_msg=weight.path)
+
+
+def test_one_logit_without_labels_is_the_ordinary_gan(latents_given):
+    """D = sigmoid(logit): half the sigmoid cross-entropy on both, and the minimax loss twice its half."""
+    model = make_model(classes=1, generator_objective="minimax", generator_steps=0)
+    drawn = latents(1)
+    latents_given(model, drawn)
+    batch = tensors({"unlabelled_images": make_batch()["unlabelled_images"]})
+    generated = model.generator(drawn[0])
+    real, fake = (model.discriminator(x)["logits"] for x in (batch["unlabelled_images"], generated))
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits
+    expected = tf.reduce_mean(entropy(tf.ones_like(real), real)) + tf.reduce_mean(entropy(tf.zeros_like(fake), fake))
+    logs = model.train_step(batch)
+    np.testing.assert_allclose(logs["discriminator_loss"], expected / 2, rtol=1e-5)
+    assert set(logs) == {"discriminator_loss", "unlabelled_loss", "generated_loss"}
+
+
+# Who is updated by what.
+
+
+@pytest.mark.parametrize("objective", ["feature_matching", "minimax", "non_saturating"])
+def test_each_player_is_updated_by_its_own_step_alone(objective):
+    model = make_model(noise=0.1, generator_objective=objective)
+    batch = tensors(make_batch())
+    before = weights_of(model.generator), weights_of(model.discriminator)
+    model._train_discriminator(batch, tf.constant([1, 2]))
+    assert_same(weights_of(model.generator), before[0])
+    assert changed(weights_of(model.discriminator), before[1])
+    between = weights_of(model.discriminator)
+    fixed = [weight.numpy() for weight in model.discriminator.non_trainable_variables]
+    model._train_generator(batch, tf.constant([1, 2]))
+    assert_same(weights_of(model.discriminator), between)
+    assert changed(weights_of(model.generator), before[0])
+    for weight, value in zip(model.discriminator.non_trainable_variables, fixed):
+        np.testing.assert_array_equal(weight.numpy(), value, err_msg=weight.path)
+
+
+@pytest.mark.parametrize("generator_steps", [0, 1, 3])
+def test_generator_steps_are_counted(generator_steps):
+    model = make_model(generator_steps=generator_steps)
+    for _ in range(2):
+        logs = model.train_step(tensors(make_batch()))
+    assert int(model.discriminator_optimizer.iterations) == 2
+    assert int(model.generator_optimizer.iterations) == 2 * generator_steps
+    assert ("generator_loss" in logs) == bool(generator_steps)
+
+
+def test_every_generator_step_draws_its_own_latents(monkeypatch):
+    model = make_model(generator_steps=3)
+    calls = spy(monkeypatch, model, "_generate")
+    for _ in range(2):
+        model.train_step(tensors(make_batch()))
+    keys = {tuple(key.numpy().tolist()) for _, key in calls}
+    assert len(calls) == len(keys) == 8
+
+
+def test_supervised_only_needs_no_unlabelled_data_and_leaves_the_generator():
+    model = make_model(unlabelled_weight=0.0, generator_steps=0)
+    batch = make_batch()
+    before = weights_of(model.generator)
+    logs = model.train_step(tensors({name: batch[name] for name in ("labelled_images", "labels")}))
+    assert set(logs) == {"discriminator_loss", "supervised_loss", "train_error"}
+    assert_same(weights_of(model.generator), before)
+
+
+def test_label_smoothing_changes_the_real_term_alone():
+    batch = tensors(make_batch())
+    plain, smoothed = (make_model(label_smoothing=alpha).train_step(batch) for alpha in (0.0, 0.25))
+    for name in ("supervised_loss", "generated_loss"):
+        assert float(plain[name]) == float(smoothed[name])
+    assert float(plain["unlabelled_loss"]) != float(smoothed["unlabelled_loss"])
+
+
+def test_logs():
+    logs = make_model(historical_averaging=0.5).train_step(tensors(make_batch()))
+    assert set(logs) == {
+        *("discriminator_loss", "supervised_loss", "train_error", "unlabelled_loss", "generated_loss"),
+        *("generator_loss", "discriminator_history_loss", "generator_history_loss"),
+    }
+    total = logs["supervised_loss"] + logs["unlabelled_loss"] + logs["generated_loss"]
+    np.testing.assert_allclose(logs["discriminator_loss"], total, rtol=1e-6)
+
+
+def test_train_error():
+    model = make_model()
+    batch = make_batch(10)
+    expected = np.mean(model(batch["labelled_images"]).numpy().argmax(1) != batch["labels"])
+    assert 0 < expected < 1
+    np.testing.assert_allclose(model.train_step(tensors(batch))["train_error"], expected, rtol=1e-6)
+
+
+# Joint and separate passes.
+
+
+def test_joint_and_separate_passes_agree_without_noise():
+    joint, separate = (make_model(joint_passes=passes, historical_averaging=0.1) for passes in (True, False))
+    for step in range(3):
+        batch = tensors(make_batch(seed=step, labelled=4))
+        logs = [model.train_step(batch) for model in (joint, separate)]
+        for name, value in logs[1].items():
+            np.testing.assert_allclose(logs[0][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+    for found, expected in zip(joint.trainable_variables, separate.trainable_variables):
+        np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("couple", "joint"),
+    [
+        (None, True),
+        (lambda x: layers.Dropout(0.5)(x), True),
+        (lambda x: MinibatchDiscrimination(4, 2)(x), False),
+        (lambda x: keras.Sequential([keras.Input((6,)), MinibatchDiscrimination(4, 2)])(x), False),
+        (lambda x: layers.BatchNormalization()(x), False),
+        (lambda x: BatchStatisticsNorm()(x), False),
+    ],
+    ids=["rows", "dropout", "minibatch discrimination", "nested", "batch norm", "batch statistics"],
+)
+def test_a_coupling_discriminator_sees_each_kind_of_data_by_itself(monkeypatch, couple, joint):
+    model = make_model(couple=couple)
+    calls = spy(monkeypatch, model.discriminator, "call")
+    model.train_step(tensors(make_batch(6, labelled=4)))
+    assert [images.shape[0] for images, *_ in calls] == ([16, 12] if joint else [4, 6, 6, 6, 6])
+
+
+def test_generated_data_does_not_reach_the_minibatch_features_of_real_data(latents_given):
+    real_losses = []
+    for seed in (1, 2):
+        model = make_model(couple=lambda x: MinibatchDiscrimination(4, 2)(x), generator_steps=0)
+        latents_given(model, latents(1, seed=seed))
+        real_losses.append(model.train_step(tensors(make_batch())))
+    assert float(real_losses[0]["unlabelled_loss"]) == float(real_losses[1]["unlabelled_loss"])
+    assert float(real_losses[0]["generated_loss"]) != float(real_losses[1]["generated_loss"])
+
+
+# The running average.
+
+
+@pytest.mark.parametrize("debias", [True, False])
+def test_averaged_logits_equal_the_oracle(debias):
+    decay, steps = 0.75, 4
+    model = make_model(average_decay=decay, average_debias=debias)
+    history = []
+    for step in range(steps):
+        history.append([weight.numpy() for weight in model.discriminator.trainable_variables])
+        model.train_step(tensors(make_batch(seed=step)))
+    average = [np.zeros_like(value) for value in history[0]]
+    for values in history:
+        # The parameters as they were before that step's update.
+        average = [a + (1 - decay) * (value - a) for a, value in zip(average, values)]
+    if debias:
+        average = [a / (1 - decay**steps) for a in average]
+    images = make_batch(seed=9)["labelled_images"]
+    found = model.averaged_logits(images)
+    present = model(images)
+    for weight, value in zip(model.discriminator.trainable_variables, average):
+        weight.assign(value)
+    np.testing.assert_allclose(found, model(images), rtol=1e-5, atol=1e-6)
+    assert np.abs(found - present).max() > 1e-2
+
+
+def test_averaged_logits_leave_the_weights():
+    model = make_model()
+    model.train_step(tensors(make_batch()))
+    before = weights_of(model.discriminator)
+    model.averaged_logits(make_batch()["labelled_images"])
+    assert_same(weights_of(model.discriminator), before)
+
+
+# Randomness.
+
+
+def step_of(seed=0, iterations=0, batch_seed=1):
+    model = make_model(noise=0.5, seed=seed)
+    model.discriminator_optimizer.iterations.assign(iterations)
+    logs = model.train_step(tensors(make_batch(seed=batch_seed)))
+    return [weight.numpy() for weight in model.trainable_variables], {
+        name: float(value) for name, value in logs.items()
+    }
+
+
+def test_a_step_is_a_function_of_seed_and_step():
+    weights, logs = step_of()
+    again, logs_again = step_of()
+    assert logs == logs_again
+    for found, expected in zip(again, weights):
+        np.testing.assert_array_equal(found, expected)
+    for other in (step_of(seed=1), step_of(iterations=1)):
+        assert other[1]["generated_loss"] != logs["generated_loss"]
+        assert other[1]["supervised_loss"] != logs["supervised_loss"], "the discriminator's noise too"
+
+
+def test_noise_differs_between_the_passes_of_a_step():
+    """The same images as labelled and unlabelled batch, each in a pass of its own."""
+    model = make_model(noise=0.5, joint_passes=False)
+    images = make_batch()["labelled_images"]
+    with tf.GradientTape():
+        outputs = model._discriminate({"labelled": images, "unlabelled": images}, tf.constant([1, 2]), "logits")
+    assert np.abs(outputs["labelled"] - outputs["unlabelled"]).min() > 0
+
+
+def test_generate_is_a_function_of_seed_and_weights():
+    model = make_model(noise=0.5)
+    images = model.generate(7, seed=3, batch_size=3)
+    assert images.shape == (7, 2, 2, 2)
+    np.testing.assert_array_equal(images, model.generate(7, seed=3, batch_size=3))
+    assert np.all(images != model.generate(7, seed=4, batch_size=3))
+    # Batches differ, and a smaller number is the beginning of a larger one.
+    assert np.all(images[:3] != images[3:6])
+    np.testing.assert_array_equal(images[:4], model.generate(4, seed=3, batch_size=3))
+
+
+def test_latent_range(monkeypatch):
+    model = make_model(latent_range=(-3.0, -1.0))
+    calls = spy(monkeypatch, model.generator, "call")
+    model._generate(2000, tf.constant([1, 2]))
+    drawn = calls[0][0].numpy()
+    assert drawn.shape == (2000, 3)
+    assert -3 <= drawn.min() < -2.99 and -1.01 < drawn.max() < -1
+    assert abs(drawn.mean() + 2) < 0.05
+
+
+# Keras's own loops.
+
+
+def dataset(batches, **settings):
+    data = [make_batch(seed=seed, **settings) for seed in range(batches)]
+    arrays = {name: np.concatenate([each[name] for each in data]) for name in data[0]}
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(len(data[0]["labels"]), drop_remainder=True)
+
+
+def test_fit_on_a_dataset_of_dicts_equals_single_steps():
+    fitted, stepped = make_model(noise=0.2), make_model(noise=0.2)
+    history = fitted.fit(dataset(3), epochs=2, verbose=0, shuffle=False).history
+    logs = [stepped.train_step(batch) for _ in range(2) for batch in dataset(3)]
+    assert set(history) == set(logs[0]) and len(history["generator_loss"]) == 2
+    for name, variable in fitted.state_variables().items():
+        expected = stepped.state_variables()[name].numpy()
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_fit_on_arrays_with_validation_and_evaluate():
+    model = make_model(noise=0.2)
+    batch = make_batch(12)
+    images, labels = batch["labelled_images"], batch["labels"]
+    history = model.fit(images, labels, batch_size=4, epochs=2, validation_data=(images, labels), verbose=0).history
+    assert {"supervised_loss", "generator_loss", "val_test_error", "val_averaged_test_error"} <= set(history)
+    found = model.evaluate(images, labels, batch_size=5, return_dict=True, verbose=0)
+    assert set(found) == {"test_error", "averaged_test_error"}
+    expected = np.mean(model.predict(images, verbose=0).argmax(1) != labels)
+    averaged = np.mean(model.averaged_logits(images).numpy().argmax(1) != labels)
+    np.testing.assert_allclose([found["test_error"], found["averaged_test_error"]], [expected, averaged], rtol=1e-6)
+    assert history["val_test_error"][-1] == pytest.approx(found["test_error"])
+
+
+def test_fit_on_images_alone():
+    model = make_model(classes=1, generator_objective="non_saturating")
+    before = weights_of(model.generator)
+    history = model.fit(make_batch(12)["unlabelled_images"], batch_size=4, verbose=0).history
+    assert set(history) == {"discriminator_loss", "unlabelled_loss", "generated_loss", "generator_loss"}
+    assert changed(weights_of(model.generator), before)
+
+
+def test_fit_on_another_last_batch():
+    """Ten examples in batches of four: the last has two."""
+    model = make_model()
+    batch = make_batch(10)
+    model.fit(batch["labelled_images"], batch["labels"], batch_size=4, verbose=0)
+    assert int(model.discriminator_optimizer.iterations) == 3
+
+
+# Saving.
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"historical_averaging": 0.1, "generator_steps": 2, "average_decay": 0.9},
+        {"generator_objective": "minimax", "label_smoothing": 0.1, "average_debias": False},
+    ],
+    ids=["histories", "minimax"],
+)
+def test_saved_and_loaded_it_continues_the_same(tmp_path, settings):
+    model = make_model(noise=0.3, seed=5, optimizer=lambda: InsideRootAdam(0.01), latent_range=(-1.0, 1.0), **settings)
+    for step in range(2):
+        model.train_step(tensors(make_batch(seed=step)))
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert type(loaded) is SemiSupervisedGAN
+    assert (loaded.seed, loaded.latent_range, loaded.joint_passes) == (5, (-1.0, 1.0), None)
+    for name, value in settings.items():
+        assert loaded.get_compile_config()[name] == value
+    assert isinstance(loaded.generator_optimizer, InsideRootAdam)
+    for steps in range(2):
+        found, expected = loaded.state_variables(), model.state_variables()
+        assert list(found) == list(expected)
+        for name, variable in expected.items():
+            np.testing.assert_array_equal(found[name].numpy(), variable.numpy(), err_msg=f"{name}, {steps} steps later")
+        for each in (loaded, model):
+            each.train_step(tensors(make_batch(seed=7)))
+
+
+def test_weights_file_round_trip(tmp_path):
+    model, other = (make_model(noise=0.3, historical_averaging=0.1) for _ in range(2))
+    model.train_step(tensors(make_batch()))
+    model.save_weights(tmp_path / "model.weights.h5")
+    other.load_weights(tmp_path / "model.weights.h5")
+    for name, variable in model.state_variables().items():
+        if "optimizer" not in name:
+            np.testing.assert_array_equal(other.state_variables()[name].numpy(), variable.numpy(), err_msg=name)
+
+
+def test_state_variables_hold_all_that_a_step_changes():
+    model = make_model(noise=0.3, historical_averaging=0.1, optimizer=lambda: InsideRootAdam(0.01))
+    state = model.state_variables()
+    before = {name: variable.numpy() for name, variable in state.items()}
+    known = {id(variable) for variable in state.values()}
+    others = {v.path: (v, v.numpy()) for v in model.variables if id(v) not in known}
+    for _ in range(2):
+        model.train_step(tensors(make_batch()))
+    for path, (variable, value) in others.items():
+        np.testing.assert_array_equal(variable.numpy(), value, err_msg=path)
+    unchanged = {name for name, variable in state.items() if np.array_equal(variable.numpy(), before[name])}
+    # The fixed scale of the hidden layer, and both learning rates.
+    assert len(unchanged) == 3, unchanged
+    assert sum(name.endswith("optimizer/001") for name in unchanged) == 2
+
+
+# Several replicas.
+
+
+class LatentsFromBatch(SemiSupervisedGAN):
+    """Takes the latents that came with the batch, so that one device and two see the same."""
+
+    def train_step(self, data):
+        data = dict(data)
+        # One thread a replica: an attribute would be the other replica's by the time G's step comes.
+        GIVEN.latents = data.pop("latents")
+        return super().train_step(data)
+
+    def _generate(self, count, key):
+        return self.generator(GIVEN.latents, training=True)
+
+
+GIVEN = threading.local()
+
+
+@pytest.fixture
+def strategy():
+    return two_replicas()
+
+
+def dataset_with_latents():
+    arrays = {name: np.concatenate([make_batch(8, seed=s)[name] for s in range(5)]) for name in make_batch(8)}
+    arrays["latents"] = np.concatenate([each.numpy() for each in latents(5, rows=8)])
+    return tf.data.Dataset.from_tensor_slices(arrays).batch(8, drop_remainder=True)
+
+
+@pytest.mark.parametrize(("name", "historical_averaging"), [("SGD", 0.2), ("InsideRootAdam", 0.0)])
+def test_two_replicas_equal_one_device(strategy, name, historical_averaging):
+    """Nothing couples the batch: five steps end where one device ends on the same global batches."""
+    settings = {
+        "kind": LatentsFromBatch,
+        "generator_objective": "minimax",
+        "generator_steps": 2,
+        "label_smoothing": 0.1,
+        "historical_averaging": historical_averaging,
+        "optimizer": {"SGD": lambda: keras.optimizers.SGD(0.1), "InsideRootAdam": lambda: InsideRootAdam(0.01)}[name],
+    }
+    single = make_model(**settings)
+    start = weights_of(single)
+    single.fit(dataset_with_latents(), verbose=0, shuffle=False)
+    with strategy.scope():
+        mirrored = make_model(**settings)
+    mirrored.fit(dataset_with_latents(), verbose=0, shuffle=False)
+    assert int(mirrored.discriminator_optimizer.iterations.value.numpy()) == 5
+    assert all(np.abs(weights_of(single)[path] - value).max() > 1e-3 for path, value in start.items())
+    for key, variable in single.state_variables().items():
+        found = mirrored.state_variables()[key]
+        for copy in strategy.experimental_local_results(found.value):
+            np.testing.assert_allclose(copy.numpy(), variable.numpy(), rtol=0, atol=1e-5, err_msg=key)
+
+
+def test_replicas_draw_different_noise(strategy):
+    with strategy.scope():
+        model = make_model(noise=0.5)
+    run = tf.function(lambda: strategy.run(lambda: model._generate(4, step_key_of(model))))
+    first, second = strategy.experimental_local_results(run())
+    assert np.all(first.numpy() != second.numpy())
+
+
+def step_key_of(model):
+    from igan_tf.models.randomness import step_key
+
+    return step_key(model.seed, model.discriminator_optimizer.iterations)
+
+
+def test_fit_and_evaluate_on_two_replicas(strategy):
+    """With all that a replica does by itself: noise, feature matching, minibatch discrimination."""
+    with strategy.scope():
+        model = make_model(
+            noise=0.2,
+            couple=lambda x: MinibatchDiscrimination(4, 2)(x),
+            historical_averaging=0.1,
+            optimizer=lambda: InsideRootAdam(0.01),
+        )
+    batch = make_batch(16)
+    images, labels = batch["labelled_images"], batch["labels"]
+    history = model.fit(dataset(3), epochs=2, validation_data=(images, labels), verbose=0).history
+    assert all(np.all(np.isfinite(values)) for values in history.values())
+    assert int(model.generator_optimizer.iterations.value.numpy()) == 6
+    for variable in model.state_variables().values():
+        copies = [copy.numpy() for copy in strategy.experimental_local_results(variable.value)]
+        np.testing.assert_array_equal(copies[0], copies[-1], err_msg=variable.path)
+    model.fit(images, labels, batch_size=8, verbose=0)
+    found = model.evaluate(images, labels, batch_size=8, return_dict=True, verbose=0)
+    assert 0 <= found["test_error"] <= 1
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"generator_objective": "hinge"}, r"`generator_objective` must be one of .*Received: .*='hinge'"),
+        ({"feature_matching_norm": "l3"}, r"`feature_matching_norm` must be 'l1' or 'l2'. Received: .*='l3'"),
+        ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=1.0"),
+        ({"label_smoothing": -0.1}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=-0.1"),
+        ({"historical_averaging": -1.0}, r"`historical_averaging` must not be negative. Received: .*=-1.0"),
+        ({"unlabelled_weight": float("nan")}, r"`unlabelled_weight` must not be negative. Received: .*=nan"),
+        ({"generator_steps": -1}, "`generator_steps` must not be negative. Received: generator_steps=-1"),
+        ({"average_decay": 1.0}, r"`decay` must be in \[0, 1\). Received: decay=1.0"),
+    ],
+)
+def test_refused_compile_arguments(settings, message):
+    with pytest.raises(ValueError, match=message):
+        make_model(**settings)
+
+
+def test_refused_networks():
+    unbuilt = keras.Sequential([layers.Dense(3)], name="unbuilt")
+    with pytest.raises(ValueError, match=r"`generator` must be a built keras.Model. Received: generator=.*unbuilt"):
+        SemiSupervisedGAN(unbuilt, discriminator_network())
+    with pytest.raises(ValueError, match=r"`discriminator` must be a built keras.Model. Received: .*unbuilt"):
+        SemiSupervisedGAN(generator_network(), unbuilt)
+    images = keras.Input((2, 2, 2))
+    logits = layers.Dense(3)(layers.Flatten()(images))
+    for outputs in (logits, {"logits": logits}):
+        with pytest.raises(ValueError, match="`discriminator` must return a dict with the keys 'logits' and"):
+            SemiSupervisedGAN(generator_network(), keras.Model(images, outputs))

@@ -1,0 +1,237 @@
+import os
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+from igan_tf.training import CheckpointError, Checkpoints, durable
+from igan_tf.training.checkpoints import restore_state, state_of
+
+ARRAYS = {
+    "generator/000": np.random.default_rng(0).normal(size=(3, 4)).astype("float32"),
+    "count": np.int64(2**40 + 1),
+    "empty": np.zeros((0, 2), "float32"),
+    "double": np.array([1 / 3, 5e-324]),
+}
+POSITION = {"step": 7, "sums": {"loss": 1 / 3}, "best": None}
+
+
+class Killed(BaseException):
+    """Stands for a death of the process."""
+
+
+@pytest.fixture
+def warnings():
+    return []
+
+
+@pytest.fixture
+def checkpoints(tmp_path, warnings):
+    return Checkpoints(tmp_path / "checkpoints", warn=warnings.append)
+
+
+def save(checkpoints, *steps, best_step=None):
+    for step in steps:
+        checkpoints.save(step, ARRAYS, {**POSITION, "step": step}, best_step)
+
+
+def assert_whole(loaded, step):
+    arrays, position = loaded
+    assert position == {**POSITION, "step": step}
+    assert set(arrays) == set(ARRAYS)
+    for name, array in ARRAYS.items():
+        assert arrays[name].dtype == array.dtype and arrays[name].shape == array.shape
+        assert arrays[name].tobytes() == array.tobytes()
+
+
+def test_round_trip(checkpoints):
+    assert checkpoints.steps() == [] and checkpoints.load_newest() is None
+    save(checkpoints, 7)
+    assert_whole(checkpoints.load(7), 7)
+    assert_whole(checkpoints.load_newest(), 7)
+    assert sorted(path.name for path in checkpoints.path(7).iterdir()) == ["state.npz", "state.sha256"]
+
+
+def test_the_digest_is_sha256sums(checkpoints):
+    save(checkpoints, 7)
+    folder = checkpoints.path(7)
+    assert os.system(f"cd {folder} && sha256sum --check --status state.sha256") == 0
+
+
+def test_the_last_two_and_the_best_stay(checkpoints):
+    save(checkpoints, 1, 2)
+    assert checkpoints.steps() == [1, 2]
+    save(checkpoints, 3, 4, best_step=2)
+    assert checkpoints.steps() == [2, 3, 4]
+    save(checkpoints, 5, best_step=5)
+    assert checkpoints.steps() == [4, 5]
+    save(checkpoints, 6, 7, best_step=5)
+    assert checkpoints.steps() == [5, 6, 7]
+
+
+def test_steps_are_in_the_order_of_numbers(checkpoints):
+    save(checkpoints, 9, 10, 999_999_999, 1_000_000_000)
+    assert checkpoints.steps() == [999_999_999, 1_000_000_000]
+
+
+def test_the_same_step_can_be_saved_again(checkpoints):
+    save(checkpoints, 7)
+    checkpoints.save(7, {"other": np.ones(1)}, POSITION)
+    assert set(checkpoints.load(7)[0]) == {"other"}
+    assert checkpoints.steps() == [7]
+
+
+def test_any_flipped_bit_is_noticed(checkpoints):
+    save(checkpoints, 7)
+    path = checkpoints.path(7) / "state.npz"
+    whole = path.read_bytes()
+    # Every byte would be 1,500 reads; every 7th, and the ends.
+    for position in {*range(0, len(whole), 7), len(whole) - 1}:
+        broken = bytearray(whole)
+        broken[position] ^= 1 << position % 8
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match=f"{path.parent} is damaged: state.npz does not have the digest"):
+            checkpoints.load(7)
+    path.write_bytes(whole)
+    assert_whole(checkpoints.load(7), 7)
+
+
+@pytest.mark.parametrize("position", [0, 31, 63])
+def test_a_flipped_bit_in_the_digest_is_noticed(checkpoints, position):
+    save(checkpoints, 7)
+    path = checkpoints.path(7) / "state.sha256"
+    broken = bytearray(path.read_bytes())
+    for bit in range(8):
+        broken[position] ^= 1 << bit
+        path.write_bytes(broken)
+        with pytest.raises(CheckpointError, match="is damaged"):
+            checkpoints.load(7)
+        broken[position] ^= 1 << bit
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+DAMAGES = {
+    "state_cut": lambda folder: cut(folder / "state.npz"),
+    "state_empty": lambda folder: empty(folder / "state.npz"),
+    "state_longer": lambda folder: (folder / "state.npz").open("ab").write(b"\0"),
+    "state_missing": lambda folder: (folder / "state.npz").unlink(),
+    "digest_empty": lambda folder: empty(folder / "state.sha256"),
+    "digest_missing": lambda folder: (folder / "state.sha256").unlink(),
+    "digest_binary": lambda folder: (folder / "state.sha256").write_bytes(b"\xff\xff"),
+    "all_missing": lambda folder: (shutil.rmtree(folder), folder.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_newest_is_named_and_the_one_before_is_used(checkpoints, warnings, damage):
+    save(checkpoints, 7, 12)
+    damage(checkpoints.path(12))
+    assert_whole(checkpoints.load_newest(), 7)
+    assert len(warnings) == 1
+    assert f"the checkpoint {checkpoints.path(12)} is damaged" in warnings[0] and "the one before" in warnings[0]
+
+
+def test_a_state_that_is_no_archive_is_named_even_with_its_digest(checkpoints):
+    save(checkpoints, 7)
+    import hashlib
+
+    durable.write_text(checkpoints.path(7) / "state.npz", "no archive")
+    durable.write_text(checkpoints.path(7) / "state.sha256", hashlib.sha256(b"no archive").hexdigest())
+    with pytest.raises(CheckpointError, match=f"{checkpoints.path(7)} cannot be read"):
+        checkpoints.load(7)
+
+
+def test_no_pickle_is_ever_loaded(checkpoints):
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        checkpoints.save(7, {"code": np.array([object()])}, POSITION)
+        checkpoints.load(7)
+
+
+def test_nothing_whole_is_an_error_not_a_fresh_start(checkpoints, warnings):
+    save(checkpoints, 7, 12)
+    for step in (7, 12):
+        cut(checkpoints.path(step) / "state.npz")
+    with pytest.raises(CheckpointError, match=f"no checkpoint in {checkpoints.folder} is whole"):
+        checkpoints.load_newest()
+    assert [str(checkpoints.path(12)) in warnings[0], str(checkpoints.path(7)) in warnings[1]] == [True, True]
+
+
+@pytest.mark.parametrize("function", ["fsync", "rename"])
+@pytest.mark.parametrize("call", range(3))
+def test_death_while_writing_leaves_no_half_checkpoint(checkpoints, monkeypatch, function, call):
+    """Dies before the n-th sync or rename; a dead process cleans nothing up, so cleaning is disabled too."""
+    save(checkpoints, 7)
+    calls = iter(range(100))
+    original = getattr(os, function)
+
+    def die(*args, **kwargs):
+        if next(calls) == call:
+            raise Killed
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, function, die)
+        patch.setattr(os, "replace", die if function == "rename" else os.replace)
+        patch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
+        with pytest.raises(Killed):
+            save(checkpoints, 12)
+    assert_whole(checkpoints.load_newest(), 7)
+    assert checkpoints.steps() == [7]
+    save(checkpoints, 12)
+    assert_whole(checkpoints.load_newest(), 12)
+
+
+def test_a_leftover_temporary_folder_is_no_checkpoint(checkpoints, warnings):
+    save(checkpoints, 7)
+    shutil.copytree(checkpoints.path(7), checkpoints.folder / ".step-000000012.tmp")
+    (checkpoints.folder / "step-000000012.orig").mkdir()
+    (checkpoints.folder / "notes").mkdir()
+    assert_whole(checkpoints.load_newest(), 7)
+    assert checkpoints.steps() == [7] and warnings == []
+
+
+# Restoring.
+
+
+def make_variables():
+    return {
+        "generator/000": keras.Variable(np.zeros((3, 4), "float32")),
+        "generator/001": keras.Variable(np.zeros(2, "float32")),
+    }
+
+
+def test_restore_gives_back_what_state_of_took():
+    variables, others = make_variables(), make_variables()
+    for value, variable in enumerate(variables.values(), start=1):
+        variable.assign(np.full(variable.shape, value / 3, "float32"))
+    restore_state(others, state_of(variables), "here")
+    for name, variable in variables.items():
+        np.testing.assert_array_equal(others[name].numpy(), variable.numpy())
+
+
+def test_another_network_is_refused_with_every_difference_before_anything_changes():
+    variables = make_variables()
+    arrays = {"generator/000": np.ones((3, 4)), "generator/001": np.ones((2, 5)), "discriminator/000": np.ones(1)}
+    variables["extra"] = keras.Variable(np.zeros(1))
+    with pytest.raises(CheckpointError) as caught:
+        restore_state(variables, arrays, "the file")
+    message = str(caught.value)
+    assert message.startswith("the file is of another network:")
+    assert "generator/001: (2, 5) in the checkpoint, (2,) in the network" in message
+    assert "discriminator/000: not in the network" in message
+    assert "extra: not in the checkpoint" in message
+    assert "generator/000" not in message
+    assert all((variable.numpy() == 0).all() for variable in variables.values())
+
+
+def test_a_long_list_of_differences_is_cut():
+    with pytest.raises(CheckpointError, match="and 5 more"):
+        restore_state({}, {f"v{index:02d}": np.ones(1) for index in range(15)}, "the file")
