@@ -27,6 +27,7 @@ setup(
         "setuptools<81",
         "absl-py>=2.1,<3",
         "numpy>=2.0,<3",
+        "scipy>=1.13,<2",
         "scikit-learn>=1.5,<2",
         "pillow>=11,<14",
         "tqdm>=4.66,<5",
