@@ -13,9 +13,7 @@ import tensorflow as tf
 from igan_tf.config import ConfigError, config_from_lines, differences
 from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read_label_file
 from igan_tf.data.image_data import as_unit_range
-from igan_tf.layers import data_dependent_initialization
 from igan_tf.models import SemiSupervisedGAN
-from igan_tf.models.randomness import drawing_from
 from igan_tf.networks import NETWORKS
 from igan_tf.optimizers import InsideRootAdam
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
@@ -185,10 +183,10 @@ class Experiment:
         return {"test_error": error, "averaged_test_error": averaged_error}
 
     def _initialize(self):
-        count = self.config.initialization_examples
-        if count:
-            with self.strategy.scope(), drawing_from(self.model.discriminator, tf.constant([self.config.seed, 2])):
-                data_dependent_initialization(self.model.discriminator, self.batches.initialization_examples(count))
+        if self.config.initialization_examples:
+            images = self.batches.initialization_examples(self.config.initialization_examples)
+            with self.strategy.scope():
+                self.model.initialize_from(images, self.config.seed)
 
     def _end_epoch(self, epoch, step, means):
         metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}

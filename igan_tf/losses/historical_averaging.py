@@ -102,6 +102,16 @@ class HistoricalAveraging(keras.layers.Layer):
             mean.assign(present + (ops.stop_gradient(value) - present) / ops.cast(count, present.dtype))
         self.count.assign(count)
 
+    def restart(self, variables):
+        """Forgets the past: the present values become theta[1], as at `build`.
+
+        Args:
+            variables: the variables of `build`, or tensors of their values, in the same order.
+        """
+        for value, mean in zip(self._values(variables), self.means):
+            mean.assign(value)
+        self.count.assign(1)
+
     def get_build_config(self):
         if not self.built:
             return None

@@ -3,6 +3,7 @@
 import math
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -53,8 +54,11 @@ class ParameterAverage(keras.layers.Layer):
 
     def update(self, variables):
         """Takes the present values of `variables` into the average."""
+        rate = 1 - self.decay
         for average, variable in zip(self.averages, variables):
-            average.assign_add((ops.convert_to_tensor(variable) - average) * (1 - self.decay))
+            difference = average - ops.convert_to_tensor(variable, dtype=average.dtype)
+            # average <- average - rate * difference in one pass; in a replica the handle is that replica's own copy.
+            tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=rate, delta=difference)
         self.count.assign_add(1)
 
     def values(self):

@@ -173,6 +173,19 @@ class SemiSupervisedGAN(keras.Model):
         with keras.StatelessScope(mapping):
             return self.discriminator(images, training=False)["logits"]
 
+    def initialize_from(self, images, seed):
+        """Data-dependent initialization of the discriminator, before the first step: see `igan_tf.layers`.
+
+        Args:
+            images: The examples that it sees; the published code has 500.
+            seed: Of the noise on them.
+        """
+        with drawing_from(self.discriminator, fold_in(tf.constant([seed, 2], tf.int32), 0)):
+            data_dependent_initialization(self.discriminator, images)
+        # The values before it are no past of the player's.
+        if self.discriminator_history:
+            self.discriminator_history.restart(self.discriminator.trainable_variables)
+
     # One training step.
 
     def train_step(self, data):
