@@ -27,7 +27,7 @@ def products():
 
 
 def mnist_step_ratio():
-    """Seconds of `SemiSupervisedGAN.train_step` on MNIST's networks, batch 100, over its products' one after another."""
+    """Seconds of MNIST's `train_step`, batch 100, over those of its products one after another."""
     step, run_products = _training_step(), _products_alone()
     step_seconds, product_seconds = alternate(step, run_products, repetitions=60)
     details = {"step": f"{1e3 * step_seconds:.1f} ms", "products": f"{1e3 * product_seconds:.1f} ms"}

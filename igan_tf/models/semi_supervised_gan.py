@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf import losses
-from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination
+from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
 

@@ -292,13 +292,16 @@ def test_data_dependent_initialization_builds_the_layer():
 
 @pytest.mark.parametrize("weight_norm", [True, False])
 def test_data_dependent_initialization_keeps_the_scale_of_constant_kernels(weight_norm):
-    layer = random_layer(weight_norm=weight_norm, dtype="float32")
-    before = layer.get_weights()
-    layer.data_dependent_initialize(np.full((6, 5), 0.3, "float32"))
-    after = layer.get_weights()
-    for old, new in zip(before[:-1], after[:-1]):
-        np.testing.assert_array_equal(new, old)
-    np.testing.assert_allclose(after[-1], -5, rtol=1e-5)
+    equal = np.full((6, 5), 0.3, "float32")
+    but_for_rounding = equal + np.arange(6, dtype="float32")[:, None] * np.float32(2**-23)
+    for inputs in (equal, but_for_rounding):
+        layer = random_layer(weight_norm=weight_norm, dtype="float32")
+        before = layer.get_weights()
+        layer.data_dependent_initialize(inputs)
+        after = layer.get_weights()
+        for old, new in zip(before[:-1], after[:-1]):
+            np.testing.assert_array_equal(new, old)
+        np.testing.assert_allclose(after[-1], -5, rtol=1e-5)
 
     # One kernel alone that sees no difference: its theta is 0 where the rows differ.
     layer = random_layer(weight_norm=weight_norm, dtype="float32")
