@@ -263,7 +263,7 @@ def _train_draw(config, data, run_dir, report):
     baseline = {}
     if config.supervised_baseline:
         alone = dataclasses.replace(config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0)
-        report(f"the discriminator on {config.labels} labelled examples alone:")
+        report(f"the discriminator on {len(experiment.batches.labels)} labelled examples alone:")
         supervised = Experiment(alone, data, Path(run_dir) / "supervised", report).run()
         baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
         report("the semi-supervised GAN:")

@@ -79,7 +79,8 @@ class GaussianNoise(keras.layers.Layer):
         # Scaled in NumPy: a pass over the table once instead of over the noise every time.
         table = ops.convert_to_tensor(self.stddev * _normal_blocks(), dtype=self.compute_dtype)
         noise = ops.reshape(ops.take(table, drawn, axis=0), (-1,))[:count]
-        return ops.add(inputs, ops.reshape(noise, shape))
+        # Not `ops.add`: on TensorFlow it fails for a batch of no rows.
+        return ops.cast(inputs, self.compute_dtype) + ops.reshape(noise, shape)
 
     def compute_output_shape(self, input_shape):
         return input_shape

@@ -57,8 +57,9 @@ class InsideRootAdam(keras.optimizers.Optimizer):
         gradient = ops.cast(gradient, dtype)
         learning_rate = ops.cast(learning_rate, dtype)
         step = ops.cast(self.iterations + 1, dtype)
-        beta_1_power = ops.power(ops.cast(self.beta_1, dtype), step)
-        beta_2_power = ops.power(ops.cast(self.beta_2, dtype), step)
+        # Not `ops.cast`: on TensorFlow it takes a number through float32.
+        beta_1_power = ops.power(ops.convert_to_tensor(self.beta_1, dtype=dtype), step)
+        beta_2_power = ops.power(ops.convert_to_tensor(self.beta_2, dtype=dtype), step)
         index = self._get_variable_index(variable)
         momentum, shifted_velocity = self._momentums[index], self._shifted_velocities[index]
         # The running mean's next value gains (1 - beta_2) * epsilon once beta_2 has multiplied this.
@@ -88,7 +89,7 @@ def _fused_update(
     import tensorflow as tf
 
     momentum, shifted_velocity = momentum.value, shifted_velocity.value
-    shifted_velocity.assign_add(tf.fill(shifted_velocity.shape, tf.cast(shift, shifted_velocity.dtype)))
+    shifted_velocity.assign_add(tf.fill(shifted_velocity.shape, tf.constant(shift, shifted_velocity.dtype)))
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.handle,
@@ -96,8 +97,8 @@ def _fused_update(
         beta1_power=beta_1_power,
         beta2_power=beta_2_power,
         lr=learning_rate,
-        beta1=tf.cast(beta_1, gradient.dtype),
-        beta2=tf.cast(beta_2, gradient.dtype),
-        epsilon=tf.cast(0, gradient.dtype),
+        beta1=tf.constant(beta_1, gradient.dtype),
+        beta2=tf.constant(beta_2, gradient.dtype),
+        epsilon=tf.constant(0, gradient.dtype),
         grad=gradient,
     )

@@ -255,6 +255,17 @@ def test_half_precision_computes_in_float32(policy):
     inputs = np.array([[96, 104, 100, 99], [96, 104, 100, 98], [97, 104, 100, 99]], "float32")
     found = ops.convert_to_numpy(ops.cast(half(ops.convert_to_tensor(inputs)), "float32"))
     np.testing.assert_allclose(found, call(layer, inputs), rtol=2**-8)
+    # Distances of 4 to 8, which a scale rounded to half precision would shift by more than the outputs' rounding.
+    scale = np.array([[0.301, -0.453], [0.777, 0.123], [-0.111, 0.613]], "float32")
+    theta = np.zeros((4, 3, 2), "float32")
+    theta[0] = 1
+    for each in (layer, half):
+        each.set_weights([theta, scale])
+    inputs = np.array([[3, 0, 0, 0], [0, 0, 0, 0]], "float32")
+    found = ops.convert_to_numpy(ops.cast(half(ops.convert_to_tensor(inputs)), "float32"))
+    expected = call(layer, inputs)
+    assert np.all(expected[:, 4:] < np.exp(-4))
+    np.testing.assert_allclose(found, expected, rtol=2**-8 if policy == "mixed_bfloat16" else 2**-10)
 
 
 def test_data_dependent_initialization_equals_the_oracle(float64):

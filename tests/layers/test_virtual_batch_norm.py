@@ -339,6 +339,8 @@ def test_weights_of_frozen_and_unfrozen_models_exchange(tmp_path):
 def test_frozen_without_statistics_is_not_a_number():
     clone = keras.models.clone_model(freeze_reference(generator(noise=False)))
     assert np.all(np.isnan(call(clone, numbers(2, 7))))
+    # However large the example's own part of the variance is.
+    assert np.all(np.isnan(call(VirtualBatchNorm(3, frozen=True), 1000.0 * numbers(5, 4, 4, 2))))
 
 
 def test_freeze_subclassed_model():

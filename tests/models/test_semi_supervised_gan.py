@@ -12,8 +12,15 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from igan_tf.layers import BatchStatisticsNorm, GaussianNoise, MinibatchDiscrimination, WeightNorm
+from igan_tf.layers import (
+    BatchStatisticsNorm,
+    GaussianNoise,
+    MinibatchDiscrimination,
+    WeightNorm,
+    data_dependent_initialization,
+)
 from igan_tf.models import SemiSupervisedGAN
+from igan_tf.models.randomness import is_seed_state, step_key
 from igan_tf.optimizers import InsideRootAdam
 from tests.replicas import two_replicas
 
@@ -431,6 +438,42 @@ def test_averaged_logits_leave_the_weights():
     assert_same(weights_of(model.discriminator), before)
 
 
+# Data-dependent initialization.
+
+
+def test_initialize_from_is_the_layers_own_pass_without_noise():
+    model, other = make_model(), make_model()
+    images = make_batch(50)["labelled_images"]
+    model.initialize_from(images, seed=3)
+    data_dependent_initialization(other.discriminator, images)
+    for found, expected in zip(model.discriminator.get_weights(), other.discriminator.get_weights()):
+        np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+    # Of tanh's arguments.
+    hidden = np.arctanh(model.discriminator(images)["features"].numpy().astype("float64"))
+    np.testing.assert_allclose(hidden.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(hidden.std(0), 1, rtol=1e-3)
+
+
+def test_initialize_from_draws_its_noise_by_seed_and_restarts_the_history():
+    images = make_batch(50)["labelled_images"]
+    results = []
+    for seed in (3, 3, 4):
+        model = make_model(noise=0.5, historical_averaging=0.1)
+        generator = weights_of(model.generator)
+        before = [state.numpy() for state in model.discriminator.variables if is_seed_state(state)]
+        model.initialize_from(images, seed=seed)
+        after = [state.numpy() for state in model.discriminator.variables if is_seed_state(state)]
+        np.testing.assert_array_equal(after, before)
+        assert_same(weights_of(model.generator), generator)
+        # The values from before the initialization are no past to be held to.
+        logs = model.train_step(tensors(make_batch()))
+        assert float(logs["discriminator_history_loss"]) == 0
+        results.append(model.discriminator.get_weights())
+    for first, again in zip(results[0], results[1]):
+        np.testing.assert_array_equal(first, again)
+    assert any(np.any(first != other) for first, other in zip(results[0], results[2]))
+
+
 # Randomness.
 
 
@@ -648,15 +691,9 @@ def test_two_replicas_equal_one_device(strategy, name, historical_averaging):
 def test_replicas_draw_different_noise(strategy):
     with strategy.scope():
         model = make_model(noise=0.5)
-    run = tf.function(lambda: strategy.run(lambda: model._generate(4, step_key_of(model))))
+    run = tf.function(lambda: strategy.run(lambda: model._generate(4, step_key(model.seed, 0))))
     first, second = strategy.experimental_local_results(run())
     assert np.all(first.numpy() != second.numpy())
-
-
-def step_key_of(model):
-    from igan_tf.models.randomness import step_key
-
-    return step_key(model.seed, model.discriminator_optimizer.iterations)
 
 
 def test_fit_and_evaluate_on_two_replicas(strategy):
