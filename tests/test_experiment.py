@@ -13,7 +13,7 @@ import pytest
 from igan_tf import experiment, load_run
 from igan_tf.config import Config, ConfigError
 from igan_tf.data import SemiSupervisedBatches, load_data
-from igan_tf.training import CheckpointError, Checkpoints
+from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.trainer import Interrupted
 from tests.command_line import FLAGS, assert_same_run, command, environment, events, metrics, result, run_process
 
@@ -35,17 +35,21 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def signal_at(monkeypatch):
-    """Sends this process a SIGTERM as the batch of a step is drawn; -1: none."""
-    original = SemiSupervisedBatches.epoch
+    """Sends this process a SIGTERM as a step begins; -1: none."""
+    original = Trainer._make_train_function
     at = {"step": -1}
 
-    def epoch(self, epoch, start_step=0):
-        for offset, batch in enumerate(original(self, epoch, start_step)):
-            if epoch * self.steps_per_epoch + start_step + offset + 1 == at["step"]:
-                os.kill(os.getpid(), signal.SIGTERM)
-            yield batch
+    def make_train_function(self):
+        train_function = original(self)
 
-    monkeypatch.setattr(SemiSupervisedBatches, "epoch", epoch)
+        def run(batch):
+            if self.step + 1 == at["step"]:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return train_function(batch)
+
+        return run
+
+    monkeypatch.setattr(Trainer, "_make_train_function", make_train_function)
     return lambda step: at.update(step=step)
 
 
@@ -147,8 +151,8 @@ def wait_for(condition, process, timeout=240):
 
 
 def test_sigterm_and_sigkill(tmp_path):
-    # Twelve epochs, so that the process is still at work when it is stopped after the second and the fifth.
-    arguments = [*FLAGS, "--epochs=12", "--sample_epochs=4", "--histogram_epochs=3"]
+    # So many epochs that the process is still at work when it is stopped after the second and the fifth.
+    arguments = [*FLAGS, "--epochs=30", "--sample_epochs=10", "--histogram_epochs=5"]
     uninterrupted, run_dir = tmp_path / "uninterrupted", tmp_path / "run"
     done = run_process(*arguments, f"--run_dir={uninterrupted}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
