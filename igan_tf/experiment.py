@@ -18,6 +18,7 @@ from igan_tf.networks import NETWORKS
 from igan_tf.optimizers import InsideRootAdam
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
 from igan_tf.training.checkpoints import restore_state
+from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.records import Records, image_grid
 
 FLAGS_FILE = "flags.cfg"
@@ -29,8 +30,7 @@ def build_strategy(config):
     """The `tf.distribute.Strategy` of `--strategy`, after checking that the batch can be split over its replicas."""
     if config.strategy == "single":
         return tf.distribute.get_strategy()
-    kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices(kind)])
+    strategy = mirrored_strategy()
     if config.batch_size % strategy.num_replicas_in_sync:
         raise ConfigError(
             f"--batch_size must be a multiple of the {strategy.num_replicas_in_sync} replicas of --strategy=mirrored. "

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -85,9 +84,7 @@ def test_a_run_dir_that_cannot_be_made_is_named(empty_folder, capfd, place):
 
 
 def test_a_refusal_in_a_process_of_its_own(empty_folder):
-    started = time.monotonic()
     done = run_process("--dataset=digits", "--labels=55", cwd=empty_folder)
-    assert time.monotonic() - started < 60
     assert done.returncode == 1
     # TensorFlow's own notices may stand before it.
     last = done.stderr.splitlines()[-1]

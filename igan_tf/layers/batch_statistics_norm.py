@@ -1,5 +1,7 @@
 """Batch normalization that knows no other statistics than the batch's own."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -53,9 +55,13 @@ class BatchStatisticsNorm(keras.layers.Layer):
     def call(self, inputs):
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         axes = list(range(len(inputs.shape) - 1))
-        # A mean of squared deviations, not of squares: half the batch may be far from 0.
-        centred = ops.cast(inputs, dtype) - ops.mean(ops.cast(inputs, dtype), axis=axes, keepdims=True)
-        factor = ops.rsqrt(ops.mean(ops.square(centred), axis=axes, keepdims=True) + self.epsilon)
+        inputs = ops.cast(inputs, dtype)
+        sizes = ops.shape(inputs)
+        count = ops.cast(math.prod(sizes[axis] for axis in axes), dtype)
+        # Sums, not `ops.mean`: under PyTorch and JAX it takes float64 through float32.
+        centred = inputs - ops.sum(inputs, axis=axes, keepdims=True) / count
+        # A mean of squared deviations, not of squares: the batch may be far from 0.
+        factor = ops.rsqrt(ops.sum(ops.square(centred), axis=axes, keepdims=True) / count + self.epsilon)
         if self.scale:
             factor = factor * ops.cast(self.gamma, dtype)
         outputs = centred * factor

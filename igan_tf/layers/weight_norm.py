@@ -1,5 +1,7 @@
 """Weight normalization as a wrapper around Keras's own dense and convolution layers."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -101,7 +103,11 @@ class WeightNorm(keras.layers.Wrapper):
         product = ops.cast(self._product(inputs, ops.cast(self.scale, dtype) * self._inverse_norm()), dtype)
         channels_first = getattr(self.layer, "data_format", None) == "channels_first"
         unit_axis = 1 if channels_first else len(product.shape) - 1
-        mean, variance = ops.moments(product, axes=[axis for axis in range(len(product.shape)) if axis != unit_axis])
+        axes = [axis for axis in range(len(product.shape)) if axis != unit_axis]
+        count = math.prod(product.shape[axis] for axis in axes)
+        # Not `ops.moments`: under PyTorch and JAX it goes through float32 and leaves more of a constant than rounding.
+        mean = ops.sum(product, axis=axes) / count
+        variance = ops.sum(ops.square(product - self._broadcast(mean)), axis=axes) / count
         # What rounding alone can leave of a constant: not a deviation to divide by.
         varies = variance > ops.square(mean) * 1e-12
         factor = ops.where(varies, self.init_std / ops.sqrt(ops.where(varies, variance, 1.0)), 1.0)
@@ -151,7 +157,9 @@ class WeightNorm(keras.layers.Wrapper):
         """`op(inputs, V * factor)`, without bias and activation."""
         layer = self.layer
         if isinstance(layer, _DENSE):
-            return ops.matmul(inputs, layer.kernel) * ops.cast(factor, self.compute_dtype)
+            # Not `ops.matmul`: under PyTorch and JAX it takes float64 through float32.
+            product = ops.cast(inputs, self.compute_dtype) @ ops.cast(layer.kernel, self.compute_dtype)
+            return product * ops.cast(factor, self.compute_dtype)
         kernel = ops.cast(self._effective_kernel(factor), self.compute_dtype)
         if isinstance(layer, _CONVOLUTIONS):
             return self._convolve(inputs, kernel)

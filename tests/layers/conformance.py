@@ -256,9 +256,10 @@ def check_two_replicas(build_layer, inputs, rtol):
     """Under `MirroredStrategy` each replica gives what the layer gives alone on that replica's batch."""
     import tensorflow as tf
 
-    devices = [device.name.replace("/device:", "") for device in tf.config.list_logical_devices("CPU")[:2]]
-    assert len(devices) == 2, "tests/conftest.py sets up two logical CPUs"
-    strategy = tf.distribute.MirroredStrategy(devices)
+    from igan_tf.training.distribution import mirrored_strategy
+
+    strategy = mirrored_strategy()
+    assert strategy.num_replicas_in_sync == 2, "tests/conftest.py sets up two logical CPUs"
     single = built_layer(build_layer, inputs)
     with strategy.scope():
         layer = build_layer()

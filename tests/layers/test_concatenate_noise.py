@@ -79,9 +79,11 @@ def test_stored_noise_survives_reload(tmp_path):
 def test_replicas_draw_different_noise():
     import tensorflow as tf
 
+    from igan_tf.training.distribution import mirrored_strategy
+
     inputs = tf.zeros((5, 3))
     single = call(ConcatenateNoise(4, 2, seed=7), inputs)
-    strategy = tf.distribute.MirroredStrategy([device.name for device in tf.config.list_logical_devices("CPU")[:2]])
+    strategy = mirrored_strategy()
     with strategy.scope():
         layer = ConcatenateNoise(4, 2, seed=7)
         layer.build(inputs.shape)

@@ -256,11 +256,10 @@ def test_in_a_compiled_function(jit_compile):
 
 
 def two_replicas():
-    import tensorflow as tf
+    """On the two logical CPUs of tests/conftest.py."""
+    from igan_tf.training.distribution import mirrored_strategy
 
-    devices = [device.name.split(":", 1)[1] for device in tf.config.list_logical_devices("CPU")][:2]
-    assert len(devices) == 2, "tests/conftest.py sets up two logical CPUs"
-    return tf.distribute.MirroredStrategy(devices)
+    return mirrored_strategy()
 
 
 @on_tensorflow

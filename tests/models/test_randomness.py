@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from igan_tf.layers import GaussianNoise
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
-from tests.replicas import two_replicas
+from igan_tf.training.distribution import mirrored_strategy
 
 
 def key_of(*arguments):
@@ -39,7 +39,7 @@ def test_folded_keys_differ():
 
 
 def test_replicas_have_keys_of_their_own():
-    strategy = two_replicas()
+    strategy = mirrored_strategy()
     run = tf.function(lambda: strategy.run(lambda: step_key(3, 7)))
     first, second = (tuple(key.numpy().tolist()) for key in strategy.experimental_local_results(run()))
     assert first != second

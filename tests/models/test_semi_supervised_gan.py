@@ -22,7 +22,7 @@ from igan_tf.layers import (
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.models.randomness import is_seed_state, step_key
 from igan_tf.optimizers import InsideRootAdam
-from tests.replicas import two_replicas
+from igan_tf.training.distribution import mirrored_strategy
 
 CLASSES = 3
 RATE = 0.5
@@ -654,7 +654,7 @@ GIVEN = threading.local()
 
 @pytest.fixture
 def strategy():
-    return two_replicas()
+    return mirrored_strategy()
 
 
 def dataset_with_latents():

@@ -11,8 +11,8 @@ import pytest
 from keras import ops
 
 from igan_tf.optimizers import InsideRootAdam
+from igan_tf.training.distribution import mirrored_strategy
 from tests.layers.gradients import float64_enabled
-from tests.replicas import two_replicas
 
 tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
 RATE = 2.0**-8
@@ -177,7 +177,7 @@ def test_two_replicas_apply_the_sum_of_their_gradients():
     import tensorflow as tf
 
     start, gradients = problem(1e-3)
-    strategy = two_replicas()
+    strategy = mirrored_strategy()
     with strategy.scope():
         variable, optimizer = keras.Variable(start, dtype="float32"), InsideRootAdam(RATE)
         optimizer.build([variable])
