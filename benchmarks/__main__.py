@@ -11,6 +11,7 @@ from benchmarks import minibatch, mnist
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
+    "noise_time_ratio": mnist.noise_time_ratio,
     "minibatch_time_ratio": minibatch.minibatch_time_ratio,
     "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
 }

@@ -36,7 +36,7 @@ def main(argv):
             _describe(config, run_dir)
             result = experiment.train(config, run_dir, _report)
         else:
-            given = {name: FLAGS[name].value for name in ("data_dir",) if FLAGS[name].present}
+            given = {"data_dir": config.data_dir} if FLAGS["data_dir"].present else {}
             run = experiment.load_experiment(run_dir, _report, **given)
             result = run.evaluate() if FLAGS.mode == "evaluate" else _sample(run.model, config.seed)
         for name, value in result.items():
@@ -68,7 +68,7 @@ def _sample(model, seed):
 
 
 def _describe(config, run_dir):
-    """The devices and the settings that are not defaults."""
+    """The devices and every setting."""
     import tensorflow as tf
 
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())
