@@ -31,9 +31,9 @@ class GaussianNoise(keras.layers.Layer):
 
     `n`, of the shape of `x`, is put together from blocks of 16 values, each block drawn uniformly from a fixed table
     of 65,536. The table holds 2^20 quantiles of the normal distribution in shuffled order. On a CPU this costs about
-    an eighth of drawing as many normals, which is a third of a whole step of the MNIST networks (`BUILD_NOTES.md`,
-    "Speed"). Use `keras.layers.GaussianNoise` where values beyond 4.9 deviations, or the exact independence of 16
-    neighbouring values, matter.
+    a quarter of drawing as many normals, which would be a quarter of a whole step of the MNIST networks
+    (`BUILD_NOTES.md`, "Speed"). Use `keras.layers.GaussianNoise` where values beyond 4.9 deviations, or the exact
+    independence of 16 neighbouring values, matter.
 
     Identity at inference. Under `tf.distribute` each replica draws by its own seed only if the caller sees to it, as
     this package's models do; a Keras seed generator gives all replicas the same noise.

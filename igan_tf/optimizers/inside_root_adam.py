@@ -89,7 +89,8 @@ def _fused_update(
     import tensorflow as tf
 
     momentum, shifted_velocity = momentum.value, shifted_velocity.value
-    shifted_velocity.assign_add(tf.fill(shifted_velocity.shape, tf.constant(shift, shifted_velocity.dtype)))
+    # Not `assign_add`, which would first fill a tensor of the variable's size.
+    shifted_velocity.assign(shifted_velocity + tf.constant(shift, shifted_velocity.dtype))
     tf.raw_ops.ResourceApplyAdam(
         var=variable.handle,
         m=momentum.handle,

@@ -30,7 +30,7 @@ def nested_model(dtype):
     body = keras.Sequential(
         [
             keras.Input((4, 4, 2), dtype=dtype),
-            WeightNorm(layers.Conv2D(3, 2, activation="tanh", dtype=dtype), train_scale=False, name="conv"),
+            WeightNorm(layers.Conv2D(3, 2, activation="softplus", dtype=dtype), train_scale=False, name="conv"),
             layers.Flatten(dtype=dtype),
             WeightNorm(layers.Dense(5, activation="relu", dtype=dtype), epsilon=0.0, name="dense"),
         ],
@@ -60,8 +60,8 @@ def oracle_pass(before, inputs):
         )
         return outputs
 
-    hidden = np.tanh(weight_norm("conv", lambda kernel: oracle.valid_convolution(inputs, kernel), 1e-6, 1.0))
-    hidden = hidden.reshape(len(inputs), -1)
+    hidden = weight_norm("conv", lambda kernel: oracle.valid_convolution(inputs, kernel), 1e-6, 1.0)
+    hidden = np.log1p(np.exp(hidden)).reshape(len(inputs), -1)
     hidden = np.maximum(weight_norm("dense", lambda kernel, x=hidden: x @ kernel, 0.0, 1.0), 0)
     weights = after["minibatch"]
     projections = minibatch_oracle.project(hidden, weights["theta"], weights["log_weight_scale"])
