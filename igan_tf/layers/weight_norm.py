@@ -156,9 +156,11 @@ class WeightNorm(keras.layers.Wrapper):
     def _product(self, inputs, factor):
         """`op(inputs, V * factor)`, without bias and activation."""
         layer = self.layer
+        # Keras has done so already, but for a `stateless_call` of this very layer and for the initialization.
+        inputs = ops.cast(inputs, self.compute_dtype)
         if isinstance(layer, _DENSE):
             # Not `ops.matmul`: under PyTorch and JAX it takes float64 through float32.
-            product = ops.cast(inputs, self.compute_dtype) @ ops.cast(layer.kernel, self.compute_dtype)
+            product = inputs @ ops.cast(layer.kernel, self.compute_dtype)
             return product * ops.cast(factor, self.compute_dtype)
         kernel = ops.cast(self._effective_kernel(factor), self.compute_dtype)
         if isinstance(layer, _CONVOLUTIONS):

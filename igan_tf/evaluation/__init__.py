@@ -1,0 +1,1 @@
+"""Scores of generated images; so far the door to TF-GAN, `igan_tf.evaluation.tfgan`."""
