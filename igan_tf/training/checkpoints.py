@@ -58,7 +58,8 @@ class Checkpoints:
             with durable.durable_file(folder / _STATE) as file:
                 file.write(content)
             durable.write_text(folder / _DIGEST, f"{hashlib.sha256(content).hexdigest()}  {_STATE}\n")
-        for old in self.steps()[: -self.keep]:
+        # Later ones are damaged ones that were passed over: they must not push out what is whole.
+        for old in [earlier for earlier in self.steps() if earlier <= step][: -self.keep]:
             if old not in (best_step, step):
                 shutil.rmtree(self.path(old))
 
