@@ -70,6 +70,18 @@ def test_the_last_two_and_the_best_stay(checkpoints):
     assert checkpoints.steps() == [5, 6, 7]
 
 
+def test_damaged_later_ones_do_not_push_out_whole_ones(checkpoints):
+    save(checkpoints, 4, 16, 20, best_step=4)
+    for step in (16, 20):
+        cut(checkpoints.path(step) / "state.npz")
+    # Training went on from step 4.
+    save(checkpoints, 8, 12)
+    assert {8, 12} <= set(checkpoints.steps())
+    save(checkpoints, 16, 20)
+    assert_whole(checkpoints.load_newest(), 20)
+    assert checkpoints.steps() == [16, 20]
+
+
 def test_steps_are_in_the_order_of_numbers(checkpoints):
     save(checkpoints, 9, 10, 999_999_999, 1_000_000_000)
     assert checkpoints.steps() == [999_999_999, 1_000_000_000]
