@@ -135,6 +135,10 @@ class SemiSupervisedGAN(keras.Model):
         # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
         super().compile(optimizer=discriminator_optimizer, **kwargs)
         self.discriminator_optimizer = self.optimizer
+        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
+        scaled = keras.optimizers.LossScaleOptimizer
+        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
+            generator_optimizer = scaled(generator_optimizer)
         self.generator_optimizer = generator_optimizer
         self.generator_objective = generator_objective
         self.feature_matching_norm = feature_matching_norm
@@ -278,8 +282,10 @@ class SemiSupervisedGAN(keras.Model):
                     outputs[name] = self.discriminator(images, training=True)[output]
             return outputs
         sizes = [images.shape[0] or tf.shape(images)[0] for images in inputs.values()]
+        # Generated images come in the generator's precision.
+        joint = tf.concat([tf.cast(images, self.discriminator.compute_dtype) for images in inputs.values()], 0)
         with drawing_from(self.discriminator, key):
-            joint = self.discriminator(tf.concat(list(inputs.values()), 0), training=True)[output]
+            joint = self.discriminator(joint, training=True)[output]
         return dict(zip(inputs, tf.split(joint, sizes)))
 
     def _replica_share(self, loss):
@@ -317,7 +323,7 @@ class SemiSupervisedGAN(keras.Model):
             def sample(key, batch_size):
                 latents = tf.random.stateless_uniform((batch_size, self.latent_size), fold_in(key, 0), low, high)
                 with drawing_from(self.generator, fold_in(key, 1)):
-                    return self.generator(latents, training=False)
+                    return tf.cast(self.generator(latents, training=False), self.variable_dtype)
 
             self._sampler = tf.function(sample, reduce_retracing=True)
         return self._sampler
