@@ -13,6 +13,7 @@ from absl import flags
 from igan_tf.data import DATASETS
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS
+from igan_tf.networks.parts import GENERATOR_NORMS
 
 MODES = ("train", "evaluate", "sample")
 _GREATEST_SEED = 2**31 - 1
@@ -50,8 +51,13 @@ class Config:
     image_size: int = _setting(32, "Height and width to which --dataset=folder resizes.", low=4, high=512)
     channels: int = _setting(3, "Channels of --dataset=folder: 3 or 1.", low=1, high=3)
     test_fraction: float = _setting(0.2, "Part of each class that --dataset=folder holds out.", low=0, high=0.9)
+    train_images: int = _setting(0, "Training images used, the data set's first ones; 0: all.", low=0)
     # Networks.
     network: str = _setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
+    network_width: float = _setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
+    generator_norm: str = _setting("batch", "The generator's normalization.", GENERATOR_NORMS)
+    reference_size: int = _setting(100, "Examples in the reference batch of --generator_norm=virtual.", low=1)
+    minibatch_discrimination: bool = _setting(False, "Give the discriminator minibatch features.")
     # Training.
     seed: int = _setting(
         1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=_GREATEST_SEED
@@ -60,6 +66,9 @@ class Config:
     batch_size: int = _setting(100, "Examples of each kind in a batch, over all replicas.", low=1)
     discriminator_learning_rate: float = _setting(0.003, "Adam's rate for the discriminator.", low=0)
     generator_learning_rate: float = _setting(0.003, "Adam's rate for the generator.", low=0)
+    anneal_epochs: int = _setting(
+        0, "Epoch at which the rates reach 0, falling in the last third of the way to it; 0: they stay.", low=0
+    )
     beta_1: float = _setting(0.5, "Adam's decay of the first moment.", low=0, high=0.999999)
     adam: str = _setting(
         "inside_root",
@@ -188,6 +197,33 @@ def define_flags(flag_values=flags.FLAGS):
         if field.metadata["choices"]:
             help_text += f" One of {', '.join(field.metadata['choices'])}."
         define[type(field.default)](field.name, field.default, help_text, flag_values=flag_values)
+
+
+def expand_flagfiles(arguments, folder=None, including=()):
+    """Command-line arguments with the lines of every `--flagfile=` in its place.
+
+    A flag file named in another is looked for beside it, where absl would take the current directory: configurations
+    that state their difference from another then work from anywhere. Lines that start with `#` or `//` are comments.
+
+    Raises:
+        ConfigError: for a file that cannot be read or that includes itself.
+    """
+    expanded = []
+    for argument in arguments:
+        name, _, path = argument.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        path = Path(path) if folder is None else folder / path
+        if path in including:
+            raise ConfigError(f"--flagfile={path} includes itself")
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--flagfile={path} cannot be read: {error}") from error
+        lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+        expanded += expand_flagfiles(lines, path.parent, (*including, path))
+    return expanded
 
 
 def config_from_flags(flag_values):

@@ -16,7 +16,7 @@ from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read
 from igan_tf.data.image_data import as_unit_range
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
-from igan_tf.optimizers import InsideRootAdam
+from igan_tf.optimizers import AnnealedRate, InsideRootAdam
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
 from igan_tf.training.checkpoints import differences, restore_state
 from igan_tf.training.distribution import mirrored_strategy
@@ -77,20 +77,30 @@ def check_against_data(config, data):
         )
 
 
-def build_model(config, image_shape, num_classes):
+def build_model(config, image_shape, num_classes, steps_per_epoch):
     """Networks and optimizers of a run, compiled; initial weights are a function of `config.seed`."""
     keras.utils.set_random_seed(config.seed)
     network = NETWORKS[config.network_name]
     with _precision(config.precision):
         model = SemiSupervisedGAN(
-            network.build_generator(image_shape),
-            network.build_discriminator(image_shape, num_outputs=num_classes if config.labelled else 1),
+            network.build_generator(
+                image_shape,
+                norm=config.generator_norm,
+                reference_size=config.reference_size,
+                width=config.network_width,
+            ),
+            network.build_discriminator(
+                image_shape,
+                num_outputs=num_classes if config.labelled else 1,
+                minibatch_discrimination=config.minibatch_discrimination,
+                width=config.network_width,
+            ),
             latent_range=network.LATENT_RANGE,
             seed=config.seed,
         )
     model.compile(
-        _optimizer(config, config.discriminator_learning_rate),
-        _optimizer(config, config.generator_learning_rate),
+        _optimizer(config, config.discriminator_learning_rate, steps_per_epoch),
+        _optimizer(config, config.generator_learning_rate, steps_per_epoch * max(config.generator_steps, 1)),
         generator_objective=config.generator_objective,
         feature_matching_norm=config.feature_matching_norm,
         label_smoothing=config.label_smoothing,
@@ -114,7 +124,9 @@ def _precision(name):
         keras.config.set_dtype_policy(before)
 
 
-def _optimizer(config, learning_rate):
+def _optimizer(config, learning_rate, steps_per_epoch):
+    if config.anneal_epochs:
+        learning_rate = AnnealedRate(learning_rate, config.anneal_epochs, steps_per_epoch)
     if config.adam == "inside_root":
         return InsideRootAdam(learning_rate, beta_1=config.beta_1, epsilon=1e-8)
     return keras.optimizers.Adam(learning_rate, beta_1=config.beta_1, epsilon=1e-8)
@@ -140,7 +152,7 @@ class Experiment:
             data.train_images, *labelled_examples(config, data), config.batch_size, config.seed
         )
         with self.strategy.scope():
-            self.model = build_model(config, data.image_shape, data.num_classes)
+            self.model = build_model(config, data.image_shape, data.num_classes, self.batches.steps_per_epoch)
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, self._identity())
         self._classify = tf.function(
@@ -157,6 +169,7 @@ class Experiment:
             **self.config.fixed(),
             "image_shape": list(self.data.image_shape),
             "num_classes": self.data.num_classes,
+            "steps_per_epoch": self.batches.steps_per_epoch,
             "SHA-256 of the data": self.data.fingerprint(),
             "SHA-256 of the labelled examples": hashlib.sha256(labelled).hexdigest(),
             # Each replica draws noise of its own.
@@ -205,10 +218,14 @@ class Experiment:
         return {"test_error": error, "averaged_test_error": averaged_error}
 
     def _initialize(self):
-        if self.config.initialization_examples:
-            images = self.batches.initialization_examples(self.config.initialization_examples)
+        config, network = self.config, NETWORKS[self.config.network_name]
+        if config.initialization_examples:
+            images = self.batches.initialization_examples(
+                config.initialization_examples, labelled=network.INITIALIZES_FROM_LABELLED
+            )
+            num_latents = config.batch_size if network.INITIALIZES_GENERATOR else 0
             with self.strategy.scope():
-                self.model.initialize_from(images, self.config.seed)
+                self.model.initialize_from(images, config.seed, num_latents)
 
     def _end_epoch(self, epoch, step, means):
         metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}
@@ -332,7 +349,7 @@ def load_run(run_dir):
         raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
     arrays, position = saved
     identity = position["identity"]
-    model = build_model(config, tuple(identity["image_shape"]), identity["num_classes"])
+    model = build_model(config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"])
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
     return model
 

@@ -84,5 +84,14 @@ def _report(line):
     print(line, flush=True)
 
 
+def run(arguments):
+    """Runs the command line, `arguments` without the program's name."""
+    try:
+        arguments = settings.expand_flagfiles(arguments)
+    except settings.ConfigError as error:
+        sys.exit(f"igan_tf: {error}")
+    app.run(main, argv=[sys.argv[0], *arguments])
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run(sys.argv[1:])
