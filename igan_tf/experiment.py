@@ -364,9 +364,9 @@ def test_probabilities(run_dir, images):
     """
     model = load_run(run_dir)
     batch_size = read_config(run_dir).batch_size
-    logits_of = tf.function(model.averaged_logits, reduce_retracing=True)
     logits = [
-        logits_of(as_unit_range(images[start : start + batch_size])) for start in range(0, len(images), batch_size)
+        model.averaged_logits(as_unit_range(images[start : start + batch_size]))
+        for start in range(0, len(images), batch_size)
     ]
     return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 

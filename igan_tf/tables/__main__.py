@@ -17,7 +17,7 @@ CONFIG_DIR = Path(__file__).parents[2] / "run_configs"
 
 flags.DEFINE_enum("table", None, list(TABLES), "Which of the paper's tables.", required=True)
 flags.DEFINE_list("labels", [], "Columns: numbers of labels in all; by default the paper's.")
-flags.DEFINE_integer("subsets", 10, "Labelled subsets of each column: --seed_data 1, 2, ...", lower_bound=1)
+flags.DEFINE_list("subsets", ["10"], "Labelled subsets, --seed_data 1, 2, ...: one number, or one for each column.")
 flags.DEFINE_integer("seeds", 1, "Models of each subset: --seed 1, 2, ...; with several, ensembles are a subset's.")
 flags.DEFINE_integer("epochs", 0, "Epochs of every run; 0: the flag file's.", lower_bound=0)
 flags.DEFINE_integer("parallel", 1, "Runs that train at once.", lower_bound=1)
@@ -68,12 +68,19 @@ def error_cells(table, folder, run_flags):
     """Dict of number of labels -> its runs."""
     from igan_tf.tables.grid import Run
 
-    columns = [_number(text) for text in FLAGS.labels] or table.labels
+    columns = _numbers("labels", lowest=0) or table.labels
+    subsets = _numbers("subsets", lowest=1)
+    if len(subsets) not in (1, len(columns)):
+        raise settings.ConfigError(
+            f"--subsets must be one number or one for each of the {len(columns)} columns. "
+            f"Received: --subsets={','.join(FLAGS.subsets)}"
+        )
+    subsets = subsets * len(columns) if len(subsets) == 1 else subsets
     flagfile = CONFIG_DIR / table.flagfile
     cells = {}
-    for labels in columns:
+    for labels, count in zip(columns, subsets):
         cells[labels] = []
-        for subset in range(1, FLAGS.subsets + 1):
+        for subset in range(1, count + 1):
             for seed in range(1, FLAGS.seeds + 1):
                 lines = [f"--labels={labels}", f"--seed_data={subset}", f"--seed={seed}", "--label_draws=1"]
                 lines += [f"--epochs={FLAGS.epochs}"] if FLAGS.epochs else []
@@ -85,10 +92,14 @@ def error_cells(table, folder, run_flags):
     return cells
 
 
-def _number(text):
-    if not text.isdigit():
-        raise settings.ConfigError(f"--labels must be whole numbers with commas. Received: --labels={text}")
-    return int(text)
+def _numbers(name, lowest):
+    """The whole numbers of a list flag."""
+    for text in FLAGS[name].value:
+        if not (text.isdecimal() and int(text) >= lowest):
+            raise settings.ConfigError(
+                f"--{name} must be whole numbers from {lowest} with commas. Received: --{name}={text}"
+            )
+    return [int(text) for text in FLAGS[name].value]
 
 
 def _write(table, folder, cells):
