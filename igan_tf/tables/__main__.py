@@ -18,7 +18,9 @@ CONFIG_DIR = Path(__file__).parents[2] / "run_configs"
 flags.DEFINE_enum("table", None, list(TABLES), "Which of the paper's tables.", required=True)
 flags.DEFINE_list("labels", [], "Columns: numbers of labels in all; by default the paper's.")
 flags.DEFINE_list("subsets", ["10"], "Labelled subsets, --seed_data 1, 2, ...: one number, or one for each column.")
-flags.DEFINE_integer("seeds", 1, "Models of each subset: --seed 1, 2, ...; with several, ensembles are a subset's.")
+flags.DEFINE_integer(
+    "seeds", 1, "Models of each subset: --seed 1, 2, ...; with several, ensembles are a subset's.", lower_bound=1
+)
 flags.DEFINE_integer("epochs", 0, "Epochs of every run; 0: the flag file's.", lower_bound=0)
 flags.DEFINE_integer("parallel", 1, "Runs that train at once.", lower_bound=1)
 flags.DEFINE_string("data_dir", "", "Folder of the TFDS data.")
