@@ -1,5 +1,6 @@
 """The command line: `python -m igan_tf.tables --table=mnist --labels=100 --subsets=10 [-- flags of every run]`."""
 
+import itertools
 import os
 import signal
 import sys
@@ -30,15 +31,15 @@ flags.DEFINE_string("output_dir", "", "Folder of the runs and the table; by defa
 def main(argv):
     """Trains what is missing and writes the table; a failed run makes the exit code 1."""
     from igan_tf.data import DataError
-    from igan_tf.tables import grid
     from igan_tf.training import CheckpointError
+    from igan_tf.training.trainer import Interrupted
 
     logging.set_verbosity(logging.WARNING)
     try:
         failed = make_table(TABLES[FLAGS.table], Path(FLAGS.output_dir or f"tables/{FLAGS.table}"), argv[1:])
     except (settings.ConfigError, DataError, CheckpointError) as error:
         sys.exit(f"igan_tf.tables: {error}")
-    except grid.Stopped as error:
+    except Interrupted as error:
         print(f"igan_tf.tables: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
     except KeyboardInterrupt:
@@ -54,12 +55,12 @@ def make_table(table, folder, run_flags):
     from igan_tf.tables import grid
 
     cells = error_cells(table, folder, run_flags)
-    runs = [run for of_labels in cells.values() for run in of_labels]
+    runs = list(itertools.chain.from_iterable(cells.values()))
     # All that can be refused is, before the first run starts.
     data = load_data(runs[0].config)
     for run in runs:
         experiment.check_against_data(run.config, data)
-    grid.refuse_other_settings(runs)
+        experiment.refuse_other_settings(run.run_dir, run.config)
     with experiment.sole_trainer(folder):
         failed = grid.train(runs, FLAGS.parallel, lambda run: _write(table, folder, cells))
         print(_write(table, folder, cells))
@@ -109,10 +110,9 @@ def _write(table, folder, cells):
     from igan_tf.tables import report
     from igan_tf.tables.ensembles import Ensembles
 
-    runs = [run for of_labels in cells.values() for run in of_labels]
-    ensembles = Ensembles(folder, runs)
-    averages = {labels: ensembles.errors(_ensembles_of(of_labels)) for labels, of_labels in cells.items()}
-    return report.write_error_table(folder, table, cells, FLAGS.seeds, averages)
+    ensembles = Ensembles(folder, next(iter(cells.values()))[0].config)
+    errors = {labels: ensembles.errors(_ensembles_of(runs)) for labels, runs in cells.items()}
+    return report.write_error_table(folder, table, cells, FLAGS.seeds, errors)
 
 
 def _ensembles_of(runs):

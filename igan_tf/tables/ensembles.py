@@ -14,13 +14,12 @@ class Ensembles:
 
     Args:
         folder: Of the table.
-        runs: Its runs, all of one data set.
+        config: Of any of its runs, which have one test set.
     """
 
-    def __init__(self, folder, runs):
+    def __init__(self, folder, config):
         self._folder = folder / "probabilities"
-        # Test sets do not depend on labels or seeds.
-        self._data = load_data(runs[0].config)
+        self._data = load_data(config)
 
     def errors(self, groups):
         """The error, as a fraction, of each list of finished runs' averaged probabilities."""

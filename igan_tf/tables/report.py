@@ -2,13 +2,14 @@
 
 import csv
 import io
+import itertools
 
 import numpy as np
 
 from igan_tf.training import durable
 
 
-def write_error_table(folder, table, cells, seeds, averages):
+def write_error_table(folder, table, cells, seeds, ensemble_errors):
     """Writes `table.md` and `table.csv` of an `ErrorTable`.
 
     Args:
@@ -16,23 +17,24 @@ def write_error_table(folder, table, cells, seeds, averages):
         table: The `ErrorTable`.
         cells: Dict of number of labels -> list of `Run`, subset by subset, a subset's seeds one after the other.
         seeds: Models of each subset.
-        averages: Dict of number of labels -> list of ensembles' errors, as fractions.
+        ensemble_errors: Dict of number of labels -> list of ensembles' errors, as fractions.
 
     Returns:
         The Markdown.
     """
     columns = list(cells)
-    runs = [run for of_labels in cells.values() for run in of_labels]
+    runs = list(itertools.chain.from_iterable(cells.values()))
     finished = [run for run in runs if run.result() is not None]
-    rows = [("one model, paper", [_figure(table, table.single.get(labels)) for labels in columns])]
+    rows = []
+    if table.single:
+        rows.append(("one model, paper", [_figure(table, table.single.get(labels)) for labels in columns]))
     here = {
         labels: [run.result()["averaged_test_error"] for run in cells[labels] if run.result()] for labels in columns
     }
     rows.append(("one model, here", [_measured(table, here[labels], len(cells[labels])) for labels in columns]))
-    rows.append(("ensemble of 10, paper", [_figure(table, table.ensemble.get(labels)) for labels in columns]))
-    rows.append(("ensemble, here", [_measured(table, averages[labels]) for labels in columns]))
-    if not table.single:
-        rows = [row for row in rows if "paper" not in row[0]]
+    if table.ensemble:
+        rows.append(("ensemble of 10, paper", [_figure(table, table.ensemble.get(labels)) for labels in columns]))
+    rows.append(("ensemble, here", [_measured(table, ensemble_errors[labels]) for labels in columns]))
     lines = [
         _caption(table.title, table.paper_epochs, runs, finished),
         "Errors here are the averaged parameters', mean +- sample standard deviation over the runs that are done. "
