@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from igan_tf import durable
 from igan_tf.data.image_data import as_unit_range
@@ -153,6 +154,7 @@ def load(data, data_name, cache, report=print, sha256=""):
             f"Received: --classifier_sha256={sha256}"
         )
 
+    @tf.function(reduce_retracing=True)
     def outputs(pixels):
         result = model(pixels, training=False)
         return result["logits"], result["features"]

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
@@ -112,7 +113,7 @@ def _classifier(model, name, digest, value_range):
         )
     both = keras.Model(model.inputs, [values, features])
     return Classifier(
-        lambda images: both(images, training=False),
+        tf.function(lambda images: both(images, training=False), reduce_retracing=True),
         name,
         digest,
         value_range,
