@@ -330,13 +330,14 @@ def load_experiment(run_dir, report=print, **changes):
     return experiment
 
 
-def load_run(run_dir):
+def load_run(run_dir, step=None):
     """The model of a run directory with its newest weights: `.generator`, `.discriminator`, `.generate(n, seed)`.
 
     Needs no data. `run.generator.save("generator.keras")` exports the generator alone.
 
     Args:
         run_dir: The run directory, or one draw's folder in it.
+        step: Whose checkpoint; None: the newest that is whole.
 
     Returns:
         The compiled `SemiSupervisedGAN`.
@@ -345,7 +346,8 @@ def load_run(run_dir):
         ConfigError, CheckpointError: with the file that is missing or damaged.
     """
     config = read_config(run_dir)
-    saved = Checkpoints(Path(run_dir) / "checkpoints").load_newest()
+    checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
+    saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
         raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
     arrays, position = saved
