@@ -180,9 +180,7 @@ def _check(arguments, run):
     from igan_tf.evaluation import EvaluationError
 
     if arguments.generated_training_data and not run:
-        raise EvaluationError(
-            f"--generated_training_data needs a run directory. Received: --source={arguments.source}"
-        )
+        raise EvaluationError(f"--generated_training_data needs a run directory. Received: --source={arguments.source}")
     if arguments.save_reference and not arguments.reference:
         raise EvaluationError("--save_reference needs --reference. Received: --reference=")
     for flag in ("output", "save_statistics", "save_reference"):
@@ -256,7 +254,8 @@ def open_source(spec, arguments, classifier, model=None):
     if kind == "tfds" and "/" in rest:
         return images.TfdsSource(*rest.split("/", 1), arguments.data_dir)
     if kind == "noise" and (size := re.fullmatch(r"(\d+)x(\d+)x([13])", rest)):
-        return images.NoiseSource(arguments.num_samples or NOISE_SAMPLES, map(int, size.groups()), arguments.seed or 0)
+        shape = tuple(map(int, size.groups()))
+        return images.NoiseSource(arguments.num_samples or NOISE_SAMPLES, shape, arguments.seed or 0)
     if rest in ("train", "test"):
         return _split_of(kind, rest, arguments)
     path = Path(spec)

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import scipy.linalg
+import threadpoolctl
 
 from igan_tf.evaluation.checks import EvaluationError, matrix, slices
 
@@ -137,7 +138,7 @@ def frechet_distance(features_a, features_b):
     distance = float(means + (traces - 2 * trace_of_root(covariance_a, covariance_b)))
     if distance < 0:
         warnings.warn(
-            f"the Fréchet distance came out as {distance:.3g} by rounding, beside traces of {traces:.3g}: 0 is returned",
+            f"the Fréchet distance is {distance:.3g} by rounding, beside traces of {traces:.3g}: 0 is returned",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -150,8 +151,12 @@ def trace_of_root(covariance_a, covariance_b):
     Raises:
         EvaluationError: for a matrix that is no covariance, with an eigenvalue clearly below 0.
     """
-    product = _factor(covariance_a).T @ _factor(covariance_b)
-    return float(scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False).sum()) if product.size else 0.0
+    # Threads of OpenBLAS wait for each other in a busy loop: beside other work on the same cores, two of them took
+    # 20 to 30 s for what one does in 3.
+    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+        product = _factor(covariance_a).T @ _factor(covariance_b)
+        singular = scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False) if product.size else np.zeros(1)
+    return float(singular.sum())
 
 
 def _factor(covariance):

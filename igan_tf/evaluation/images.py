@@ -101,13 +101,13 @@ class NoiseSource(ImageSource):
     """Uniform noise, uint8."""
 
     def __init__(self, count, shape, seed):
-        super().__init__(count, f"uniform noise {'x'.join(map(str, shape))}", f"seed {seed}")
-        self._shape_of_image, self._seed = tuple(shape), seed
+        self._image_shape, self._seed = tuple(shape), seed
+        super().__init__(count, f"uniform noise {'x'.join(map(str, self._image_shape))}", f"seed {seed}")
 
     def rows(self):
         generator = np.random.default_rng(self._seed)
         for start in range(0, self.count, 64):
-            yield generator.integers(0, 256, (min(64, self.count - start), *self._shape_of_image), dtype="uint8")
+            yield generator.integers(0, 256, (min(64, self.count - start), *self._image_shape), dtype="uint8")
 
 
 class FolderSource(ImageSource):

@@ -1,5 +1,7 @@
 """The Inception Score, and each sample's share in it."""
 
+import itertools
+
 import numpy as np
 
 from igan_tf.evaluation.checks import EvaluationError, matrix, order, slices, whole_number
@@ -43,7 +45,7 @@ def inception_score(logits, splits=10, seed=0, from_logits=True):
     rows = order(len(logits), seed)
     bounds = [index * len(logits) // splits for index in range(splits + 1)]
     scores = [
-        np.exp(_mean_divergence(logits, rows[start:stop], from_logits)) for start, stop in zip(bounds, bounds[1:])
+        np.exp(_mean_divergence(logits, rows[start:stop], from_logits)) for start, stop in itertools.pairwise(bounds)
     ]
     return float(np.mean(scores)), float(np.std(scores))
 

@@ -148,26 +148,34 @@ def evaluate_images(
     return {**scores, **record}, classified, statistics
 
 
-def score(classified, classifier, reference, splits, seed, kernel_block_size=1024, neighbour_samples=10000):
-    """The scores of images that were classified, as a dict; its "warnings" are lines."""
+def score(
+    classified, classifier, reference, splits, seed, kernel_block_size=1024, neighbour_samples=10000, neighbours=True
+):
+    """The scores of images that were classified.
+
+    Args:
+        classified: `Classified`.
+        classifier: Which said it.
+        reference: `FeatureStatistics` of real images, or None.
+        splits, seed, kernel_block_size, neighbour_samples: As of `evaluate_images`.
+        neighbours: Whether to compute precision, recall, density and coverage, which cost the most.
+
+    Returns:
+        Dict of scores; its "warnings" are lines.
+    """
     mean, deviation = inception_score(classified.values, splits, seed, classifier.from_logits)
     scores = {"inception_score": {"mean": mean, "std": deviation, "splits": splits, "seed": seed}, "warnings": []}
     if reference is None:
         return scores
     ours = classified.statistics
-    dimensions = ours.moments.dimensions
     for statistics in (ours, reference):
-        if statistics.count <= dimensions:
+        if statistics.count <= statistics.moments.dimensions:
             scores["warnings"].append(
-                f"{statistics.source}: {statistics.count} images are few for a covariance of {dimensions} features; "
-                "the Fréchet distance is biased upwards"
+                f"{statistics.source}: {statistics.count} images are few for a covariance of "
+                f"{statistics.moments.dimensions} features; the Fréchet distance is biased upwards"
             )
     scores["frechet_distance"] = frechet_distance(ours.moments, reference.moments)
-    scores["reference"] = {
-        "source": reference.source,
-        "split": reference.split,
-        "num_samples": reference.count,
-    }
+    scores["reference"] = {"source": reference.source, "split": reference.split, "num_samples": reference.count}
     if reference.features is None:
         scores["warnings"].append(f"{reference.source}: without single features there is no KID, no precision")
         return scores
@@ -179,10 +187,14 @@ def score(classified, classifier, reference, splits, seed, kernel_block_size=102
         "block_size": kernel_block_size,
         "seed": seed,
     }
-    real, fake = (
-        features[np.sort(order(len(features), seed)[:neighbour_samples])]
-        for features in (reference.features, ours.features)
-    )
+    if neighbours:
+        scores.update(_neighbour_scores(reference.features, ours.features, seed, neighbour_samples))
+    return scores
+
+
+def _neighbour_scores(real, fake, seed, most):
+    real, fake = (features[np.sort(order(len(features), seed)[:most])] for features in (real, fake))
+    scores = {}
     for names, function, neighbours in (
         (("precision", "recall"), precision_recall, 3),
         (("density", "coverage"), density_coverage, 5),

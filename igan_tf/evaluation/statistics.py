@@ -73,15 +73,14 @@ def load_statistics(path):
         about = json.loads(arrays.pop("about").tobytes())
         if about["format"] != _FORMAT:
             raise EvaluationError(f"the statistics {path} are of another version: {about['format']!r}, not {_FORMAT!r}")
-        moments = FeatureMoments.from_arrays(matrix(arrays["mean"][None], "mean")[0], arrays["covariance"], about["count"])
-        matrix(arrays["covariance"], "covariance")
-        return FeatureStatistics(moments, arrays.get("features"), **{name: about[name] for name in _described()})
-    except (OSError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
+        mean, covariance = arrays["mean"], matrix(arrays["covariance"], "covariance")
+        described = {name: about[name] for name in _described()}
+        moments = FeatureMoments.from_arrays(mean, covariance, about["count"])
     except EvaluationError:
         raise
-    except ValueError as error:
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
         raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
+    return FeatureStatistics(moments, arrays.get("features"), **described)
 
 
 def is_statistics_file(path):
@@ -107,7 +106,9 @@ def check_same_extractor(statistics, classifier, where):
         ("protocol", statistics.protocol, classifier.protocol),
     ):
         if theirs != ours:
-            raise EvaluationError(f"{where} must come from the classifier in use: its {what} is {theirs!r}, not {ours!r}")
+            raise EvaluationError(
+                f"{where} must come from the classifier in use: its {what} is {theirs!r}, not {ours!r}"
+            )
 
 
 def _described():

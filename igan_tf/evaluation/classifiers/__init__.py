@@ -50,9 +50,7 @@ def load_classifier(
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"--protocol must be one of {', '.join(PROTOCOLS)}. Received: --protocol={protocol}")
     if protocol == "original" and name != "inception":
-        raise EvaluationError(
-            f"--protocol=original is that of --classifier=inception. Received: --classifier={name}"
-        )
+        raise EvaluationError(f"--protocol=original is that of --classifier=inception. Received: --classifier={name}")
     cache = cache_folder(cache_dir)
     suffix = Path(name).suffix
     if name == "inception":

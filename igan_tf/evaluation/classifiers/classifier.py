@@ -117,8 +117,7 @@ def check_images(images, image_range, channels):
     if images.ndim != 4 or 0 in images.shape:
         hint = " (images of several sizes?)" if images.dtype == object else ""
         raise EvaluationError(
-            "`images` must have the shape (N, height, width, channels). "
-            f"Received: images of shape {images.shape}{hint}"
+            f"`images` must have the shape (N, height, width, channels). Received: images of shape {images.shape}{hint}"
         )
     if images.shape[-1] not in (1, channels):
         raise EvaluationError(
@@ -130,9 +129,7 @@ def check_images(images, image_range, channels):
             raise EvaluationError(f"`image_range` of uint8 images is (0, 255). Received: image_range={image_range}")
         return images
     if images.dtype.kind != "f":
-        raise EvaluationError(
-            f"`images` must be uint8 or floating point. Received: images of dtype {images.dtype}"
-        )
+        raise EvaluationError(f"`images` must be uint8 or floating point. Received: images of dtype {images.dtype}")
     low, high = image_range or (0.0, 1.0)
     if not low < high:
         raise EvaluationError(f"`image_range` must be (black, white). Received: image_range={image_range}")

@@ -160,9 +160,7 @@ def load(data, data_name, cache, report=print, sha256=""):
         return result["logits"], result["features"]
 
     height, width, channels = data.image_shape
-    return Classifier(
-        outputs, f"domain({data_name})", about["weights"], (0.0, 1.0), True, (height, width), channels
-    )
+    return Classifier(outputs, f"domain({data_name})", about["weights"], (0.0, 1.0), True, (height, width), channels)
 
 
 def _key(images, labels, num_classes):

@@ -83,8 +83,7 @@ def load_file(path, sha256, trusted, value_range):
         )
     if value_range is None:
         raise EvaluationError(
-            f"--classifier_range must say which pixel values {path} expects, black,white. "
-            "Received: --classifier_range="
+            f"--classifier_range must say which pixel values {path} expects, black,white. Received: --classifier_range="
         )
     digest = check_digest(path, sha256)
     # Registers this package's layers.
