@@ -78,7 +78,8 @@ def _outputs_of(network, path):
     # The variables live as long as the object that holds them: the closure keeps it.
     call = network if callable(network) else network.signatures["serving_default"]
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *INPUT_SIZE, 3), tf.float32)])
+    # Without autograph, which would wrap the error in one of its own.
+    @tf.function(input_signature=[tf.TensorSpec((None, *INPUT_SIZE, 3), tf.float32)], autograph=False)
     def outputs(images):
         result = call(images)
         missing = {LOGITS, FEATURES} - set(result)
@@ -99,15 +100,21 @@ def _without_bias(function, path):
 
     # One flat graph, functions inlined: the product may lie inside one.
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    operation = frozen.outputs[0].op
-    while operation.type in _AFTER_PRODUCT:
-        # Its first input, unless a sum has the bias there.
-        candidates = [tensor.op for tensor in operation.inputs if tensor.op.type != "Const"]
-        operation = candidates[0] if candidates else operation.inputs[0].op
-    if operation.type != "MatMul" or operation.outputs[0].shape[-1] != NUM_OUTPUTS:
+    product = _last_product(frozen.outputs[0].op)
+    if product is None or product.outputs[0].shape[-1] != NUM_OUTPUTS:
+        last = frozen.outputs[0] if product is None else product.outputs[0]
         raise EvaluationError(
             f"--protocol=original needs a matrix product of {NUM_OUTPUTS} outputs before the logits' bias. "
-            f"Received: {path}, which ends in {operation.type} of shape {operation.outputs[0].shape}"
+            f"Received: {path}, which ends in {last.op.type} of shape {last.shape}"
         )
-    pruned = frozen.prune(frozen.inputs, [operation.outputs[0], frozen.outputs[1]])
+    pruned = frozen.prune(frozen.inputs, [product.outputs[0], frozen.outputs[1]])
     return lambda images: pruned(images)
+
+
+def _last_product(operation):
+    """The matrix product from which `operation` differs by a bias at most, or None."""
+    if operation.type == "MatMul":
+        return operation
+    if operation.type not in _AFTER_PRODUCT:
+        return None
+    return next(filter(None, (_last_product(tensor.op) for tensor in operation.inputs)), None)

@@ -100,7 +100,8 @@ def _classifier(model, name, digest, value_range):
     if not isinstance(model, keras.Model) or len(model.inputs or ()) != 1 or len(model.inputs[0].shape) != 4:
         raise EvaluationError(f"--classifier={name} must take one batch of images. Received: {model}")
     height, width, channels = model.inputs[0].shape[1:]
-    output = model.output
+    # A Sequential that was only loaded has no `output` of its own.
+    output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     if isinstance(output, dict) and {"logits", "features"} <= set(output):
         values, features, from_logits = output["logits"], output["features"], True
     elif isinstance(output, keras.KerasTensor) and len(output.shape) == 2:

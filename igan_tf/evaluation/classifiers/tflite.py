@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import queue
+import struct
 import warnings
 
 import numpy as np
@@ -39,7 +40,7 @@ def load(path, sha256="", value_range=None):
         content, from_logits = _with_features(path)
         interpreter = _interpreter(content)
         (image,), (values, _) = interpreter.get_input_details(), interpreter.get_output_details()
-    except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OSError, struct.error) as error:
         raise EvaluationError(f"--classifier={path} is no image classifier that can be read: {error}") from error
     shape = tuple(map(int, image["shape"]))
     if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3) or len(values["shape"]) != 2:
@@ -119,7 +120,10 @@ def _with_features(path):
     passing = {kinds.RESHAPE, kinds.SQUEEZE, kinds.QUANTIZE, kinds.DEQUANTIZE, kinds.SOFTMAX}
     with_weights = {kinds.FULLY_CONNECTED, kinds.CONV_2D}
     with open(path, "rb") as file:
-        model = flatbuffer_utils.convert_bytearray_to_object(bytearray(file.read()))
+        content = bytearray(file.read())
+    if content[4:8] != b"TFL3":
+        raise ValueError("it does not begin as a .tflite file does")
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
     (graph,) = model.subgraphs
     (tensor,) = graph.outputs
     producers = {output: operator for operator in graph.operators for output in operator.outputs}
