@@ -145,7 +145,7 @@ def test_moments_leave_the_callers_array_alone():
         (np.zeros((5, 3)), np.full((5, 3), np.nan), "`features_b` must be finite. Received: NaN or infinity in row 0"),
         (np.zeros((5, 3)), np.zeros((5, 3, 1)), r"`features_b` must have the shape \(N, D\)"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_refused(a, b, message):
     with pytest.raises(EvaluationError, match=message):

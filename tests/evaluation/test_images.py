@@ -173,7 +173,9 @@ def test_cifar10_of_tfds(real_data_dir):
 
 @pytest.mark.parametrize(("name", "split"), [("mnist", "test"), ("nothing_of_this_name", "test")])
 def test_tfds_that_is_not_there(tmp_path, name, split):
-    with pytest.raises(EvaluationError, match=f"--source=tfds:{name}/{split}: no such data set in --data_dir={tmp_path}"):
+    with pytest.raises(
+        EvaluationError, match=f"--source=tfds:{name}/{split}: no such data set in --data_dir={tmp_path}"
+    ):
         TfdsSource(name, split, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 

@@ -81,9 +81,7 @@ def test_probabilities_equal_their_logits():
     )
     # Rows that do not sum to 1, as of a quantized network, are taken for what they are in proportion.
     scaled = probabilities * np.random.default_rng(1).uniform(0.3, 2, (len(logits), 1))
-    np.testing.assert_allclose(
-        inception_score(scaled, 5, 1, from_logits=False), inception_score(logits, 5, 1), **CLOSE
-    )
+    np.testing.assert_allclose(inception_score(scaled, 5, 1, from_logits=False), inception_score(logits, 5, 1), **CLOSE)
 
 
 def test_zero_log_zero_is_zero():
@@ -161,7 +159,7 @@ def test_the_mean_of_sample_divergences_is_the_logarithm_of_the_score():
         (np.array([[0.5, 0.5], [-1, 3]]), {"splits": 1, "from_logits": False}, "not be negative.*Received: -1 .*row 1"),
         (np.array([[0.5, 0.5], [0, 0]]), {"splits": 1, "from_logits": False}, "only zeros in row 1"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_refused(logits, arguments, message):
     with pytest.raises(EvaluationError, match=message):

@@ -74,7 +74,9 @@ def test_it_has_no_bias():
 
 def test_float32_is_computed_in_float64():
     a, b = features(30, 0).astype("float32"), features(30, 1, 0.1).astype("float32")
-    assert kernel_distance(a, b) == pytest.approx(kernel_distance(a.astype("float64"), b.astype("float64")), nan_ok=True)
+    assert kernel_distance(a, b) == pytest.approx(
+        kernel_distance(a.astype("float64"), b.astype("float64")), nan_ok=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -87,7 +89,7 @@ def test_float32_is_computed_in_float64():
         (np.zeros((50, 3)), np.zeros((5, 3)), {"block_size": 10}, "makes 5 blocks, .* of 50 and 5 rows.*block_size=10"),
         (np.zeros((5, 3)), np.zeros((5, 3)), {"seed": "a"}, "seed='a'"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_refused(a, b, arguments, message):
     with pytest.raises(EvaluationError, match=message):

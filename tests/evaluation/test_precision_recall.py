@@ -81,7 +81,7 @@ def test_two_samples_in_one_place_are_neighbours():
         (np.zeros((9, 3)), np.zeros((4, 3)), {"neighbours": 4}, "`neighbours` must be less than .* 4.*neighbours=4"),
         (np.zeros((9, 3)), np.zeros((9, 3)), {"neighbours": 0}, "neighbours=0"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_refused(function, real, fake, arguments, message):
     with pytest.raises(EvaluationError, match=message):

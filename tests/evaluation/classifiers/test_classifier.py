@@ -116,7 +116,7 @@ NAN = np.full((2, 4, 4, 3), np.nan, "float32")
         (np.zeros((0, 4, 4, 3), "uint8"), None, r"\(0, 4, 4, 3\)"),
         (np.zeros((2, 4, 4, 4), "uint8"), None, "1 or 3 channels for this classifier.*4, 4, 4"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_wrong_images_are_refused(images, image_range, message):
     classifier, seen = recorder()

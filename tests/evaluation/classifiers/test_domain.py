@@ -32,9 +32,7 @@ def load(data, cache, report=str, **arguments):
 
 
 def small(data, count=200):
-    return dataclasses.replace(
-        data, train_images=data.train_images[:count], train_labels=data.train_labels[:count]
-    )
+    return dataclasses.replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count])
 
 
 @pytest.fixture

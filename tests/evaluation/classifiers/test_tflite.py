@@ -86,7 +86,9 @@ def test_what_is_refused(tmp_path):
     with pytest.raises(EvaluationError, match="text.tflite is no image classifier that can be read"):
         load_classifier(str(text))
     vectors = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
-    with pytest.raises(EvaluationError, match=r"must take \(1, height, width, 3\) and give \(1, K\). Received: \(1, 5\)"):
+    with pytest.raises(
+        EvaluationError, match=r"must take \(1, height, width, 3\) and give \(1, K\). Received: \(1, 5\)"
+    ):
         load_classifier(str(convert(vectors, tmp_path / "vectors.tflite")), value_range=(0, 1))
 
 
