@@ -36,8 +36,7 @@ class Brightness(keras.Model):
 
     def generate(self, count, seed):
         noise = np.random.default_rng(seed).random((count, 6, 6, 3), "float32")
-        for part in np.array_split(noise * float(self.brightness), 7):
-            yield part
+        yield from np.array_split(noise * float(self.brightness), 7)
 
 
 class SetBrightness(keras.callbacks.Callback):
@@ -152,12 +151,12 @@ def test_the_real_images_are_classified_once(tmp_path):
 
 
 def test_what_is_refused(tmp_path):
-    with pytest.raises(EvaluationError, match="number of splits, 10. Received: num_samples=9"):
+    with pytest.raises(EvaluationError, match=r"number of splits, 10. Received: num_samples=9"):
         PeriodicScores(mean_classifier(), None, 9)
-    with pytest.raises(EvaluationError, match="num_samples=0"):
+    with pytest.raises(EvaluationError, match=r"num_samples=0"):
         PeriodicScores(mean_classifier(), None, 0)
-    with pytest.raises(EvaluationError, match="`epochs` must be .*epochs=0"):
+    with pytest.raises(EvaluationError, match=r"`epochs` must be .*epochs=0"):
         ScoreCallback(PeriodicScores(mean_classifier(), None, 60), tmp_path, epochs=0)
     dark = PeriodicScores(mean_classifier(), lambda count, seed: [np.full((count, 6, 6, 3), 1.5)], 60)
-    with pytest.raises(EvaluationError, match="declared range from 0 to 1"):
+    with pytest.raises(EvaluationError, match=r"declared range from 0 to 1"):
         dark()

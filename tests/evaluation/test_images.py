@@ -49,7 +49,7 @@ def test_generated_batches_are_cut_anew():
     np.testing.assert_array_equal(gather(source), images(10))
     np.testing.assert_array_equal(gather(source), images(10))
     np.testing.assert_array_equal(gather(source, 3, np.array([2, 9])), images(10)[[2, 9]])
-    with pytest.raises(EvaluationError, match="generator must hold 11 images. Received: 10"):
+    with pytest.raises(EvaluationError, match=r"generator must hold 11 images. Received: 10"):
         gather(GeneratedSource(lambda: iter(pieces), 11, "generator"))
 
 
@@ -134,7 +134,7 @@ def test_which_array_of_an_npz(tmp_path):
     assert NpzSource(path).count == 3
     other = NpzSource(path, "others", (0, 255))
     assert other.count == 4 and other.image_range == (0, 255)
-    with pytest.raises(EvaluationError, match="--npz_key must be one of images, labels, others .*--npz_key=x"):
+    with pytest.raises(EvaluationError, match=r"--npz_key must be one of images, labels, others .*--npz_key=x"):
         NpzSource(path, "x")
     with pytest.raises(EvaluationError, match=r"labels must be images .*Received: shape \(3,\), dtype int64"):
         NpzSource(path, "labels")
@@ -146,7 +146,7 @@ def test_a_damaged_npz(tmp_path):
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(EvaluationError, match="the array images is damaged"):
+    with pytest.raises(EvaluationError, match=r"the array images is damaged"):
         gather(NpzSource(path))
     path.write_bytes(content[:1000])
     with pytest.raises(EvaluationError, match=f"--source={path} cannot be read"):
@@ -156,7 +156,7 @@ def test_a_damaged_npz(tmp_path):
     short = (tmp_path / "b.npy").read_bytes()[:-100]
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("images.npy", short)
-    with pytest.raises(EvaluationError, match="it ends after 192 images of 200"):
+    with pytest.raises(EvaluationError, match=r"it ends after 192 images of 200"):
         gather(NpzSource(path))
 
 
@@ -181,7 +181,7 @@ def test_tfds_that_is_not_there(tmp_path, name, split):
 
 
 def test_a_split_that_is_not_there(real_data_dir):
-    with pytest.raises(EvaluationError, match="tfds:mnist/validation: .* no such split"):
+    with pytest.raises(EvaluationError, match=r"tfds:mnist/validation: .* no such split"):
         TfdsSource("mnist", "validation", str(real_data_dir / "tfds"))
 
 
@@ -196,7 +196,7 @@ def test_chosen_indices():
     assert chosen[0] < 100 and chosen[-1] > 900
     np.testing.assert_array_equal(chosen, chosen_indices(1000, 100, 3))
     assert not np.array_equal(chosen, chosen_indices(1000, 100, 4))
-    with pytest.raises(EvaluationError, match="--num_samples must be at most .* 5. Received: --num_samples=6"):
+    with pytest.raises(EvaluationError, match=r"--num_samples must be at most .* 5. Received: --num_samples=6"):
         chosen_indices(5, 6, 0)
 
 
@@ -212,7 +212,7 @@ def test_prefetched_keeps_order_and_passes_errors_on():
 
     drawn = prefetched(fails())
     assert next(drawn) == 1
-    with pytest.raises(EvaluationError, match="in the thread"):
+    with pytest.raises(EvaluationError, match=r"in the thread"):
         next(drawn)
 
 

@@ -61,7 +61,7 @@ def test_cases_that_one_can_see():
 def test_density_does_not_trust_an_outlier():
     """Naeem et al., figure 1: one real outlier makes a ball that holds every bad sample; precision calls them good."""
     real = np.vstack([np.random.default_rng(0).normal(size=(50, 2)) * 0.1, [[30.0, 0]]])
-    fake = np.random.default_rng(1).normal(size=(50, 2)) + [25, 0]
+    fake = np.random.default_rng(1).normal(size=(50, 2)) + np.array([25, 0])
     assert precision_recall(real, fake, 5)[0] == 1
     assert density_coverage(real, fake, 5)[0] < 0.25
 

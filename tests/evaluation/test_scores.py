@@ -95,7 +95,7 @@ def test_statistics_serve_as_reference(tmp_path):
     for name in ("frechet_distance", "kernel_distance", "precision", "coverage"):
         assert again[name] == (pytest.approx(direct[name], rel=1e-9) if name == "frechet_distance" else direct[name])
     with pytest.raises(
-        EvaluationError, match="--reference must come from the classifier in use: its classifier digest"
+        EvaluationError, match=r"--reference must come from the classifier in use: its classifier digest"
     ):
         evaluate_images(source, mean_classifier(digest="1" * 64), load_statistics(tmp_path / "real.npz"))
 
@@ -161,17 +161,17 @@ def test_the_real_figure_of_the_issue_on_a_part(real_data_dir):
 
 def test_what_is_refused():
     with pytest.raises(
-        EvaluationError, match="--splits must be at most the number of images, 9. Received: --splits=10"
+        EvaluationError, match=r"--splits must be at most the number of images, 9. Received: --splits=10"
     ):
         evaluate_images(ArraySource(images(9)), mean_classifier())
-    with pytest.raises(EvaluationError, match="declared range from 0 to 1"):
+    with pytest.raises(EvaluationError, match=r"declared range from 0 to 1"):
         evaluate_images(ArraySource(images() * 1.0), mean_classifier())
     nan = images() / 255.0
     nan[130, 0, 0, 0] = np.nan
-    with pytest.raises(EvaluationError, match="`images` must be finite"):
+    with pytest.raises(EvaluationError, match=r"`images` must be finite"):
         evaluate_images(ArraySource(nan), mean_classifier())
     broken = as_classifier(lambda pixels: np.full((len(pixels), 3), np.nan), "broken", (0, 1))
-    with pytest.raises(EvaluationError, match="must be finite"):
+    with pytest.raises(EvaluationError, match=r"must be finite"):
         evaluate_images(ArraySource(images()), broken)
 
 

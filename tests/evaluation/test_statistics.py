@@ -67,9 +67,9 @@ def test_a_damaged_file_is_refused(tmp_path):
         with pytest.raises(EvaluationError, match=f"the statistics {path} cannot be read"):
             load_statistics(path)
     path.write_bytes(whole[:-100])
-    with pytest.raises(EvaluationError, match="cannot be read"):
+    with pytest.raises(EvaluationError, match=r"cannot be read"):
         load_statistics(path)
-    with pytest.raises(EvaluationError, match="nowhere.npz cannot be read"):
+    with pytest.raises(EvaluationError, match=r"nowhere.npz cannot be read"):
         load_statistics(tmp_path / "nowhere.npz")
 
 
@@ -77,19 +77,19 @@ def test_files_of_other_kinds(tmp_path):
     path = tmp_path / "images.npz"
     np.savez(path, images=np.zeros((2, 3, 3, 1)))
     assert not is_statistics_file(path) and not is_statistics_file(tmp_path) and not is_statistics_file("")
-    with pytest.raises(EvaluationError, match="cannot be read: 'about'"):
+    with pytest.raises(EvaluationError, match=r"cannot be read: 'about'"):
         load_statistics(path)
     save_statistics(path, statistics())
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files}
     about = {**json.loads(arrays["about"].tobytes()), "format": "igan_tf statistics 0"}
     np.savez(path, **{**arrays, "about": np.frombuffer(json.dumps(about).encode(), "uint8")})
-    with pytest.raises(EvaluationError, match="of another version: 'igan_tf statistics 0'"):
+    with pytest.raises(EvaluationError, match=r"of another version: 'igan_tf statistics 0'"):
         load_statistics(path)
 
 
 def test_a_folder_that_does_not_exist(tmp_path):
-    with pytest.raises(EvaluationError, match="cannot be written"):
+    with pytest.raises(EvaluationError, match=r"cannot be written"):
         save_statistics(tmp_path / "none" / "a.npz", statistics())
 
 

@@ -128,7 +128,7 @@ def test_wrong_images_are_refused(images, image_range, message):
 def test_images_of_several_sizes_are_named():
     ragged = np.empty(2, object)
     ragged[:] = [np.zeros((4, 4, 3)), np.zeros((5, 4, 3))]
-    with pytest.raises(EvaluationError, match="images of several sizes"):
+    with pytest.raises(EvaluationError, match=r"images of several sizes"):
         recorder()[0](ragged)
 
 
@@ -144,7 +144,7 @@ def test_colour_for_a_grey_network_is_refused():
 
 
 def test_a_function_of_another_form_is_refused():
-    with pytest.raises(EvaluationError, match="`function` must be callable. Received: function=3"):
+    with pytest.raises(EvaluationError, match=r"`function` must be callable. Received: function=3"):
         as_classifier(3, "three", (0, 1))
     with pytest.raises(EvaluationError, match=r"must return \(3, K\) logits for 3 images. Received: .* \(3, 4, 4, 3\)"):
         as_classifier(lambda images: images, "images", (0, 1))(uint8_images())

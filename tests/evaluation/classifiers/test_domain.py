@@ -127,13 +127,13 @@ def test_a_pinned_digest(digits, tmp_path, quick):
 
 def test_what_is_refused(digits, tmp_path):
     unlabelled = dataclasses.replace(digits, train_labels=np.full(len(digits.train_labels), -1))
-    with pytest.raises(EvaluationError, match="--classifier=domain needs labelled .*digits with 0 labelled images"):
+    with pytest.raises(EvaluationError, match=r"--classifier=domain needs labelled .*digits with 0 labelled images"):
         load(unlabelled, tmp_path)
-    with pytest.raises(EvaluationError, match="of 1 classes"):
+    with pytest.raises(EvaluationError, match=r"of 1 classes"):
         load(dataclasses.replace(digits, class_names=("0",)), tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(EvaluationError, match="needs labelled images of at least 2 classes. Received: 0 images"):
+    with pytest.raises(EvaluationError, match=r"needs labelled images of at least 2 classes. Received: 0 images"):
         domain.train_network(np.zeros((0, 8, 8, 1)), np.zeros(0), 10)
 
 

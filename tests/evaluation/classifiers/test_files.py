@@ -81,9 +81,9 @@ def test_a_wrong_digest_leaves_nothing(server, path):
 
 
 def test_no_such_page_and_no_such_server(server, path):
-    with pytest.raises(EvaluationError, match="/missing cannot be fetched to .*404.*--classifier_path"):
+    with pytest.raises(EvaluationError, match=r"/missing cannot be fetched to .*404.*--classifier_path"):
         fetch(f"{server}/missing", path, report=str)
-    with pytest.raises(EvaluationError, match="cannot be fetched"):
+    with pytest.raises(EvaluationError, match=r"cannot be fetched"):
         fetch("http://127.0.0.1:9/weights", path, report=str)
     assert names(path) == []
 
@@ -93,7 +93,7 @@ def test_an_altered_file_is_refused(server, path):
     content = bytearray(CONTENT)
     content[1000] ^= 1
     path.write_bytes(content)
-    with pytest.raises(EvaluationError, match="weights.bin was altered since it was fetched"):
+    with pytest.raises(EvaluationError, match=r"weights.bin was altered since it was fetched"):
         fetch(f"{server}/weights", path, report=str)
 
 
@@ -106,7 +106,7 @@ def test_a_file_without_its_record_is_fetched_anew(server, path):
 
 def test_a_cache_that_cannot_be_written(server, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(EvaluationError, match="cannot be fetched to"):
+    with pytest.raises(EvaluationError, match=r"cannot be fetched to"):
         fetch(f"{server}/weights", tmp_path / "file" / "weights.bin", report=str)
 
 

@@ -131,7 +131,7 @@ def test_what_is_no_saved_model(tmp_path, archive):
     empty = tmp_path / "empty"
     empty.mkdir()
     for path in (half, empty, shutil.copy(__file__, tmp_path / "text.tar.gz")):
-        with pytest.raises(EvaluationError, match="holds no SavedModel that can be read"):
+        with pytest.raises(EvaluationError, match=r"holds no SavedModel that can be read"):
             load_classifier("inception", path=path)
 
 

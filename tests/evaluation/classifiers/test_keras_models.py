@@ -63,27 +63,27 @@ def test_code_in_a_file_is_refused_even_where_it_is_trusted(tmp_path):
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, 0])(keras.layers.Conv2D(2, 1)(inputs)))
     path = tmp_path / "net.keras"
     model.save(path)
-    with pytest.raises(EvaluationError, match="net.keras cannot be read: .*(safe|unsafe|Lambda)"):
+    with pytest.raises(EvaluationError, match=r"net.keras cannot be read: .*(safe|unsafe|Lambda)"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
 
 
 def test_what_is_refused(tmp_path):
     path = tmp_path / "net.keras"
     build()[0].save(path)
-    with pytest.raises(EvaluationError, match="--trust_classifier_file must be said"):
+    with pytest.raises(EvaluationError, match=r"--trust_classifier_file must be said"):
         load_classifier(str(path), value_range=(0, 1))
-    with pytest.raises(EvaluationError, match="--classifier_range must say"):
+    with pytest.raises(EvaluationError, match=r"--classifier_range must say"):
         load_classifier(str(path), trust_file=True)
-    with pytest.raises(EvaluationError, match="--classifier_sha256 must be the digest"):
+    with pytest.raises(EvaluationError, match=r"--classifier_sha256 must be the digest"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1), sha256="0" * 64)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(EvaluationError, match="net.keras cannot be read"):
+    with pytest.raises(EvaluationError, match=r"net.keras cannot be read"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
     keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(2, 1)]).save(path)
     with pytest.raises(EvaluationError, match=r"must return \(N, K\), or a dict"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
     keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)]).save(path)
-    with pytest.raises(EvaluationError, match="must take one batch of images"):
+    with pytest.raises(EvaluationError, match=r"must take one batch of images"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
 
 
@@ -100,7 +100,7 @@ def test_inception_weights_that_cannot_be_fetched(monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.applications, "InceptionV3", fail)
-    with pytest.raises(EvaluationError, match="cannot be fetched: URL fetch failure; with --classifier_path"):
+    with pytest.raises(EvaluationError, match=r"cannot be fetched: URL fetch failure; with --classifier_path"):
         load_classifier("keras_inception_v3", report=str)
 
 

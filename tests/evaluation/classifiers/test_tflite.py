@@ -77,13 +77,13 @@ def test_an_image_gets_the_same_whatever_else_is_in_its_batch(tmp_path):
 def test_what_is_refused(tmp_path):
     model, _ = network(True)
     path = convert(model, tmp_path / "net.tflite")
-    with pytest.raises(EvaluationError, match="--classifier_range must say which pixel values .* float32"):
+    with pytest.raises(EvaluationError, match=r"--classifier_range must say which pixel values .* float32"):
         load_classifier(str(path))
     with pytest.raises(EvaluationError, match=f"--classifier_sha256 must be the digest of {path}"):
         load_classifier(str(path), value_range=(0, 1), sha256="1" * 64)
     text = tmp_path / "text.tflite"
     text.write_text("no flatbuffer")
-    with pytest.raises(EvaluationError, match="text.tflite is no image classifier that can be read"):
+    with pytest.raises(EvaluationError, match=r"text.tflite is no image classifier that can be read"):
         load_classifier(str(text))
     vectors = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
     with pytest.raises(
