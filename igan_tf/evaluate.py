@@ -161,6 +161,7 @@ def evaluate(arguments, report=print):
         kernel_block_size=arguments.kernel_block_size,
         neighbour_samples=arguments.neighbour_samples,
         batch_size=arguments.batch_size,
+        keep_features=bool(arguments.save_statistics),
         progress=True,
     )
     if arguments.save_statistics:

@@ -106,6 +106,7 @@ def evaluate_images(
     kernel_block_size=1024,
     neighbour_samples=10000,
     batch_size=BATCH_SIZE,
+    keep_features=False,
     progress=False,
 ):
     """Every score of a set of images, with its protocol.
@@ -121,6 +122,7 @@ def evaluate_images(
         kernel_block_size: Of KID.
         neighbour_samples: How many images of each set, at most, precision, recall, density and coverage compare.
         batch_size: Images in a pass of the network.
+        keep_features: Whether the source's features are wanted even without a reference.
         progress: Whether to show a bar.
 
     Returns:
@@ -141,7 +143,8 @@ def evaluate_images(
         check_same_extractor(statistics, classifier, "--reference")
     elif reference is not None:
         statistics = classify(reference, classifier, batch_size=batch_size, progress=progress).statistics
-    classified = classify(source, classifier, indices, reference is not None, batch_size, progress)
+    keep_features = keep_features or reference is not None
+    classified = classify(source, classifier, indices, keep_features, batch_size, progress)
     record = _about(source, classifier, classified)
     scores = score(classified, classifier, statistics, splits, seed, kernel_block_size, neighbour_samples)
     record["warnings"] = classified.warnings + scores.pop("warnings")
