@@ -269,7 +269,7 @@ def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
             f"--classifier={path}",
             "--splits=2",
             "--output=cifar.json",
-        ]  # fmt: skip
+        ]
     )
     record = json.loads((here / "cifar.json").read_text())
     assert record["source"] == "tfds:cifar10/3.0.2" and record["num_samples"] == 40

@@ -134,7 +134,7 @@ def test_a_scored_epoch_is_checkpointed_and_the_best_stays(tmp_path, monkeypatch
 
 def test_the_supervised_baseline_is_not_scored(tmp_path):
     train(tmp_path, epochs=2, supervised_baseline=True)
-    assert KEYS <= set(metrics(tmp_path)[-1])
+    assert set(metrics(tmp_path)[-1]) >= KEYS
     assert not KEYS & set(metrics(tmp_path / "supervised")[-1])
 
 
@@ -146,7 +146,7 @@ def test_the_last_epoch_is_scored_whatever_its_number(tmp_path):
 def test_more_scores_may_be_asked_for_on_resuming(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     train(run_dir, epochs=5, score_epochs=1)
-    assert KEYS <= set(metrics(run_dir)[4])
+    assert set(metrics(run_dir)[4]) >= KEYS
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class FeatureMoments:
             raise EvaluationError(
                 f"`features` must have {self.dimensions} dimensions. Received: features of shape {features.shape}"
             )
-        for block in slices(len(features)):
+        for block in slices(len(features), _PENDING_ROWS):
             self._pending.append(np.array(features[block], "float64"))
             if sum(map(len, self._pending)) >= _PENDING_ROWS:
                 self._merge()
@@ -99,7 +99,8 @@ class FeatureMoments:
         shift = block_mean - self._mean
         # Both terms in one product: the means' shift is one row more.
         rows = np.vstack([block, shift * np.sqrt(self._count * len(block) / total)])
-        self._scatter += rows.T @ rows
+        with _one_thread():
+            self._scatter += rows.T @ rows
         self._mean = self._mean + shift * (len(block) / total)
         self._count = total
 
@@ -151,12 +152,19 @@ def trace_of_root(covariance_a, covariance_b):
     Raises:
         EvaluationError: for a matrix that is no covariance, with an eigenvalue clearly below 0.
     """
-    # Threads of OpenBLAS wait for each other in a busy loop: beside other work on the same cores, two of them took
-    # 20 to 30 s for what one does in 3.
-    with threadpoolctl.threadpool_limits(1, user_api="blas"):
+    with _one_thread():
         product = _factor(covariance_a).T @ _factor(covariance_b)
         singular = scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False) if product.size else np.zeros(1)
     return float(singular.sum())
+
+
+def _one_thread():
+    """Keeps NumPy's and SciPy's matrix routines to one thread.
+
+    Those of OpenBLAS wait for each other in a busy loop: beside other work on the same cores, such as the classifier's,
+    two threads took 20 to 30 s for a root that one takes 3 for.
+    """
+    return threadpoolctl.threadpool_limits(1, user_api="blas")
 
 
 def _factor(covariance):

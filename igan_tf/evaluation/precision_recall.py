@@ -70,8 +70,21 @@ def density_coverage(real_features, fake_features, neighbours=5):
     return pairs / (neighbours * len(fake)), float(covered.mean())
 
 
+class _Points:
+    """Features seen from an origin amid the real ones, where products lose fewer digits; float64 block by block."""
+
+    def __init__(self, features, origin):
+        self._features, self._origin = features, origin
+
+    def __len__(self):
+        return len(self._features)
+
+    def __getitem__(self, rows):
+        return np.asarray(self._features[rows], "float64") - self._origin
+
+
 def _checked(real_features, fake_features, neighbours):
-    """Both sets, moved so that the origin is amid the real one: products then lose fewer digits."""
+    """Both sets as `_Points`."""
     neighbours = whole_number(neighbours, "neighbours", low=1)
     real, fake = matrix(real_features, "real_features"), matrix(fake_features, "fake_features")
     same_width(real, fake, "real_features", "fake_features")
@@ -81,8 +94,8 @@ def _checked(real_features, fake_features, neighbours):
             f"`neighbours` must be less than the number of samples of either set, {fewest}. "
             f"Received: neighbours={neighbours}"
         )
-    centre = real.mean(axis=0, dtype="float64")
-    return real - centre, fake - centre
+    origin = real.mean(axis=0, dtype="float64")
+    return _Points(real, origin), _Points(fake, origin)
 
 
 def _radii(features, neighbours):
@@ -99,12 +112,14 @@ def _radii(features, neighbours):
 
 def _distance_blocks(a, b):
     """Yields (rows of a, rows of b, squared distances of these) block by block, `|x|^2 + |y|^2 - 2 x^T y`."""
-    squares_a, squares_b = (np.einsum("ij,ij->i", side, side) for side in (a, b))
     for rows in slices(len(a), _ROWS):
+        some_a = a[rows]
+        squares_a = np.einsum("ij,ij->i", some_a, some_a)
         for columns in slices(len(b), _ROWS):
-            distances = a[rows] @ b[columns].T
+            some_b = b[columns]
+            distances = some_a @ some_b.T
             distances *= -2
-            distances += squares_a[rows, None]
-            distances += squares_b[None, columns]
+            distances += squares_a[:, None]
+            distances += np.einsum("ij,ij->i", some_b, some_b)[None]
             # A point and its copy: the three terms need not cancel to the last bit.
             yield rows, columns, np.maximum(distances, 0, out=distances)
