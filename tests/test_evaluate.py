@@ -198,6 +198,8 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=digits:test", "--image_range=1,0"], ["--image_range must be black,white", "--image_range=1,0"]),
         (["--source=digits:test", "--top_fraction=2"], ["--top_fraction=2"]),
         (["--source=digits:test", "--split=1"], ["--split=1"]),
+        (["--source=bytes.npz", "--image_range=-1,1"], ["--image_range is for images of floats", "--image_range=-1,1"]),
+        (["--source=digits:test", "--top_dir=text.npz"], ["--top_dir=text.npz cannot be written"]),
         (["--source=nowhere"], ["--source", "Received: nowhere"]),
         (["--source=empty"], ["--source=empty holds no images"]),
         (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
@@ -229,6 +231,7 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, argument
         Image.new("L", size).save(here / "mixed" / f"{index}.png")
     (here / "text.npz").write_text("no zip")
     np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
+    np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
     np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
     np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
     before = sorted(here.rglob("*"))

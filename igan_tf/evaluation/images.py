@@ -124,7 +124,9 @@ class FolderSource(ImageSource):
 
     def __init__(self, root, channels=3, square=None):
         root = Path(root)
-        self._files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
+        self._files = sorted(
+            path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
         if not self._files:
             raise EvaluationError(f"--source={root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
         split = "all files" if square is None else "all files, largest centre squares"
@@ -183,6 +185,11 @@ class NpzSource(ImageSource):
             raise EvaluationError(
                 f"--source={path}: the array {self._key} must be images (N, height, width, channels), in C order. "
                 f"Received: shape {shape}, dtype {dtype}"
+            )
+        if dtype == "uint8" and image_range not in (None, (0, 255)):
+            raise EvaluationError(
+                f"--image_range is for images of floats; the bytes of {path} go from 0 to 255. "
+                f"Received: --image_range={image_range[0]:g},{image_range[1]:g}"
             )
         super().__init__(shape[0], str(path), self._key, None if dtype == "uint8" else image_range or (0.0, 1.0))
 
