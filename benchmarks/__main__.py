@@ -7,10 +7,11 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import evaluation, minibatch, mnist
+from benchmarks import cifar10, evaluation, minibatch, mnist
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
+    "cifar10_step_ratio": cifar10.cifar10_step_ratio,
     "noise_time_ratio": mnist.noise_time_ratio,
     "minibatch_time_ratio": minibatch.minibatch_time_ratio,
     "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,

@@ -2,6 +2,7 @@
 
 import tensorflow as tf
 
+from benchmarks.products import Product, run_one_after_another
 from benchmarks.timing import alternate
 
 BATCH = 100
@@ -10,29 +11,26 @@ DISCRIMINATOR = [(784, 1000), (1000, 500), (500, 250), (250, 250), (250, 250), (
 
 
 def products():
-    """(what, rows, inputs, outputs, kinds): the products of D's and G's updates.
-
-    Kinds: "y" the layer's output x W, "dx" the gradient to its input, "dw" the gradient to its kernel.
-    """
-    listed = [("D step: G forward", BATCH, *shape, ("y",)) for shape in GENERATOR]
-    for index, shape in enumerate(DISCRIMINATOR):
-        kinds = ("y", "dx", "dw") if index else ("y", "dw")
-        listed.append(("D step: D on labelled, unlabelled, generated", 3 * BATCH, *shape, kinds))
-    for index, shape in enumerate(GENERATOR):
-        listed.append(("G step: G", BATCH, *shape, ("y", "dx", "dw") if index else ("y", "dw")))
-    for shape in DISCRIMINATOR[:-1]:
-        listed.append(("G step: D's features of real and generated", 2 * BATCH, *shape, ("y",)))
-        listed.append(("G step: D's features of generated, backward", BATCH, *shape, ("dx",)))
+    """The products of D's and G's updates."""
+    every = ("y", "dx", "dw")
+    listed = [Product("D step: G forward", BATCH, (inputs,), units, ("y",)) for inputs, units in GENERATOR]
+    for index, (inputs, units) in enumerate(DISCRIMINATOR):
+        kinds = every if index else ("y", "dw")
+        listed.append(Product("D step: D on labelled, unlabelled, generated", 3 * BATCH, (inputs,), units, kinds))
+    for index, (inputs, units) in enumerate(GENERATOR):
+        listed.append(Product("G step: G", BATCH, (inputs,), units, every if index else ("y", "dw")))
+    for inputs, units in DISCRIMINATOR[:-1]:
+        listed.append(Product("G step: D's features of real and generated", 2 * BATCH, (inputs,), units, ("y",)))
+        listed.append(Product("G step: D's features of generated, backward", BATCH, (inputs,), units, ("dx",)))
     return listed
 
 
 def mnist_step_ratio():
     """Seconds of MNIST's `train_step`, batch 100, over those of its products one after another."""
-    step, run_products = _training_step(), _products_alone()
-    step_seconds, product_seconds = alternate(step, run_products, repetitions=60)
+    listed = products()
+    step_seconds, product_seconds = alternate(_training_step(), run_one_after_another(listed), repetitions=60)
     details = {"step": f"{1e3 * step_seconds:.1f} ms", "products": f"{1e3 * product_seconds:.1f} ms"}
-    for index, (what, rows, inputs, outputs, kinds) in enumerate(products(), start=1):
-        details[f"product {index:2d}"] = f"{what}: {rows} x {inputs} x {outputs}, {' '.join(kinds)}"
+    details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
     return {"value": step_seconds / product_seconds, "details": details}
 
 
@@ -69,26 +67,3 @@ def _training_step():
     }
     function = tf.function(model.train_step)
     return lambda: [value.numpy() for value in function(batch).values()]
-
-
-def _products_alone():
-    operands = []
-    for _, rows, inputs, outputs, kinds in products():
-        x = tf.random.normal((rows, inputs))
-        w = tf.random.normal((inputs, outputs))
-        y = tf.random.normal((rows, outputs))
-        of_kind = {"y": (x, w, False, False), "dx": (y, w, False, True), "dw": (x, y, True, False)}
-        operands += [of_kind[kind] for kind in kinds]
-
-    @tf.function
-    def run():
-        results, previous = [], []
-        for a, b, transpose_a, transpose_b in operands:
-            # One after another, as in a step, where each waits for the one before.
-            with tf.control_dependencies(previous):
-                product = tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
-            previous = [product]
-            results.append(product[0, 0])
-        return tf.stack(results)
-
-    return lambda: run().numpy()

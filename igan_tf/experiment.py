@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 from igan_tf import durable
@@ -382,6 +383,22 @@ def load_run(run_dir, step=None):
     model = build_model(config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"])
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
     return model
+
+
+def test_probabilities(run_dir, images):
+    """Class probabilities by a run's averaged parameters: `(N, K)` float64.
+
+    Args:
+        run_dir: The run directory.
+        images: `(N, height, width, channels)`, in file order: they go through in batches as in training.
+    """
+    model = load_run(run_dir)
+    batch_size = read_config(run_dir).batch_size
+    logits = [
+        model.averaged_logits(as_unit_range(images[start : start + batch_size]))
+        for start in range(0, len(images), batch_size)
+    ]
+    return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 
 
 def interpolation_grid(model, rows, columns, seed):

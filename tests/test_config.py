@@ -4,7 +4,7 @@ import re
 import pytest
 from absl import flags
 
-from igan_tf.config import Config, ConfigError, config_from_flags, config_from_lines, define_flags
+from igan_tf.config import Config, ConfigError, config_from_flags, config_from_lines, define_flags, expand_flagfiles
 
 FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 # A value of each setting that is not its default, and allowed together with all the others' defaults.
@@ -17,12 +17,18 @@ OTHER_VALUES = {
     "image_size": 64,
     "channels": 1,
     "test_fraction": 1 / 3,
+    "train_images": 30,
     "network": "digits",
+    "network_width": 0.3,
+    "generator_norm": "virtual",
+    "reference_size": 3,
+    "minibatch_discrimination": True,
     "seed": 0,
     "epochs": 1,
     "batch_size": 7,
     "discriminator_learning_rate": 1e-300,
     "generator_learning_rate": 0.1 + 0.2,
+    "anneal_epochs": 9,
     "beta_1": 0.9,
     "adam": "outside",
     "initialization_examples": 0,
@@ -109,12 +115,17 @@ def test_which_settings_have_choices():
     names = {name for name, field in FIELDS.items() if field.metadata["choices"]}
     assert names == {
         *("dataset", "network", "adam", "generator_objective", "feature_matching_norm", "strategy", "precision"),
+        "generator_norm",
     }
 
 
 # A number that is too small for each setting that is a number, and one too large where there is a bound.
 TOO_LOW = {
     "labels": -1,
+    "train_images": -1,
+    "network_width": 0.001,
+    "reference_size": 0,
+    "anneal_epochs": -1,
     "seed_data": -1,
     "image_size": 3,
     "channels": 0,
@@ -229,3 +240,25 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     assert (config.data_dir, config.label_file) == (f"{tmp_path}/here", f"{tmp_path}/labels.csv")
     for path in ("", "/there", "gs://bucket/data"):
         assert Config(data_dir=path).with_absolute_paths().data_dir == path
+
+
+def test_a_flag_file_beside_another_is_found_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "configs" / "inner").mkdir(parents=True)
+    (tmp_path / "configs" / "base.cfg").write_text("# base\n--seed=3\n\n  --epochs=7\n// end\n")
+    (tmp_path / "configs" / "inner" / "more.cfg").write_text("--flagfile=../base.cfg\n--epochs=8\n")
+    monkeypatch.chdir(tmp_path)
+    expanded = expand_flagfiles(["--labels=20", "--flagfile=configs/inner/more.cfg", "--beta_1=0.9"])
+    assert expanded == ["--labels=20", "--seed=3", "--epochs=7", "--epochs=8", "--beta_1=0.9"]
+    assert config_from_lines(expanded).epochs == 8
+    assert expand_flagfiles([f"--flagfile={tmp_path}/configs/base.cfg"]) == ["--seed=3", "--epochs=7"]
+
+
+def test_flag_files_that_cannot_be_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=f"--flagfile={tmp_path}/none.cfg cannot be read"):
+        expand_flagfiles([f"--flagfile={tmp_path}/none.cfg"])
+    (tmp_path / "loop.cfg").write_text("--flagfile=loop.cfg\n")
+    with pytest.raises(ConfigError, match=f"--flagfile={tmp_path}/loop.cfg includes itself"):
+        expand_flagfiles([f"--flagfile={tmp_path}/loop.cfg"])
+    (tmp_path / "binary.cfg").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"binary\.cfg cannot be read"):
+        expand_flagfiles([f"--flagfile={tmp_path}/binary.cfg"])

@@ -86,8 +86,9 @@ def build_discriminator(image_shape, num_outputs, filters, minibatch_discriminat
         raise ValueError(f"`image_shape` must be at least 12 x 12. Received: image_shape={image_shape}")
     images = keras.Input(image_shape, name="images")
     hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images)
-    corruption = GaussianNoise(0.2) if minibatch_discrimination else keras.layers.Dropout(0.2)
-    hidden = corruption(hidden)
+    # Every layer has a name: one that Keras numbers could meet another's.
+    corruption = GaussianNoise if minibatch_discrimination else keras.layers.Dropout
+    hidden = corruption(0.2, name="corruption")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
         for index, strides in enumerate((1, 1, 2), start=1):

@@ -127,6 +127,20 @@ def test_initialization_sees_images_of_all_the_data_each_once():
     assert sorted(indices(make_batches(), 500)) == list(range(23))
 
 
+def test_initialization_may_see_the_labelled_examples_instead():
+    batches = make_batches()
+    images = batches.initialization_examples(7, labelled=True).numpy()
+    rows = np.round(images[:, 0, 0, 0] * 255).astype(int)
+    # The first of the first epoch's tiled labelled set.
+    tiled = LABELLED[batches.order(0)["labelled"].ravel()]
+    np.testing.assert_array_equal(rows, tiled[:7])
+    # There are none without labels.
+    unlabelled = make_batches(labelled=[], labels=[])
+    np.testing.assert_array_equal(
+        unlabelled.initialization_examples(7, labelled=True), unlabelled.initialization_examples(7)
+    )
+
+
 @pytest.mark.parametrize("batch_size", [0, -2, 24])
 def test_a_batch_larger_than_the_data_is_refused(batch_size):
     with pytest.raises(ValueError, match=f"`batch_size` must be from 1 to .*, 23. Received: batch_size={batch_size}"):

@@ -50,6 +50,49 @@ def test_mnist(real_data_dir):
     assert np.bincount(data.train_labels[labelled_subset(data.train_labels, 10, 1)]).tolist() == [10] * 10
 
 
+def test_cifar10(real_data_dir):
+    data = load_data(Config(dataset="cifar10", data_dir=str(real_data_dir / "tfds")))
+    assert data.train_images.shape == (50000, 32, 32, 3) and data.test_images.shape == (10000, 32, 32, 3)
+    assert data.train_images.dtype == "uint8" and data.class_names[:2] == ("airplane", "automobile")
+    assert np.bincount(data.train_labels).tolist() == [5000] * 10
+    assert np.bincount(data.test_labels).tolist() == [1000] * 10
+
+
+def test_svhn_in_tfdss_format(tmp_path):
+    """TFDS's own builder writes a few of its cropped digits, with the splits that the real set has."""
+    import tensorflow_datasets as tfds
+
+    images = np.random.default_rng(0).integers(0, 256, (12, 32, 32, 3), "uint8")
+
+    def generate(self, split_manager, *args):
+        return {
+            name: ((str(index), {"id": str(index), "image": images[index], "label": index % 10}) for index in rows)
+            for name, rows in (("train", range(8)), ("test", range(8, 11)), ("extra", range(11, 12)))
+        }
+
+    builder = tfds.builder("svhn_cropped", data_dir=str(tmp_path))
+    type(builder)._split_generators, original = generate, type(builder)._split_generators
+    try:
+        builder.download_and_prepare()
+    finally:
+        type(builder)._split_generators = original
+    data = load_data(Config(dataset="svhn", data_dir=str(tmp_path)))
+    order, test_order = (np.argsort(labels) for labels in (data.train_labels, data.test_labels))
+    np.testing.assert_array_equal(data.train_images[order], images[:8])
+    np.testing.assert_array_equal(data.test_images[test_order], images[[10, 8, 9]])
+    assert data.test_labels[test_order].tolist() == [0, 8, 9] and data.num_classes == 10
+
+
+def test_the_first_images_alone(tmp_path):
+    whole = load_data(Config(dataset="digits"))
+    data = load_data(Config(dataset="digits", train_images=17))
+    np.testing.assert_array_equal(data.train_images, whole.train_images[:17])
+    np.testing.assert_array_equal(data.train_labels, whole.train_labels[:17])
+    np.testing.assert_array_equal(data.test_images, whole.test_images)
+    with pytest.raises(DataError, match=r"at most .* 1198. Received: --train_images=1199"):
+        load_data(Config(dataset="digits", train_images=1199))
+
+
 def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, monkeypatch):
     import tensorflow_datasets as tfds
 

@@ -474,6 +474,30 @@ def test_initialize_from_draws_its_noise_by_seed_and_restarts_the_history():
     assert any(np.any(first != other) for first, other in zip(results[0], results[2]))
 
 
+def test_initialize_from_latents_initializes_the_generator_too():
+    images = make_batch(50)["labelled_images"]
+    results = []
+    for seed, num_latents in ((3, 400), (3, 400), (4, 400), (3, 0)):
+        model = make_model(historical_averaging=0.1)
+        model.initialize_from(images, seed, num_latents)
+        logs = model.train_step(tensors(make_batch()))
+        assert float(logs["generator_history_loss"]) == 0
+        model = make_model()
+        before = weights_of(model.generator)
+        model.initialize_from(images, seed, num_latents)
+        changed_names = {name for name, value in weights_of(model.generator).items() if np.any(value != before[name])}
+        assert {name.split("/")[-1] for name in changed_names} == ({"scale", "bias"} if num_latents else set())
+        results.append(dict(enumerate(model.generator.get_weights())))
+    assert_same(results[0], results[1])
+    assert changed(results[2], results[0])
+    model.initialize_from(images, 3, 2000)
+    # Of the sigmoid's arguments, for other latents of the same range: near mean 0, deviation 1.
+    pixels = model.generate(2000, seed=7).reshape(-1, 8).astype("float64")
+    arguments = np.log(pixels / (1 - pixels))
+    np.testing.assert_allclose(arguments.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(arguments.std(0), 1, rtol=0.1)
+
+
 # Randomness.
 
 

@@ -1,0 +1,78 @@
+"""One full-width CIFAR-10 training step against the convolutions and products that it cannot do without."""
+
+import tensorflow as tf
+
+from benchmarks.products import Product, run_one_after_another
+from benchmarks.timing import alternate
+
+BATCH = 100
+
+
+def generator(what, rows, kinds, first_kinds):
+    """The generator's products; the first layer's kinds are its own."""
+    deconv = {"size": 5, "stride": 2, "transposed": True}
+    return [
+        Product(what, rows, (100,), 8192, first_kinds),
+        Product(what, rows, (4, 4, 512), 256, kinds, **deconv),
+        Product(what, rows, (8, 8, 256), 128, kinds, **deconv),
+        Product(what, rows, (16, 16, 128), 3, kinds, **deconv),
+    ]
+
+
+def discriminator(what, rows, kinds, first_kinds):
+    """The discriminator's products up to its features; the first layer's kinds are its own."""
+    layers = [
+        ((32, 32, 3), 96, 3, 1, "SAME"),
+        ((32, 32, 96), 96, 3, 1, "SAME"),
+        ((32, 32, 96), 96, 3, 2, "SAME"),
+        ((16, 16, 96), 192, 3, 1, "SAME"),
+        ((16, 16, 192), 192, 3, 1, "SAME"),
+        ((16, 16, 192), 192, 3, 2, "SAME"),
+        ((8, 8, 192), 192, 3, 1, "VALID"),
+        ((6, 6, 192), 192, 1, 1, "VALID"),
+        ((6, 6, 192), 192, 1, 1, "VALID"),
+    ]
+    return [
+        Product(what, rows, inputs, filters, kinds if index else first_kinds, size, stride, padding)
+        for index, (inputs, filters, size, stride, padding) in enumerate(layers)
+    ]
+
+
+def products():
+    """Those of D's and G's updates with feature matching."""
+    every, forward, backward = ("y", "dx", "dw"), ("y",), ("dx",)
+    return [
+        *generator("D step: G forward", BATCH, forward, forward),
+        *discriminator("D step: D on labelled, unlabelled, generated", 3 * BATCH, every, ("y", "dw")),
+        Product("D step: logits", 3 * BATCH, (192,), 10, every),
+        *generator("G step: G", BATCH, every, ("y", "dw")),
+        *discriminator("G step: D's features of real and generated", 2 * BATCH, forward, forward),
+        *discriminator("G step: D's features of generated, backward", BATCH, backward, backward),
+    ]
+
+
+def cifar10_step_ratio():
+    """Seconds of CIFAR-10's feature matching `train_step`, batch 100, over those of its products alone."""
+    listed = products()
+    step_seconds, product_seconds = alternate(_training_step(), run_one_after_another(listed), repetitions=5, warm_up=1)
+    details = {"step": f"{step_seconds:.2f} s", "convolutions and products": f"{product_seconds:.2f} s"}
+    details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
+    return {"value": step_seconds / product_seconds, "details": details}
+
+
+def _training_step():
+    from igan_tf.models import SemiSupervisedGAN
+    from igan_tf.networks import cifar10
+    from igan_tf.optimizers import InsideRootAdam
+
+    model = SemiSupervisedGAN(cifar10.build_generator(), cifar10.build_discriminator())
+    model.compile(InsideRootAdam(0.0003), InsideRootAdam(0.0003), feature_matching_norm="l1")
+    images = tf.random.uniform((3, BATCH, 32, 32, 3))
+    batch = {
+        "labelled_images": images[0],
+        "labels": tf.range(BATCH) % 10,
+        "unlabelled_images": images[1],
+        "unlabelled_images_2": images[2],
+    }
+    function = tf.function(model.train_step)
+    return lambda: [value.numpy() for value in function(batch).values()]

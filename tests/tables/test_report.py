@@ -1,0 +1,93 @@
+"""The table's text from runs that are files alone."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from igan_tf.config import Config
+from igan_tf.tables import report
+from igan_tf.tables.grid import Run
+from igan_tf.tables.published import TABLES, ErrorTable
+
+
+def make_run(folder, labels, subset, error=None, epochs=3, seconds_per_step=0.5, **result):
+    """A run of 100 steps an epoch; without `error` not finished."""
+    run = Run(f"labels-{labels}_subset-{subset}", Config(labels=labels, seed_data=subset, epochs=epochs), folder)
+    run.run_dir.mkdir(parents=True)
+    if error is not None:
+        result = {"epochs": epochs, "steps": 300, "test_error": error + 0.01, "averaged_test_error": error, **result}
+        (run.run_dir / "result.json").write_text(json.dumps(result))
+        lines = [{"epoch": e, "step": 100 * e, "seconds_per_step": seconds_per_step} for e in range(1, epochs + 1)]
+        (run.run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return run
+
+
+@pytest.fixture
+def cells(tmp_path):
+    return {
+        50: [make_run(tmp_path, 50, 1, error=0.0221)],
+        100: [make_run(tmp_path, 100, subset, error) for subset, error in ((1, 0.01), (2, 0.012), (3, None))],
+    }
+
+
+def test_counts_stand_beside_the_papers(tmp_path, cells):
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averages={50: [], 100: [0.0093]})
+    assert (tmp_path / "table.md").read_text() == text
+    assert text.splitlines()[3:] == [
+        "| labels | 50 | 100 |",
+        "|---|---|---|",
+        "| one model, paper | 221 +- 136 | 93 +- 6.5 |",
+        # The sample deviation of 100 and 120 is 20 / sqrt(2).
+        "| one model, here | 221 (1 of 1) | 110 +- 14.14 (2 of 3) |",
+        "| ensemble of 10, paper | 142 +- 96 | 86 +- 5.6 |",
+        "| ensemble, here |  | 93 |",
+    ]
+
+
+def test_the_caption_says_how_short_the_runs_are(tmp_path, cells):
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averages={50: [], 100: []})
+    # 300 steps of half a second.
+    assert "3 epochs (paper: 300), 3 of 4 runs done, 2.5 minutes of training steps a run." in text
+    assert "one model of each subset" in text
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=4, averages={50: [], 100: []})
+    assert "the 4 models of one subset" in text
+
+
+def test_per_cent(tmp_path):
+    cells = {1000: [make_run(tmp_path, 1000, 1, error=0.0811)]}
+    text = report.write_error_table(tmp_path, TABLES["svhn"], cells, seeds=2, averages={1000: [0.06, 0.07]})
+    assert "| one model, paper | 8.11 +- 1.30 |" in text and "| one model, here | 8.11 (1 of 1) |" in text
+    assert "| ensemble, here | 6.50 +- 0.71 |" in text
+
+
+def test_a_run_of_fewer_epochs_is_not_done(tmp_path):
+    run = make_run(tmp_path, 100, 1, error=0.01)
+    assert run.result()["averaged_test_error"] == 0.01
+    longer = Run(run.name, Config(epochs=4), tmp_path)
+    assert longer.result() is None
+
+
+def test_csv(tmp_path, cells):
+    report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averages={50: [], 100: []})
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["labels"], row["seed_data"], row["averaged_test_error"]) for row in rows] == [
+        ("50", "1", "0.0221"),
+        ("100", "1", "0.01"),
+        ("100", "2", "0.012"),
+        ("100", "3", ""),
+    ]
+    assert [row["training_seconds"] for row in rows] == ["150.0", "150.0", "150.0", ""]
+
+
+def test_the_papers_figures():
+    """Facts, section 3."""
+    mnist, cifar10, svhn = (TABLES[name] for name in ("mnist", "cifar10", "svhn"))
+    assert mnist.labels == (20, 50, 100, 200) and cifar10.labels == (1000, 2000, 4000, 8000)
+    np.testing.assert_allclose([mnist.single[20], mnist.ensemble[200]], [(0.1677, 0.0452), (0.0081, 0.00043)])
+    np.testing.assert_allclose([cifar10.single[4000], cifar10.ensemble[8000]], [(0.1863, 0.0232), (0.1487, 0.0089)])
+    np.testing.assert_allclose([svhn.single[500], svhn.ensemble[1000]], [(0.1844, 0.048), (0.0588, 0.01)])
+    assert [row[2] for row in TABLES["inception_score"].rows] == [8.09, 7.54, 6.86, 6.83, 4.36, 3.87]
+    assert all(table.paper_epochs for table in TABLES.values() if isinstance(table, ErrorTable) and table.single)

@@ -1,0 +1,197 @@
+"""Whole grids on the digits, in processes of their own."""
+
+import csv
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from igan_tf import experiment
+from igan_tf.config import Config
+from igan_tf.data import load_data
+from tests.command_line import assert_same_run, environment, events, result
+
+RUN_FLAGS = ["--batch_size=400", "--initialization_examples=50", "--nosupervised_baseline"]
+NAMES = [
+    f"labels-{labels}_subset-{subset}_seed-1"
+    for labels, subsets in ((20, 1), (50, 2))
+    for subset in range(1, subsets + 1)
+]
+
+
+def command(folder, *more):
+    arguments = ["--table=digits", "--labels=20,50", "--subsets=1,2", f"--output_dir={folder}", *more]
+    return [sys.executable, "-m", "igan_tf.tables", *arguments, "--", *RUN_FLAGS]
+
+
+def run(folder, *more):
+    return subprocess.run(
+        command(folder, *more),
+        cwd=folder.parent,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables") / "table"
+    done = run(folder, "--epochs=2", "--parallel=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    (folder.parent / "output").write_text(done.stdout)
+    return folder
+
+
+def test_every_run_is_a_normal_run_directory(finished):
+    for name in NAMES:
+        assert result(finished / name)["epochs"] == 2
+        assert (finished / name / "flags.cfg").is_file() and (finished / f"{name}.log").is_file()
+        assert any("hparams" in tag for _, tag in events(finished / name))
+    assert [result(finished / name)["seed_data"] for name in NAMES] == [1, 1, 2]
+    assert [result(finished / name)["labels"] for name in NAMES] == [20, 50, 50]
+
+
+def test_the_table_is_printed_and_written(finished):
+    table = (finished / "table.md").read_text()
+    assert (finished.parent / "output").read_text().endswith(table + "\n")
+    errors = [result(finished / name)["averaged_test_error"] * 100 for name in NAMES]
+    single = next(line for line in table.splitlines() if line.startswith("| one model, here"))
+    two = errors[1:]
+    assert single == (
+        f"| one model, here | {errors[0]:.2f} (1 of 1) | {np.mean(two):.2f} +- {np.std(two, ddof=1):.2f} (2 of 2) |"
+    )
+    assert "2 epochs, 3 of 3 runs done" in table and "paper" not in table.split("|", 1)[1]
+    with open(finished / "table.csv", newline="") as file:
+        assert [row["run"] for row in csv.DictReader(file)] == NAMES
+
+
+def test_an_ensemble_averages_probabilities(finished):
+    data = load_data(Config(dataset="digits"))
+    mean = 0
+    for name in NAMES[1:]:
+        model = experiment.load_run(finished / name)
+        # In batches of the training's size, as everything that is evaluated.
+        logits = np.concatenate(
+            [model.averaged_logits(data.test_images[:400]), model.averaged_logits(data.test_images[400:])]
+        )
+        exponentials = np.exp(logits.astype("float64"))
+        mean = mean + exponentials / exponentials.sum(1, keepdims=True)
+    error = np.mean(mean.argmax(1) != data.test_labels)
+    line = next(
+        line for line in (finished / "table.md").read_text().splitlines() if line.startswith("| ensemble, here")
+    )
+    assert line == f"| ensemble, here |  | {error * 100:.2f} |"
+
+
+def test_again_nothing_is_trained(finished):
+    before = {name: (finished / name / "result.json").stat().st_mtime_ns for name in NAMES}
+    done = run(finished, "--epochs=2")
+    assert done.returncode == 0 and "started" not in done.stdout
+    assert before == {name: (finished / name / "result.json").stat().st_mtime_ns for name in NAMES}
+
+
+def wait_for(condition, process):
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_stopped_and_continued_it_ends_the_same(tmp_path, finished, signum):
+    folder = tmp_path / "table"
+    process = subprocess.Popen(
+        command(folder, "--epochs=2"),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # The first run is through, the second at work.
+    wait_for(lambda: (folder / NAMES[1] / ".lock").exists(), process)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == (-signum if signum == signal.SIGKILL else 128 + signum), errors
+    if signum == signal.SIGTERM:
+        assert "stopped by SIGTERM; saved, the same command continues" in errors and "Traceback" not in errors
+    # No run outlives the command: its lock is free. After SIGKILL the kernel tells the run, which takes a moment.
+    wait_until_free(folder / NAMES[1])
+    assert not (folder / NAMES[2]).exists()
+    done = run(folder, "--epochs=2")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in NAMES:
+        assert_same_run(folder / name, finished / name)
+    assert figures(folder) == figures(finished)
+
+
+def figures(folder):
+    """The table's rows; the caption has times."""
+    return [line for line in (folder / "table.md").read_text().splitlines() if line.startswith("|")]
+
+
+def wait_until_free(run_dir):
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with experiment.sole_trainer(run_dir):
+                return
+        except experiment.ConfigError:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
+    folder = tmp_path / "table"
+    with experiment.sole_trainer(folder / NAMES[1]):
+        done = run(folder, "--epochs=1", "--parallel=3")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert f"{NAMES[1]}: exit code 1" in done.stderr and "in use by another training process" in done.stderr
+    assert [(folder / name / "result.json").exists() for name in NAMES] == [True, False, True]
+    assert "2 of 3 runs done" in (folder / "table.md").read_text()
+    # Again, it is tried again.
+    done = run(folder, "--epochs=1")
+    assert done.returncode == 0 and "3 of 3 runs done" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--labels=20,many"], "--labels must be whole numbers from 0 with commas. Received: --labels=many"),
+        (["--subsets=0"], "--subsets must be whole numbers from 1 with commas. Received: --subsets=0"),
+        (["--subsets=1,2,3"], "one for each of the 2 columns. Received: --subsets=1,2,3"),
+        (["--labels=25", "--subsets=1"], "--labels must be a multiple of the 10 classes. Received: --labels=25"),
+        (["--table=imagenet"], "imagenet"),
+        (["--seeds=0"], "--seeds=0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, arguments, words):
+    done = run(tmp_path / "table", *arguments)
+    assert done.returncode == 1, done.stdout
+    assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "table").exists()
+
+
+def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished, tmp_path):
+    done = subprocess.run(
+        [*command(finished, "--epochs=2", "--subsets=3"), "--beta_1=0.9"],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 1
+    assert re.search(r"--beta_1: the run was started with 0\.5, now 0\.9", done.stderr)
+    assert not (finished / "labels-20_subset-2_seed-1").exists()
+    assert os.path.exists(finished / NAMES[0])

@@ -1,0 +1,153 @@
+"""The flag files: each can be read, and the six rows of the Inception Score table differ in what they say, alone."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from igan_tf.config import Config, config_from_lines, expand_flagfiles
+from igan_tf.data import ImageData
+from igan_tf.experiment import Experiment
+from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, VirtualBatchNorm
+from igan_tf.tables.published import TABLES
+
+FOLDER = Path(__file__).parent.parent / "run_configs"
+ROWS = {row[0]: row[1] for row in TABLES["inception_score"].rows}
+# Twenty steps of networks a tenth as wide on a few images.
+SMALL = ["--network_width=0.05", "--batch_size=4", "--reference_size=4", "--initialization_examples=8", "--epochs=1"]
+
+
+def read(name, *more):
+    return config_from_lines(expand_flagfiles([f"--flagfile={FOLDER / name}", *more]))
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.cfg")), ids=lambda path: path.stem)
+def test_every_line_says_something(path):
+    """A flag file states differences: each line changes the outcome, but that it may name its data and labels."""
+    lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+    config = read(path.name)
+    for line in lines:
+        if line.startswith(("--dataset=", "--labels=")):
+            continue
+        others = [f"--flagfile={FOLDER / other[11:]}" if other.startswith("--flagfile=") else other for other in lines]
+        others.pop(lines.index(line))
+        # A lone --supervised_baseline or the like may need the line that is left out.
+        try:
+            without = config_from_lines(expand_flagfiles(others))
+        except ValueError:
+            continue
+        assert without != config, line
+
+
+def test_every_table_has_its_flag_files():
+    for table in TABLES.values():
+        names = [table.flagfile] if hasattr(table, "flagfile") else [row[1] for row in table.rows]
+        assert all((FOLDER / name).is_file() for name in names)
+
+
+def test_the_published_settings():
+    """Facts, section 2."""
+    mnist = read("mnist_feature_matching.cfg")
+    assert mnist == Config() and (mnist.epochs, mnist.batch_size, mnist.discriminator_learning_rate) == (
+        300,
+        100,
+        0.003,
+    )
+    for name, epochs, labels in (("cifar10", 1200, 4000), ("svhn", 900, 1000)):
+        for variant in ("feature_matching", "minibatch"):
+            config = read(f"{name}_{variant}.cfg")
+            assert config.dataset == config.network_name == name
+            assert (config.epochs, config.anneal_epochs, config.labels) == (epochs, epochs, labels)
+            assert config.discriminator_learning_rate == config.generator_learning_rate == 0.0003
+            assert (config.beta_1, config.batch_size, config.adam) == (0.5, 100, "inside_root")
+        assert (config.minibatch_discrimination, config.generator_steps) == (True, 3)
+        assert config.generator_objective == "minimax"
+        config = read(f"{name}_feature_matching.cfg")
+        assert (config.generator_objective, config.feature_matching_norm) == ("feature_matching", "l1")
+        assert (config.minibatch_discrimination, config.generator_steps) == (False, 1)
+
+
+def techniques(experiment):
+    """What the built model trains with."""
+    model = experiment.model
+    kinds = {type(layer) for layer in model.generator.layers} & {BatchStatisticsNorm, VirtualBatchNorm}
+    (norm,) = kinds
+    discriminator = [type(layer) for layer in model.discriminator.layers]
+    batch = next(iter(experiment.batches.epoch(0)))
+    return {
+        "generator norm": norm.__name__,
+        "minibatch features": MinibatchDiscrimination in discriminator,
+        "label smoothing": model.label_smoothing,
+        "labels": ("labelled_images" in batch, model.num_outputs),
+        "historical averaging": model.generator_history is not None and model.discriminator_history is not None,
+        "objective": (model.generator_objective, model.generator_steps, model.unlabelled_weight),
+        "rates": [
+            (type(optimizer).__name__, float(optimizer.learning_rate), optimizer.beta_1)
+            for optimizer in (model.discriminator_optimizer, model.generator_optimizer)
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def cifar10_like():
+    generator = np.random.default_rng(0)
+    images = generator.integers(0, 256, (80, 32, 32, 3), "uint8")
+    return ImageData(images, np.arange(80) % 10, images[:10], np.arange(10), tuple("abcdefghij"))
+
+
+def build(name, data, folder):
+    labels = [] if read(name).labels == 0 else ["--labels=20"]
+    return Experiment(read(name, *SMALL, *labels), data, folder, report=lambda line: None)
+
+
+# What each row of the paper's table changes.
+CHANGES = {
+    "our methods": {},
+    "-VBN+BN": {"generator norm": "BatchStatisticsNorm"},
+    "-L+HA": {"labels": (False, 1), "historical averaging": True},
+    "-LS": {"label smoothing": 0.0},
+    "-L": {"labels": (False, 1)},
+    "-MBF": {"minibatch features": False},
+}
+
+
+@pytest.mark.parametrize("row", CHANGES)
+def test_a_row_differs_from_ours_in_its_technique_alone(row, cifar10_like, tmp_path):
+    ours = {
+        "generator norm": "VirtualBatchNorm",
+        "minibatch features": True,
+        "label smoothing": 0.1,
+        "labels": (True, 10),
+        "historical averaging": False,
+        "objective": ("minimax", 3, 1.0),
+        "rates": [("InsideRootAdam", pytest.approx(0.0003), 0.5)] * 2,
+    }
+    experiment = build(ROWS[row], cifar10_like, tmp_path)
+    assert techniques(experiment) == {**ours, **CHANGES[row]}
+
+
+# The others are built from the same parts: most of the time goes into tracing each row's graph.
+_ALWAYS = ("our methods", "-L+HA")
+
+
+@pytest.mark.parametrize(
+    "row", [row if row in _ALWAYS else pytest.param(row, marks=pytest.mark.slow) for row in CHANGES]
+)
+def test_a_row_trains_twenty_steps(row, cifar10_like, tmp_path):
+    experiment = build(ROWS[row], cifar10_like, tmp_path)
+    result = experiment.run()
+    assert result["steps"] == experiment.batches.steps_per_epoch == 20
+    assert int(experiment.model.generator_optimizer.iterations) == 60
+
+
+def test_both_players_start_from_data_on_cifar10(cifar10_like, tmp_path):
+    """Facts, "Weight normalisation": D from the tiled labelled set, G from a batch of latents, the image 0.1 wide."""
+    experiment = build("cifar10_minibatch.cfg", cifar10_like, tmp_path)
+    before = experiment.model.generator.get_layer("pixels").scale.numpy().copy()
+    experiment._initialize()
+    assert np.all(experiment.model.generator.get_layer("pixels").scale.numpy() != before)
+    # As in `_initialize`: a batch of latents of the range, through tanh; its deviation before it is 0.1.
+    images = np.concatenate(list(experiment.model.generate_batches(400, seed=5, batch_size=4)))
+    spread = np.arctanh(2 * images - 1).std(axis=(0, 1, 2))
+    # Other latents than the four that it was set by.
+    np.testing.assert_allclose(spread, 0.1, rtol=0.3)
