@@ -29,6 +29,7 @@ setup(
         "numpy>=2.0,<3",
         "scipy>=1.13,<2",
         "scikit-learn>=1.5,<2",
+        "threadpoolctl>=3.5,<4",
         "pillow>=11,<14",
         "tqdm>=4.66,<5",
     ],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import cifar10, minibatch, mnist
+from benchmarks import cifar10, evaluation, minibatch, mnist
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
@@ -15,6 +15,9 @@ BENCHMARKS = {
     "noise_time_ratio": mnist.noise_time_ratio,
     "minibatch_time_ratio": minibatch.minibatch_time_ratio,
     "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
+    "evaluation_throughput_ratio": evaluation.evaluation_throughput_ratio,
+    "frechet_time_ratio": evaluation.frechet_time_ratio,
+    "evaluation_peak_gigabytes": evaluation.evaluation_peak_gigabytes,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from igan_tf.data import DATASETS
+from igan_tf.evaluation.classifiers import NAMES as CLASSIFIERS
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS
 from igan_tf.networks.parts import GENERATOR_NORMS
@@ -108,6 +109,13 @@ class Config:
     # Records of the run.
     checkpoint_epochs: int = _setting(1, "Epochs between checkpoints.", low=1, free=True)
     sample_epochs: int = _setting(1, "Epochs between sample grids.", low=1, free=True)
+    score_epochs: int = _setting(0, "Epochs between scores of samples, the last included; 0: none.", low=0, free=True)
+    score_samples: int = _setting(5000, "Samples, and at most as many real images, that are scored.", low=20)
+    score_classifier: str = _setting(
+        "domain",
+        "What scores them: domain, a small network trained on the data set's real images; inception; "
+        "keras_inception_v3; or a .tflite file.",
+    )
     histogram_epochs: int = _setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, free=True)
 
     def __post_init__(self):
@@ -118,6 +126,11 @@ class Config:
     def _check_combinations(self):
         if self.channels == 2:
             raise ConfigError("--channels must be 1 or 3. Received: --channels=2")
+        if self.score_classifier not in CLASSIFIERS and not self.score_classifier.endswith(".tflite"):
+            raise ConfigError(
+                f"--score_classifier must be one of {', '.join(CLASSIFIERS)}, or a .tflite file. "
+                f"Received: --score_classifier={self.score_classifier}"
+            )
         if self.dataset == "folder" and not self.data_dir:
             raise ConfigError("--dataset=folder needs --data_dir, the folder of images. Received: --data_dir=")
         if self.label_file and self.label_draws > 1:

@@ -12,13 +12,17 @@ import numpy as np
 import scipy.special
 import tensorflow as tf
 
+from igan_tf import durable
 from igan_tf.config import ConfigError, config_from_lines
 from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read_label_file
 from igan_tf.data.image_data import as_unit_range
+from igan_tf.evaluation.callback import PROTOCOL_FILE, PeriodicScores
+from igan_tf.evaluation.classifiers import load_classifier
+from igan_tf.evaluation.images import ArraySource, chosen_indices
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
 from igan_tf.optimizers import AnnealedRate, InsideRootAdam
-from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
+from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.checkpoints import differences, restore_state
 from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.records import Records, image_grid
@@ -180,6 +184,7 @@ class Experiment:
     def run(self):
         """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
         refuse_other_settings(self.run_dir, self.config)
+        self._scores = self._periodic_scores()
         self.run_dir.mkdir(parents=True, exist_ok=True)
         resumed = self.trainer.restore()
         if not resumed:
@@ -228,9 +233,29 @@ class Experiment:
             with self.strategy.scope():
                 self.model.initialize_from(images, config.seed, num_latents)
 
+    def _periodic_scores(self):
+        """What scores the samples, or None; a classifier that is not to be had ends the run before it begins."""
+        config = self.config
+        if not (config.score_epochs and config.generator_steps):
+            return None
+        classifier = load_classifier(
+            config.score_classifier, data=self.data, data_name=config.dataset, report=self.report
+        )
+        real, name = self.data.test_images, "test"
+        if not len(real):
+            real, name = self.data.train_images, "train"
+        source = ArraySource(real, config.dataset, name, None if real.dtype == "uint8" else (0.0, 1.0))
+        indices = chosen_indices(len(real), min(config.score_samples, len(real)), _SAMPLE_SEED)
+        return PeriodicScores(
+            classifier, self.model.generate_batches, config.score_samples, source, indices, seed=_SAMPLE_SEED
+        )
+
     def _end_epoch(self, epoch, step, means):
         metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}
         config = self.config
+        if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
+            metrics.update(self._scores())
+            durable.write_text(self.run_dir / PROTOCOL_FILE, json.dumps(self._scores.protocol(), indent=2) + "\n")
         if config.generator_steps and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
             self.records.write_samples(self.model.generate(SAMPLES_IN_GRID, _SAMPLE_SEED), epoch, step)
         if config.histogram_epochs and epoch % config.histogram_epochs == 0:
@@ -257,6 +282,9 @@ class Experiment:
             seed_data=config.seed_data,
             labels=len(self.batches.labels),
         )
+        if self._scores:
+            result.update({name: value for name, value in last.items() if name.endswith(self._scores.suffix)})
+            result["best_score"] = self.trainer.best_score
         write_result(self.run_dir, result)
         return result
 
@@ -330,13 +358,14 @@ def load_experiment(run_dir, report=print, **changes):
     return experiment
 
 
-def load_run(run_dir):
+def load_run(run_dir, step=None):
     """The model of a run directory with its newest weights: `.generator`, `.discriminator`, `.generate(n, seed)`.
 
     Needs no data. `run.generator.save("generator.keras")` exports the generator alone.
 
     Args:
         run_dir: The run directory, or one draw's folder in it.
+        step: Whose checkpoint; None: the newest that is whole.
 
     Returns:
         The compiled `SemiSupervisedGAN`.
@@ -345,7 +374,8 @@ def load_run(run_dir):
         ConfigError, CheckpointError: with the file that is missing or damaged.
     """
     config = read_config(run_dir)
-    saved = Checkpoints(Path(run_dir) / "checkpoints").load_newest()
+    checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
+    saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
         raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
     arrays, position = saved

@@ -24,6 +24,7 @@ def main(argv):
     """Runs one mode; errors of the user's end it with one message."""
     from igan_tf import experiment
     from igan_tf.data import DataError
+    from igan_tf.evaluation import EvaluationError
     from igan_tf.training import CheckpointError, NonFiniteLossError
     from igan_tf.training.trainer import Interrupted
 
@@ -42,7 +43,7 @@ def main(argv):
             result = run.evaluate() if FLAGS.mode == "evaluate" else _sample(run.model, config.seed)
         for name, value in result.items():
             _report(f"{name}: {value}")
-    except (settings.ConfigError, DataError, CheckpointError, NonFiniteLossError) as error:
+    except (settings.ConfigError, DataError, CheckpointError, EvaluationError, NonFiniteLossError) as error:
         sys.exit(f"igan_tf: {error}")
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
@@ -56,7 +57,7 @@ def _sample(model, seed):
     """Writes `--num_samples` images to `--output`."""
     import numpy as np
 
-    from igan_tf.training import durable
+    from igan_tf import durable
     from igan_tf.training.records import image_grid, write_png
 
     images = model.generate(FLAGS.num_samples, seed)

@@ -24,3 +24,15 @@ def real_data_dir():
     if not path.is_dir():
         pytest.fail(f"IGAN_DATA_DIR={value} is not a folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def digits_cache(tmp_path_factory):
+    """A cache folder that holds the digits' domain classifier, trained once."""
+    from igan_tf.config import Config
+    from igan_tf.data import load_data
+    from igan_tf.evaluation import load_classifier
+
+    folder = tmp_path_factory.mktemp("digits_cache")
+    load_classifier("domain", data=load_data(Config(dataset="digits")), data_name="digits", cache_dir=folder)
+    return folder

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.training import durable
+from igan_tf import durable
 
 _STATE = "state.npz"
 _DIGEST = "state.sha256"
@@ -48,7 +48,7 @@ class Checkpoints:
     def path(self, step):
         return self.folder / f"step-{step:09d}"
 
-    def save(self, step, arrays, position, best_step=None):
+    def save(self, step, arrays, position, best_steps=()):
         """Writes a checkpoint, then removes those that are neither among the last nor the best."""
         self.folder.mkdir(parents=True, exist_ok=True)
         buffer = io.BytesIO()
@@ -60,7 +60,7 @@ class Checkpoints:
             durable.write_text(folder / _DIGEST, f"{hashlib.sha256(content).hexdigest()}  {_STATE}\n")
         # Later ones are damaged ones that were passed over: they must not push out what is whole.
         for old in [earlier for earlier in self.steps() if earlier <= step][: -self.keep]:
-            if old not in (best_step, step):
+            if old not in (*best_steps, step):
                 shutil.rmtree(self.path(old))
 
     def load(self, step):

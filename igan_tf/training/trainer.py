@@ -50,6 +50,7 @@ class Trainer:
         # Sums of the logs over the epoch so far; kept in checkpoints, so that a resumed epoch's means are the same.
         self._sums = {}
         self._best = None
+        self._best_score = None
         self._last_error = ""
         self._stop_signal = None
         self._train_function = self._make_train_function()
@@ -57,6 +58,11 @@ class Trainer:
     @property
     def epochs_done(self):
         return self._epoch
+
+    @property
+    def best_score(self):
+        """Step, name and value of the highest Inception Score among the checkpoints so far, or None."""
+        return self._best_score
 
     def restore(self, to_train=True):
         """Takes up the newest whole checkpoint, if there is one; returns whether there was.
@@ -79,6 +85,8 @@ class Trainer:
         self.step = position["step"]
         self._epoch, self._step_in_epoch = position["epoch"], position["step_in_epoch"]
         self._sums, self._best = dict(position["sums"]), position["best"]
+        # Checkpoints of before there were scores have none.
+        self._best_score = position.get("best_score")
         return True
 
     def save(self):
@@ -98,16 +106,18 @@ class Trainer:
             "step_in_epoch": self._step_in_epoch,
             "sums": self._sums,
             "best": self._best,
+            "best_score": self._best_score,
         }
-        best_step = self._best["step"] if self._best else None
-        self.checkpoints.save(self.step, arrays, position, best_step)
+        best_steps = [best["step"] for best in (self._best, self._best_score) if best]
+        self.checkpoints.save(self.step, arrays, position, best_steps)
 
     def train(self, on_epoch_end):
         """Trains to `config.epochs`.
 
         Args:
             on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns the
-                epoch's metrics, in which the lowest `averaged_test_error` marks the best checkpoint.
+                epoch's metrics, in which the lowest `averaged_test_error` and the highest `inception_score_...` each
+                mark a best checkpoint. An epoch with such a score is checkpointed whatever its number.
 
         Raises:
             NonFiniteLossError: within a step of the loss that is not finite; no checkpoint holds its consequences.
@@ -124,7 +134,8 @@ class Trainer:
                 if "test_error" in metrics:
                     self._last_error = f", test error {metrics['test_error']:.4f}"
                 self._epoch, self._step_in_epoch, self._sums = self._epoch + 1, 0, {}
-                if self._epoch % self.config.checkpoint_epochs == 0 or self._epoch == self.config.epochs:
+                due = self._epoch % self.config.checkpoint_epochs == 0 or self._epoch == self.config.epochs
+                if due or _inception_score(metrics):
                     # Of the epochs that have a checkpoint: one without could not be kept.
                     self._note_best(metrics)
                     self.save()
@@ -186,6 +197,10 @@ class Trainer:
         error = metrics.get("averaged_test_error")
         if error is not None and (self._best is None or error < self._best["averaged_test_error"]):
             self._best = {"step": self.step, "averaged_test_error": error}
+        if scored := _inception_score(metrics):
+            name, value = scored
+            if self._best_score is None or value > self._best_score["value"]:
+                self._best_score = {"step": self.step, "name": name, "value": value}
 
     @contextlib.contextmanager
     def _signals(self):
@@ -205,3 +220,8 @@ class Trainer:
         finally:
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
+
+
+def _inception_score(metrics):
+    """Name and value of the Inception Score among an epoch's metrics, or None."""
+    return next((item for item in metrics.items() if item[0].startswith("inception_score_")), None)

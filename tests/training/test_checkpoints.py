@@ -5,7 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from igan_tf.training import CheckpointError, Checkpoints, durable
+from igan_tf import durable
+from igan_tf.training import CheckpointError, Checkpoints
 from igan_tf.training.checkpoints import differences, restore_state, state_of
 
 ARRAYS = {
@@ -31,9 +32,9 @@ def checkpoints(tmp_path, warnings):
     return Checkpoints(tmp_path / "checkpoints", warn=warnings.append)
 
 
-def save(checkpoints, *steps, best_step=None):
+def save(checkpoints, *steps, best_steps=()):
     for step in steps:
-        checkpoints.save(step, ARRAYS, {**POSITION, "step": step}, best_step)
+        checkpoints.save(step, ARRAYS, {**POSITION, "step": step}, best_steps)
 
 
 def assert_whole(loaded, step):
@@ -62,16 +63,16 @@ def test_the_digest_is_sha256sums(checkpoints):
 def test_the_last_two_and_the_best_stay(checkpoints):
     save(checkpoints, 1, 2)
     assert checkpoints.steps() == [1, 2]
-    save(checkpoints, 3, 4, best_step=2)
+    save(checkpoints, 3, 4, best_steps=[2])
     assert checkpoints.steps() == [2, 3, 4]
-    save(checkpoints, 5, best_step=5)
+    save(checkpoints, 5, best_steps=[5])
     assert checkpoints.steps() == [4, 5]
-    save(checkpoints, 6, 7, best_step=5)
+    save(checkpoints, 6, 7, best_steps=[5])
     assert checkpoints.steps() == [5, 6, 7]
 
 
 def test_damaged_later_ones_do_not_push_out_whole_ones(checkpoints):
-    save(checkpoints, 4, 16, 20, best_step=4)
+    save(checkpoints, 4, 16, 20, best_steps=[4])
     for step in (16, 20):
         cut(checkpoints.path(step) / "state.npz")
     # Training went on from step 4.

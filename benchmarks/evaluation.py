@@ -1,0 +1,158 @@
+"""The evaluation of a set of images against its classifier alone; FID against TF-GAN's; 50,000 samples' memory.
+
+The classifier is Keras's MobileNetV2 at 224x224 with random weights: its time is that of a trained one, and it needs
+no file.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from benchmarks.minibatch import ROOT, _peak_bytes_so_far
+from benchmarks.timing import alternate
+
+IMAGES, BATCH = 512, 64
+DIMENSIONS = 2048
+
+
+def evaluation_throughput_ratio():
+    """Images/s of a whole evaluation over those of the classifier alone on the same batches; 1 is the most.
+
+    The whole: 512 uint8 images of 128x128 from an .npz on disk, checked, resized, classified, moments and features
+    gathered, Inception Score with ten splits. The classifier alone: its network on these 8 batches, prepared before.
+    """
+    import tempfile
+    from pathlib import Path
+
+    import tensorflow as tf
+
+    from igan_tf.evaluation import inception_score
+    from igan_tf.evaluation.images import NpzSource
+    from igan_tf.evaluation.scores import classify
+
+    network, classifier = _mobile_net()
+    images = np.random.default_rng(0).integers(0, 256, (IMAGES, 128, 128, 3), dtype="uint8")
+    batches = [
+        tf.constant(classifier._prepare(images[start : start + BATCH], 0.0, 255.0)) for start in range(0, IMAGES, BATCH)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        np.savez(Path(folder) / "images.npz", images=images)
+        source = NpzSource(Path(folder) / "images.npz")
+
+        def whole():
+            classified = classify(source, classifier, batch_size=BATCH)
+            inception_score(classified.values, 10)
+
+        def alone():
+            for batch in batches:
+                [output.numpy() for output in network(batch)]
+
+        whole_seconds, alone_seconds = alternate(whole, alone, repetitions=3, warm_up=1)
+    details = {
+        "whole": f"{IMAGES / whole_seconds:.1f} images/s",
+        "classifier alone": f"{IMAGES / alone_seconds:.1f} images/s",
+    }
+    return {"value": alone_seconds / whole_seconds, "details": details}
+
+
+def _mobile_net():
+    """MobileNetV2 as a function to (logits, features), and as a `Classifier`."""
+    import keras
+    import tensorflow as tf
+
+    from igan_tf.evaluation import as_classifier
+
+    keras.utils.set_random_seed(0)
+    model = keras.applications.MobileNetV2(weights=None, classifier_activation=None)
+    both = keras.Model(model.inputs, [model.output, model.layers[-1].input])
+    network = tf.function(lambda images: both(images, training=False), reduce_retracing=True)
+    return network, as_classifier(network, "MobileNetV2, random", (-1.0, 1.0), input_size=(224, 224))
+
+
+def frechet_time_ratio():
+    """Seconds of the trace of the root of two covariances of 2048 dimensions, over TF-GAN's."""
+    import tensorflow as tf
+
+    from igan_tf.evaluation import FeatureMoments, tfgan
+    from igan_tf.evaluation.frechet_distance import trace_of_root
+
+    generator = np.random.default_rng(0)
+    # Like Inception's features: not negative, and of quickly falling variances.
+    mixing = generator.normal(size=(DIMENSIONS, DIMENSIONS)) * np.exp(-np.arange(DIMENSIONS) / 300)
+    features = np.maximum(generator.normal(size=(5000, DIMENSIONS)) @ mixing, 0) / 50
+    covariances = [FeatureMoments.of(part).covariance for part in (features[:2500], 1.05 * features[2500:])]
+    tensors = [tf.constant(covariance) for covariance in covariances]
+    trace = tfgan.trace_sqrt_product
+    results = {}
+
+    def ours():
+        results["ours"] = trace_of_root(*covariances)
+
+    def theirs():
+        results["TF-GAN's"] = float(trace(*tensors))
+
+    seconds = alternate(ours, theirs, repetitions=3, warm_up=0)
+    details = {"seconds": seconds, **results, "relative difference": results["ours"] / results["TF-GAN's"] - 1}
+    return {"value": seconds[0] / seconds[1], "details": details}
+
+
+def evaluation_peak_gigabytes():
+    """Peak memory, in GB, of a process that scores 50,000 generated samples of 128x128 against statistics.
+
+    With 1008 logits and 2048 features of a small stand-in network, every score: what is measured is what the
+    evaluation holds, and TensorFlow itself, but not a large classifier.
+    """
+    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.run(
+        [sys.executable, "-m", "benchmarks.evaluation"],
+        cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found = json.loads(process.stdout.splitlines()[-1])
+    return {"value": found["peak_bytes"] / 1e9, "details": found}
+
+
+def score_many(count=50000, size=128):
+    """Scores `count` generated images of `size` x `size` against as many features; prints the peak as JSON."""
+    from igan_tf.evaluation import FeatureMoments, FeatureStatistics, as_classifier
+    from igan_tf.evaluation.images import GeneratedSource
+    from igan_tf.evaluation.scores import evaluate_images
+
+    started = time.perf_counter()
+    classifier = as_classifier(_Projection(), "stand-in", (0.0, 1.0), input_size=(size, size))
+
+    def generate(seed):
+        generator = np.random.default_rng(seed)
+        for start in range(0, count, 64):
+            yield generator.random((min(64, count - start), size, size, 3), "float32")
+
+    features = np.random.default_rng(1).random((count, DIMENSIONS), "float32")
+    reference = FeatureStatistics(
+        FeatureMoments.of(features), features, classifier.name, classifier.digest, classifier.protocol, "real", ""
+    )
+    source = GeneratedSource(lambda: generate(0), count, "generated")
+    record, _, _ = evaluate_images(source, classifier, reference)
+    found = {"peak_bytes": _peak_bytes_so_far(), "seconds": time.perf_counter() - started, "count": count}
+    print(json.dumps({**found, "scores": sorted(set(record) & {"inception_score", "frechet_distance", "precision"})}))
+
+
+class _Projection:
+    """A network of the outputs' sizes that costs next to nothing: fixed random maps of an image's 8x8 means."""
+
+    def __init__(self):
+        generator = np.random.default_rng(0)
+        self._features = generator.normal(size=(192, DIMENSIONS)).astype("float32")
+        self._logits = generator.normal(size=(192, 1008)).astype("float32")
+
+    def __call__(self, images):
+        import tensorflow as tf
+
+        small = tf.reshape(tf.image.resize(images, (8, 8)), (len(images), -1)) - 0.5
+        return small @ self._logits, tf.nn.relu(small @ self._features)
+
+
+if __name__ == "__main__":
+    score_many(*map(int, sys.argv[1:]))

@@ -1,0 +1,175 @@
+"""Scores during training: every few epochs, on fresh samples, under one protocol."""
+
+import json
+import re
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from igan_tf import durable
+from igan_tf.evaluation.checks import EvaluationError, whole_number
+from igan_tf.evaluation.images import GeneratedSource
+from igan_tf.evaluation.inception_score import inception_score
+from igan_tf.evaluation.scores import classify, score, versions
+
+PROTOCOL_FILE = "score_protocol.json"
+
+
+class PeriodicScores:
+    """Scores of a generator's samples against fixed real images, as often as it is called.
+
+    The figures' names carry the protocol: `inception_score_<p>`, its `inception_deviation_<p>`, `frechet_distance_<p>`,
+    `kernel_distance_<p>` and, as the mark to reach, `real_inception_score_<p>`, where `<p>` is the classifier's name
+    and the number of samples, such as `domain_mnist_n5000`.
+
+    Args:
+        classifier: A `Classifier`.
+        generate_batches: Called with a number of images and a seed; yields batches of them in `image_range`. The same
+            seed every time: the same latents, so that figures differ by the generator alone.
+        num_samples: How many samples.
+        reference: `ImageSource` of real images, classified at the first call; None: the Inception Score alone.
+        reference_indices: Which of them, sorted; None: all.
+        splits: Of the Inception Score.
+        seed: Of latents and permutations.
+        image_range: (black, white) of the samples.
+
+    Raises:
+        EvaluationError: for fewer samples than splits.
+    """
+
+    def __init__(
+        self,
+        classifier,
+        generate_batches,
+        num_samples=5000,
+        reference=None,
+        reference_indices=None,
+        splits=10,
+        seed=0,
+        image_range=(0.0, 1.0),
+    ):
+        self.classifier = classifier
+        self.num_samples = whole_number(num_samples, "num_samples", low=2)
+        self.splits = whole_number(splits, "splits", low=1)
+        if self.num_samples < self.splits:
+            raise EvaluationError(
+                f"`num_samples` must be at least the number of splits, {splits}. Received: num_samples={num_samples}"
+            )
+        self.seed = whole_number(seed, "seed", low=0)
+        self._samples = GeneratedSource(
+            lambda: generate_batches(self.num_samples, self.seed), self.num_samples, "samples", image_range=image_range
+        )
+        self._reference = reference
+        self._reference_indices = reference_indices
+        self._real = None
+        self.suffix = f"{re.sub(r'[^A-Za-z0-9]+', '_', classifier.name).strip('_')}_n{self.num_samples}"
+
+    def __call__(self):
+        """The figures of this moment, a dict of floats."""
+        figures = {}
+        if self._reference is not None:
+            if self._real is None:
+                self._real = classify(self._reference, self.classifier, self._reference_indices)
+            splits = min(self.splits, len(self._real.values))
+            figures["real_inception_score"], _ = inception_score(
+                self._real.values, splits, self.seed, self.classifier.from_logits
+            )
+        samples = classify(self._samples, self.classifier)
+        reference = self._real.statistics if self._real else None
+        scores = score(samples, self.classifier, reference, self.splits, self.seed, neighbours=False)
+        figures["inception_score"] = scores["inception_score"]["mean"]
+        figures["inception_deviation"] = scores["inception_score"]["std"]
+        if reference is not None:
+            figures["frechet_distance"] = scores["frechet_distance"]
+            figures["kernel_distance"] = scores["kernel_distance"]["mean"]
+        return {f"{name}_{self.suffix}": value for name, value in figures.items()}
+
+    def protocol(self):
+        """What the figures stand for, JSON-serialisable."""
+        classifier = self.classifier
+        return {
+            "suffix": self.suffix,
+            "num_samples": self.num_samples,
+            "splits": self.splits,
+            "seed": self.seed,
+            "classifier": {
+                "name": classifier.name,
+                "sha256": classifier.digest,
+                "protocol": classifier.protocol,
+            },
+            "reference": None if self._reference is None else [self._reference.name, self._reference.split],
+            "versions": versions(),
+        }
+
+
+class ScoreCallback(keras.callbacks.Callback):
+    """Scores samples every few epochs of a `fit`.
+
+    The figures, of the names that `PeriodicScores` gives them, go into the epoch's `logs`, so that callbacks after
+    this one have them; into `<log_dir>/metrics.jsonl`, a line a scored epoch with `"best": true` where the Inception
+    Score is the highest so far; and into TensorBoard's files in the same folder. To keep the best weights:
+
+    ```python
+    scores = ScoreCallback(PeriodicScores(classifier, model.generate_batches, 5000), log_dir="logs", epochs=5)
+    best = keras.callbacks.ModelCheckpoint("best.weights.h5", monitor=scores.monitor, mode="max",
+                                           save_best_only=True, save_weights_only=True)
+    model.fit(data, epochs=100, callbacks=[scores, best])
+    ```
+
+    Args:
+        scores: A `PeriodicScores`.
+        log_dir: The folder; made at the first score.
+        epochs: Epochs between scores; the last one is scored too.
+    """
+
+    def __init__(self, scores, log_dir, epochs=1):
+        super().__init__()
+        self.scores = scores
+        self.log_dir = Path(log_dir)
+        self.epochs = whole_number(epochs, "epochs", low=1)
+        self.monitor = f"inception_score_{scores.suffix}"
+        self._writer = None
+
+    @property
+    def best(self):
+        """The line of metrics.jsonl of the highest Inception Score, or None."""
+        lines = [line for line in self._lines() if line.get("best")]
+        return lines[-1] if lines else None
+
+    def on_epoch_end(self, epoch, logs=None):
+        number = epoch + 1
+        if number % self.epochs and number != self.params.get("epochs"):
+            return
+        figures = self.scores()
+        if logs is not None:
+            logs.update(figures)
+        self._write_line(number, figures)
+        with self._tensorboard().as_default(step=number):
+            for name, value in figures.items():
+                tf.summary.scalar(name, value)
+        self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _write_line(self, number, figures):
+        # Lines of this epoch and later ones are of an interrupted training that is being repeated.
+        lines = [line for line in self._lines() if line["epoch"] < number]
+        before = max((line[self.monitor] for line in lines if self.monitor in line), default=-np.inf)
+        lines.append({"epoch": number, **figures, "best": figures[self.monitor] > before})
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        durable.write_text(self.log_dir / PROTOCOL_FILE, json.dumps(self.scores.protocol(), indent=2) + "\n")
+        durable.write_text(self.log_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+
+    def _lines(self):
+        path = self.log_dir / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def _tensorboard(self):
+        if self._writer is None:
+            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        return self._writer

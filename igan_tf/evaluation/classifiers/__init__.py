@@ -1,0 +1,84 @@
+"""Classifiers: images in, logits or probabilities and features out."""
+
+from pathlib import Path
+
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
+from igan_tf.evaluation.classifiers.files import cache_folder
+from igan_tf.evaluation.classifiers.from_callable import as_classifier
+
+__all__ = ["Classifier", "NAMES", "Outputs", "PROTOCOLS", "as_classifier", "load_classifier"]
+
+# Besides these, a path that ends in .tflite or .keras.
+NAMES = ("inception", "keras_inception_v3", "domain")
+PROTOCOLS = ("default", "original")
+
+
+def load_classifier(
+    name,
+    path="",
+    sha256="",
+    trust_file=False,
+    value_range=None,
+    protocol="default",
+    data=None,
+    data_name="",
+    cache_dir=None,
+    report=print,
+):
+    """The classifier that `--classifier` names.
+
+    Args:
+        name: "inception": TF-GAN's 2015 graph; "keras_inception_v3"; "domain": a small network trained on `data`; or
+            a file's path, .tflite or .keras.
+        path: The weights of the first two, where they are not to be fetched.
+        sha256: The digest that the weights must have; empty: any.
+        trust_file: Whether a .keras file may be opened: it decides which layers are made.
+        value_range: The pixel range that a .keras file, or a .tflite file of floats, expects.
+        protocol: "original": Inception's logits without their bias, over 1008 outputs, as published.
+        data: The `ImageData` of "domain".
+        data_name: What it is called.
+        cache_dir: Where fetched and trained weights are kept; by default the user's cache.
+        report: Called with each line for the user.
+
+    Returns:
+        A `Classifier`.
+
+    Raises:
+        EvaluationError: that names the flag and what was received.
+    """
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"--protocol must be one of {', '.join(PROTOCOLS)}. Received: --protocol={protocol}")
+    if protocol == "original" and name != "inception":
+        raise EvaluationError(f"--protocol=original is that of --classifier=inception. Received: --classifier={name}")
+    cache = cache_folder(cache_dir)
+    suffix = Path(name).suffix
+    if name == "inception":
+        from igan_tf.evaluation.classifiers import inception
+
+        return inception.load(path, sha256, protocol, cache, report)
+    if name == "keras_inception_v3":
+        from igan_tf.evaluation.classifiers import keras_models
+
+        return keras_models.load_inception_v3(path, sha256, report)
+    if name == "domain":
+        from igan_tf.evaluation.classifiers import domain
+
+        if data is None:
+            raise EvaluationError("--classifier=domain needs the data set to train on: --dataset, or a run directory")
+        return domain.load(data, data_name, cache, report, sha256=sha256)
+    if path:
+        raise EvaluationError(
+            f"--classifier_path goes with --classifier=inception or keras_inception_v3. Received: --classifier={name}"
+        )
+    if suffix == ".tflite":
+        from igan_tf.evaluation.classifiers import tflite
+
+        return tflite.load(name, sha256, value_range)
+    if suffix == ".keras":
+        from igan_tf.evaluation.classifiers import keras_models
+
+        return keras_models.load_file(name, sha256, trust_file, value_range)
+    raise EvaluationError(
+        f"--classifier must be one of {', '.join(NAMES)}, or a .tflite or .keras file. Received: --classifier={name}"
+    )

@@ -1,0 +1,146 @@
+"""One interface to every classifier: images in, logits or probabilities and features out."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from igan_tf.evaluation.checks import EvaluationError
+
+RESIZE = "bilinear with half-pixel centres, antialiased where it shrinks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """What a classifier says of N images.
+
+    Attributes:
+        values: `(N, K)` float32: logits, or probabilities where the classifier has no logits.
+        features: `(N, D)` float32.
+    """
+
+    values: np.ndarray
+    features: np.ndarray
+
+
+class Classifier:
+    """A network, how images reach it, and what it is called in a record of scores.
+
+    Images of any size, one size a call, uint8 or floating point in a declared range, grey or RGB, are checked,
+    scaled to the network's range, resized once (`RESIZE`; aspect ratios are not kept) and passed on in batches.
+
+    Args:
+        function: float32 `(n, height, width, channels)` tensor in `value_range` -> (values, features).
+        name: For the record.
+        digest: SHA-256 of the weights in hexadecimal, or "none" where there is no file.
+        value_range: The pixel range that the network expects, for black and white.
+        from_logits: Whether its values are logits.
+        input_size: `(height, width)` of its input; None: any.
+        channels: 3 or 1.
+        whole_pixels: Whether pixels are rounded to whole numbers of its range, as for a quantized network.
+    """
+
+    def __init__(
+        self, function, name, digest, value_range, from_logits, input_size=None, channels=3, whole_pixels=False
+    ):
+        self._function = function
+        self.name = name
+        self.digest = digest
+        self.value_range = tuple(map(float, value_range))
+        self.from_logits = from_logits
+        self.input_size = None if input_size is None else tuple(input_size)
+        self.channels = channels
+        self.whole_pixels = whole_pixels
+        self._prepare = tf.function(self._prepared, reduce_retracing=True)
+
+    @property
+    def protocol(self):
+        """How images reach the network, in one line."""
+        low, high = self.value_range
+        size = "as they come" if self.input_size is None else f"to {'x'.join(map(str, self.input_size))}, {RESIZE}"
+        pixels = ", whole numbers" if self.whole_pixels else ""
+        outputs = "logits" if self.from_logits else "probabilities"
+        return f"resize: {size}; {self.channels} channels in [{low:g}, {high:.6g}]{pixels}; {outputs}"
+
+    def __call__(self, images, image_range=None, batch_size=64):
+        """Classifies images.
+
+        Args:
+            images: `(N, height, width, channels)`, uint8, or floating point in `image_range`.
+            image_range: The values of black and white in floating-point images; (0, 1) for None.
+            batch_size: Images in one pass of the network.
+
+        Returns:
+            `Outputs`.
+
+        Raises:
+            EvaluationError: for another shape or type, values outside of the range, NaN.
+        """
+        images = check_images(images, image_range, self.channels)
+        low, high = (0.0, 255.0) if images.dtype == "uint8" else (image_range or (0.0, 1.0))
+        values, features = [], []
+        for start in range(0, len(images), batch_size):
+            outputs = self._function(self._prepare(images[start : start + batch_size], low, high))
+            for parts, output in zip((values, features), outputs):
+                parts.append(np.asarray(output, "float32").reshape(len(output), -1))
+        return Outputs(np.concatenate(values), np.concatenate(features))
+
+    def _prepared(self, images, low, high):
+        """Black and white to the network's, then the one resize."""
+        if images.shape[-1] != self.channels:
+            images = tf.repeat(images, self.channels, axis=-1)
+        unit = (tf.cast(images, tf.float32) - low) / (high - low)
+        if self.input_size is not None:
+            unit = resize(unit, self.input_size)
+        black, white = self.value_range
+        pixels = black + unit * (white - black)
+        return tf.round(pixels) if self.whole_pixels else pixels
+
+
+def resize(images, size):
+    """Resizes `(N, height, width, channels)` floats to `(height, width)`: see `RESIZE`."""
+    height, width = images.shape[1:3]
+    if (height, width) == tuple(size):
+        return images
+    # Where nothing shrinks, the plain operation gives the same and is several times faster.
+    shrinks = height is None or width is None or height > size[0] or width > size[1]
+    return tf.image.resize(images, size, antialias=shrinks)
+
+
+def check_images(images, image_range, channels):
+    """Images as an array that a network of `channels` can take.
+
+    Raises:
+        EvaluationError: that says what is wrong.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or 0 in images.shape:
+        hint = " (images of several sizes?)" if images.dtype == object else ""
+        raise EvaluationError(
+            f"`images` must have the shape (N, height, width, channels). Received: images of shape {images.shape}{hint}"
+        )
+    if images.shape[-1] not in (1, channels):
+        raise EvaluationError(
+            f"`images` must have {'1 channel' if channels == 1 else f'1 or {channels} channels'} for this classifier. "
+            f"Received: images of shape {images.shape}"
+        )
+    if images.dtype == "uint8":
+        if image_range not in (None, (0, 255)):
+            raise EvaluationError(f"`image_range` of uint8 images is (0, 255). Received: image_range={image_range}")
+        return images
+    if images.dtype.kind != "f":
+        raise EvaluationError(f"`images` must be uint8 or floating point. Received: images of dtype {images.dtype}")
+    low, high = image_range or (0.0, 1.0)
+    if not low < high:
+        raise EvaluationError(f"`image_range` must be (black, white). Received: image_range={image_range}")
+    lowest, highest = images.min(), images.max()
+    if not np.isfinite([lowest, highest]).all():
+        raise EvaluationError("`images` must be finite. Received: NaN or infinity among the pixels")
+    # Rounding may carry a tanh or a resize past its end by a few units in the last place.
+    slack = 1e-4 * (high - low)
+    if lowest < low - slack or highest > high + slack:
+        raise EvaluationError(
+            f"`images` must be in the declared range from {low:g} to {high:g}. "
+            f"Received: values from {lowest:.6g} to {highest:.6g}; say image_range=(black, white), or pass uint8"
+        )
+    return np.clip(images, low, high)

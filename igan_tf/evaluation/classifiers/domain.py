@@ -1,0 +1,207 @@
+"""A small network trained on a data set's own real images: for digits an ImageNet network means nothing."""
+
+import hashlib
+import json
+import math
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from igan_tf import durable
+from igan_tf.data.image_data import as_unit_range
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier
+
+# Every setting that decides the weights, with the data and the form of the code: together they are the cache's key.
+SETTINGS = {
+    "version": 1,
+    "filters": [32, 64, 96, 128, 128, 128],
+    "smallest_side": 7,
+    "features": 128,
+    "dropout": 0.5,
+    "batch_size": 100,
+    "learning_rate": 0.001,
+    "epochs": 3,
+    "least_steps": 1000,
+    "seed": 0,
+}
+
+
+def build_network(image_shape, num_classes, seed):
+    """`[conv 3x3, ReLU, max pool 2x2] * n -> dense 128, ReLU (features) -> dropout -> dense (logits)`.
+
+    Pools until no side is above 7. Initial weights and dropout are functions of `seed`; the process's own random
+    state is not touched, so that a training run is not either.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        num_classes: K.
+        seed: Of weights and dropout.
+
+    Returns:
+        A `keras.Model`: images in [0, 1] -> {"logits": (N, K), "features": (N, 128)}.
+    """
+    seeds = iter(range(1000 * seed, 1000 * (seed + 1)))
+
+    def initializer(kind=keras.initializers.HeNormal):
+        return kind(seed=next(seeds))
+
+    images = keras.Input(image_shape)
+    hidden = images
+    for filters in SETTINGS["filters"]:
+        hidden = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=initializer())(
+            hidden
+        )
+        hidden = keras.layers.MaxPooling2D(2, padding="same")(hidden)
+        if max(hidden.shape[1:3]) <= SETTINGS["smallest_side"]:
+            break
+    hidden = keras.layers.Flatten()(hidden)
+    features = keras.layers.Dense(SETTINGS["features"], activation="relu", kernel_initializer=initializer())(hidden)
+    hidden = keras.layers.Dropout(SETTINGS["dropout"], seed=next(seeds))(features)
+    logits = keras.layers.Dense(num_classes, kernel_initializer=initializer(keras.initializers.GlorotUniform))(hidden)
+    return keras.Model(images, {"logits": logits, "features": features}, name="domain_classifier")
+
+
+def train_network(images, labels, num_classes, seed=SETTINGS["seed"], least_steps=SETTINGS["least_steps"]):
+    """Trains the network of `build_network` on labelled images, by Adam, without augmentation.
+
+    Args:
+        images: `(N, height, width, channels)`, uint8, or floating point in [0, 1].
+        labels: `(N,)` integers from 0 to `num_classes - 1`.
+        num_classes: K.
+        seed: Of weights, order and dropout.
+        least_steps: Updates that are made at least; a small set is passed over more often.
+
+    Returns:
+        The trained `keras.Model`.
+
+    Raises:
+        EvaluationError: where nothing is labelled.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    if not len(images) or num_classes < 2:
+        raise EvaluationError(
+            "a classifier needs labelled images of at least 2 classes. "
+            f"Received: {len(images)} images of {num_classes} classes"
+        )
+    batch_size = min(SETTINGS["batch_size"], len(images))
+    steps_per_epoch = len(images) // batch_size
+    epochs = max(SETTINGS["epochs"], math.ceil(least_steps / steps_per_epoch))
+    model = build_network(images.shape[1:], num_classes, seed)
+    logits_alone = keras.Model(model.inputs, model.output["logits"])
+    logits_alone.compile(
+        keras.optimizers.Adam(SETTINGS["learning_rate"]), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    generator = np.random.default_rng(seed)
+    for _ in range(epochs):
+        order = generator.permutation(len(images))[: steps_per_epoch * batch_size]
+        for rows in order.reshape(steps_per_epoch, batch_size):
+            logits_alone.train_on_batch(as_unit_range(images[rows]), labels[rows])
+    return model
+
+
+def error_of(model, images, labels):
+    """The fraction of images that a network with "logits" takes for another class."""
+    wrong = 0
+    for start in range(0, len(images), 500):
+        rows = slice(start, start + 500)
+        logits = np.asarray(model(as_unit_range(images[rows]), training=False)["logits"])
+        wrong += int(np.sum(logits.argmax(axis=-1) != labels[rows]))
+    return wrong / len(images)
+
+
+def load(data, data_name, cache, report=print, sha256=""):
+    """The classifier of a data set: from the cache, or trained on its labelled training images and cached.
+
+    Args:
+        data: The `ImageData`.
+        data_name: What it is called.
+        cache: Folder of trained networks.
+        report: Called with each line for the user.
+        sha256: The digest that the weights must have; empty: any.
+
+    Returns:
+        A `Classifier` named `domain(<data_name>)`; its digest is that of the weights.
+
+    Raises:
+        EvaluationError: for data without labels, a damaged or altered file, another digest.
+    """
+    labelled = data.train_labels >= 0
+    if not labelled.any() or data.num_classes < 2:
+        raise EvaluationError(
+            f"--classifier=domain needs labelled training images of at least 2 classes. Received: {data_name} with "
+            f"{int(labelled.sum())} labelled images of {data.num_classes} classes"
+        )
+    images, labels = data.train_images[labelled], data.train_labels[labelled]
+    key = _key(images, labels, data.num_classes)
+    path = Path(cache) / f"domain-{key[:20]}.npz"
+    model = build_network(data.image_shape, data.num_classes, SETTINGS["seed"])
+    if path.exists():
+        about = _restore(model, path, key)
+    else:
+        report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
+        model = train_network(images, labels, data.num_classes)
+        error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
+        about = {"key": key, "weights": _weights_digest(model.get_weights()), "test_error": error}
+        _save(model, path, about)
+        report(f"domain classifier: test error {error}")
+    if sha256 and sha256.lower() != about["weights"]:
+        raise EvaluationError(
+            f"--classifier_sha256 must be the digest of the domain classifier's weights, {about['weights']}. "
+            f"Received: --classifier_sha256={sha256}"
+        )
+
+    @tf.function(reduce_retracing=True)
+    def outputs(pixels):
+        result = model(pixels, training=False)
+        return result["logits"], result["features"]
+
+    height, width, channels = data.image_shape
+    return Classifier(outputs, f"domain({data_name})", about["weights"], (0.0, 1.0), True, (height, width), channels)
+
+
+def _key(images, labels, num_classes):
+    digest = hashlib.sha256(json.dumps([SETTINGS, num_classes, images.shape, str(images.dtype)]).encode())
+    digest.update(np.ascontiguousarray(images))
+    digest.update(np.ascontiguousarray(labels.astype("int64")))
+    return digest.hexdigest()
+
+
+def _weights_digest(weights):
+    digest = hashlib.sha256()
+    for array in weights:
+        digest.update(f"{array.shape}".encode())
+        digest.update(np.ascontiguousarray(array.astype("float32")))
+    return digest.hexdigest()
+
+
+def _save(model, path, about):
+    arrays = {f"weights_{index:02d}": array for index, array in enumerate(model.get_weights())}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with durable.durable_file(path) as file:
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
+    except OSError as error:
+        raise EvaluationError(f"--cache_dir: {path} cannot be written: {error}") from error
+
+
+def _restore(model, path, key):
+    """Gives `model` the weights of a cached file and returns what the file says of them."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            about = json.loads(file["about"].tobytes())
+            weights = [file[name] for name in sorted(set(file.files) - {"about"})]
+        whole = about["key"] == key and about["weights"] == _weights_digest(weights)
+        if whole:
+            model.set_weights(weights)
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise EvaluationError(f"the cached classifier {path} is damaged: {error}; delete it to train anew") from error
+    if not whole:
+        raise EvaluationError(
+            f"the cached classifier {path} was altered: its weights have not the digest that it records; delete it to "
+            "train anew"
+        )
+    return about

@@ -1,0 +1,116 @@
+"""Files of weights: their digests, and how they are fetched."""
+
+import hashlib
+import http.client
+import os
+import urllib.request
+from pathlib import Path
+
+from igan_tf import durable
+from igan_tf.evaluation.checks import EvaluationError
+
+_CHUNK = 1 << 20
+_TIMEOUT_SECONDS = 60
+
+
+def cache_folder(cache_dir=None):
+    """Where fetched and trained weights are kept: `cache_dir`, IGAN_CACHE_DIR, or igan_tf in the user's cache."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache_dir or os.environ.get("IGAN_CACHE_DIR") or Path(home) / "igan_tf")
+
+
+def digest_of(path):
+    """SHA-256, in hexadecimal, of a file; of a folder, that of the lines `<digest>  <relative path>` of its files.
+
+    Raises:
+        EvaluationError: where there is none or it cannot be read.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            lines = [f"{digest_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
+            return hashlib.sha256("".join(lines).encode()).hexdigest()
+        with open(path, "rb") as file:
+            digest = hashlib.sha256()
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+            return digest.hexdigest()
+    except OSError as error:
+        raise EvaluationError(f"--classifier: {path} cannot be read: {error}") from error
+
+
+def check_digest(path, expected):
+    """Returns the digest of `path`.
+
+    Raises:
+        EvaluationError: if it is not `expected`, which may be empty.
+    """
+    found = digest_of(path)
+    if expected and found != expected.lower():
+        raise EvaluationError(
+            f"--classifier_sha256 must be the digest of {path}, which is {found}. "
+            f"Received: --classifier_sha256={expected}"
+        )
+    return found
+
+
+def fetch(url, path, expected="", report=print):
+    """Downloads a file unless it is there, and returns its digest.
+
+    The file appears under its name once it is whole, never before; beside it `<name>.sha256` records the digest of
+    its first use, and a file that has another one later is refused.
+
+    Args:
+        url: Where from.
+        path: Where to.
+        expected: The SHA-256 that it must have; empty: any.
+        report: Called with a line before the download and one after it.
+
+    Raises:
+        EvaluationError: where it cannot be fetched, is cut short, or has another digest.
+    """
+    path = Path(path)
+    record = path.with_name(path.name + ".sha256")
+    if path.exists() and record.exists():
+        recorded = record.read_text().split()[:1]
+        found = check_digest(path, expected)
+        if recorded != [found]:
+            raise EvaluationError(
+                f"{path} was altered since it was fetched: its digest is {found}, {record.name} says "
+                f"{' '.join(recorded) or 'nothing'}; delete both to fetch it again"
+            )
+        return found
+    report(f"fetching {url} to {path}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with durable.durable_file(path) as file:
+            found = _download(url, file)
+            if expected and found != expected.lower():
+                raise EvaluationError(
+                    f"--classifier_sha256 must be the digest of what {url} serves, which is {found}. "
+                    f"Received: --classifier_sha256={expected}"
+                )
+        durable.write_text(record, f"{found}  {path.name}\n")
+    except EvaluationError:
+        raise
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise EvaluationError(
+            f"{url} cannot be fetched to {path}: {error}; with --classifier_path a file that is already here is used"
+        ) from error
+    report(f"fetched; sha256 {found}")
+    return found
+
+
+def _download(url, file):
+    """Copies what `url` serves into `file` and returns its digest."""
+    digest, received = hashlib.sha256(), 0
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
+        announced = response.headers.get("Content-Length")
+        while chunk := response.read(_CHUNK):
+            file.write(chunk)
+            digest.update(chunk)
+            received += len(chunk)
+    if announced is not None and received != int(announced):
+        raise EvaluationError(f"{url} was cut short: {received} bytes of {announced} arrived; nothing was kept")
+    return digest.hexdigest()

@@ -1,0 +1,47 @@
+"""Any Python function as a classifier."""
+
+import numpy as np
+
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier
+
+
+def as_classifier(function, name, value_range, from_logits=True, input_size=None, channels=3, digest="none"):
+    """Makes a `Classifier` of a function.
+
+    Args:
+        function: Called with a float32 tensor `(n, height, width, channels)` in `value_range`; returns `(n, K)`
+            logits, or a dict of "logits" and "features", or a pair of the two. Without features the logits serve.
+        name: For the record of scores.
+        value_range: The pixel range that it expects, (black, white).
+        from_logits: Whether it returns logits, or probabilities.
+        input_size: `(height, width)` that images are resized to; None: left as they are.
+        channels: 3 or 1.
+        digest: SHA-256 of its weights, if it has a file of them.
+
+    Returns:
+        A `Classifier`.
+
+    Raises:
+        EvaluationError: when it is called, for an output of another form.
+    """
+    if not callable(function):
+        raise EvaluationError(f"`function` must be callable. Received: function={function!r}")
+
+    def outputs(images):
+        result = function(images)
+        if isinstance(result, dict):
+            values, features = result.get("logits"), result.get("features", result.get("logits"))
+        elif isinstance(result, (tuple, list)):
+            values, features = result
+        else:
+            values = features = result
+        values = np.asarray(values)
+        if values.ndim != 2 or len(values) != len(images):
+            raise EvaluationError(
+                f"`function` must return ({len(images)}, K) logits for {len(images)} images. "
+                f"Received: an output of shape {values.shape}"
+            )
+        return values, features
+
+    return Classifier(outputs, name, digest, value_range, from_logits, input_size, channels)

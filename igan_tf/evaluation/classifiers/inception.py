@@ -1,0 +1,120 @@
+"""The 2015 Inception network that published scores are made with, as TF-GAN's SavedModel."""
+
+import tarfile
+import tempfile
+from pathlib import Path
+
+import tensorflow as tf
+
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.classifiers.files import check_digest, fetch
+
+INPUT_SIZE = (299, 299)
+# As TF-GAN names the outputs: logits over 1008 classes, and the 2048 features of the last pooling.
+LOGITS, FEATURES = "logits", "pool_3"
+# The 2015 graph takes (pixel - 128) / 128.
+VALUE_RANGE = (-1.0, 127 / 128)
+NUM_OUTPUTS = 1008
+_ARCHIVE = "tfgan_inception_2015.tar.gz"
+# Operations that do not change what passes through them, or add the bias: between the product and the output.
+_AFTER_PRODUCT = ("Identity", "Reshape", "Squeeze", "BiasAdd", "Add", "AddV2")
+
+
+def load(path, sha256, protocol, cache, report=print):
+    """TF-GAN's Inception graph from a file, or fetched into the cache on first use.
+
+    Args:
+        path: The SavedModel: its folder, or the .tar.gz in which TF-Hub serves it; empty: the cache.
+        sha256: The digest that it must have; empty: any.
+        protocol: "default": the graph's own logits. "original": the last matrix product without its bias, which the
+            published script took.
+        cache: Folder of fetched files.
+        report: Called with each line for the user.
+
+    Returns:
+        A `Classifier`.
+
+    Raises:
+        EvaluationError: for what cannot be fetched or read, has another digest, or is another network.
+    """
+    if path:
+        digest = check_digest(path, sha256)
+    else:
+        path = Path(cache) / _ARCHIVE
+        digest = fetch(archive_url(), path, sha256, report)
+    network = _load_saved_model(Path(path))
+    function = _outputs_of(network, path)
+    if protocol == "original":
+        function = _without_bias(function, path)
+    name = "inception" if protocol == "default" else f"inception, protocol {protocol}"
+    return Classifier(function, name, digest, VALUE_RANGE, True, INPUT_SIZE)
+
+
+def archive_url():
+    """Where TF-GAN's graph is served, as TF-GAN has it, in TF-Hub's form for plain downloads."""
+    from igan_tf.evaluation import tfgan
+
+    return f"{tfgan.eval.INCEPTION_TFHUB}?tf-hub-format=compressed"
+
+
+def _load_saved_model(path):
+    """Loads the network from the very bytes whose digest was taken: an archive is unpacked anew each time."""
+    try:
+        if path.is_dir():
+            return tf.saved_model.load(str(path))
+        with tempfile.TemporaryDirectory() as folder:
+            with tarfile.open(path) as archive:
+                archive.extractall(folder, filter="data")
+            return tf.saved_model.load(folder)
+    except (OSError, EOFError, ValueError, tarfile.TarError, tf.errors.OpError) as error:
+        raise EvaluationError(
+            f"--classifier=inception: {path} holds no SavedModel that can be read: {error}"
+        ) from error
+
+
+def _outputs_of(network, path):
+    """The network as a function of images to (logits, features)."""
+    # The variables live as long as the object that holds them: the closure keeps it.
+    call = network if callable(network) else network.signatures["serving_default"]
+
+    # Without autograph, which would wrap the error in one of its own.
+    @tf.function(input_signature=[tf.TensorSpec((None, *INPUT_SIZE, 3), tf.float32)], autograph=False)
+    def outputs(images):
+        result = call(images)
+        missing = {LOGITS, FEATURES} - set(result)
+        if missing:
+            raise EvaluationError(
+                f"--classifier=inception: {path} must have the outputs {LOGITS} and {FEATURES}. "
+                f"Received: {sorted(result)}"
+            )
+        return result[LOGITS], result[FEATURES]
+
+    outputs.get_concrete_function()
+    return outputs
+
+
+def _without_bias(function, path):
+    """The same with the logits' last matrix product in place of the logits."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    # One flat graph, functions inlined: the product may lie inside one.
+    frozen = convert_variables_to_constants_v2(function.get_concrete_function())
+    product = _last_product(frozen.outputs[0].op)
+    if product is None or product.outputs[0].shape[-1] != NUM_OUTPUTS:
+        last = frozen.outputs[0] if product is None else product.outputs[0]
+        raise EvaluationError(
+            f"--protocol=original needs a matrix product of {NUM_OUTPUTS} outputs before the logits' bias. "
+            f"Received: {path}, which ends in {last.op.type} of shape {last.shape}"
+        )
+    pruned = frozen.prune(frozen.inputs, [product.outputs[0], frozen.outputs[1]])
+    return lambda images: pruned(images)
+
+
+def _last_product(operation):
+    """The matrix product from which `operation` differs by a bias at most, or None."""
+    if operation.type == "MatMul":
+        return operation
+    if operation.type not in _AFTER_PRODUCT:
+        return None
+    return next(filter(None, (_last_product(tensor.op) for tensor in operation.inputs)), None)

@@ -1,0 +1,128 @@
+"""Keras models as classifiers: InceptionV3, and files of the user's own."""
+
+import os
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.classifiers.files import check_digest
+
+# What Keras calls the file of the whole network.
+_KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
+
+
+def load_inception_v3(path="", sha256="", report=print):
+    """Keras's InceptionV3 with its ImageNet weights: 1000 logits, 2048 features, inputs in [-1, 1].
+
+    It is not the 2015 graph of the published scores: compare its figures with its own alone.
+
+    Args:
+        path: The weights file; empty: Keras fetches it and checks it by its own record.
+        sha256: The digest that the file must have; empty: any.
+        report: Called with a line where the weights may be fetched.
+
+    Returns:
+        A `Classifier`.
+
+    Raises:
+        EvaluationError: for a file that is missing, of another digest or of another network.
+    """
+    if path:
+        digest = check_digest(path, sha256)
+    else:
+        report("keras_inception_v3: Keras fetches the weights on first use")
+        path = _keras_weights()
+        digest = check_digest(path, sha256)
+    model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
+    try:
+        model.load_weights(path)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"--classifier_path={path} holds no InceptionV3 weights: {error}") from error
+    return _classifier(model, "keras_inception_v3", digest, (-1.0, 1.0))
+
+
+def _keras_weights():
+    """Has Keras fetch the weights and returns the file in its cache."""
+    try:
+        keras.applications.InceptionV3(weights="imagenet", classifier_activation=None)
+    except Exception as error:
+        # Keras wraps whatever urllib raised in a plain Exception.
+        raise EvaluationError(
+            f"keras_inception_v3: the weights cannot be fetched: {error}; with --classifier_path a file that is "
+            "already here is used"
+        ) from error
+    home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    return home / "models" / _KERAS_FILE
+
+
+def load_file(path, sha256, trusted, value_range):
+    """Reads a .keras file of the user's own, safe mode on.
+
+    Its output is `(N, K)`, or a dict with "logits" and "features". A softmax at the end makes it probabilities.
+    Without features in the output, they are what enters the last layer with weights.
+
+    Args:
+        path: The file.
+        sha256: The digest that it must have; empty: any.
+        trusted: Whether the user said that the file may be opened.
+        value_range: What it expects for black and white.
+
+    Returns:
+        A `Classifier`, its name the file's.
+
+    Raises:
+        EvaluationError: where it is not trusted, has no range, cannot be read, or is no image classifier.
+    """
+    if not trusted:
+        raise EvaluationError(
+            f"--trust_classifier_file must be said to open {path}: a .keras file decides which layers are made. "
+            "Received: --notrust_classifier_file"
+        )
+    if value_range is None:
+        raise EvaluationError(
+            f"--classifier_range must say which pixel values {path} expects, black,white. Received: --classifier_range="
+        )
+    digest = check_digest(path, sha256)
+    # Registers this package's layers.
+    import igan_tf.layers  # noqa: F401
+
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise EvaluationError(f"--classifier={path} cannot be read: {error}") from error
+    return _classifier(model, Path(path).name, digest, value_range)
+
+
+def _classifier(model, name, digest, value_range):
+    if not isinstance(model, keras.Model) or len(model.inputs or ()) != 1 or len(model.inputs[0].shape) != 4:
+        raise EvaluationError(f"--classifier={name} must take one batch of images. Received: {model}")
+    height, width, channels = model.inputs[0].shape[1:]
+    # A Sequential that was only loaded has no `output` of its own.
+    output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
+    if isinstance(output, dict) and {"logits", "features"} <= set(output):
+        values, features, from_logits = output["logits"], output["features"], True
+    elif isinstance(output, keras.KerasTensor) and len(output.shape) == 2:
+        values, from_logits = output, not _ends_in_softmax(model)
+        features = [layer for layer in model.layers if layer.weights][-1].input
+    else:
+        raise EvaluationError(
+            f"--classifier={name} must return (N, K), or a dict of logits and features. Received: {output}"
+        )
+    both = keras.Model(model.inputs, [values, features])
+    return Classifier(
+        tf.function(lambda images: both(images, training=False), reduce_retracing=True),
+        name,
+        digest,
+        value_range,
+        from_logits,
+        input_size=None if None in (height, width) else (height, width),
+        channels=channels,
+    )
+
+
+def _ends_in_softmax(model):
+    last = model.layers[-1]
+    return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax

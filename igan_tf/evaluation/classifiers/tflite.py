@@ -1,0 +1,143 @@
+"""A .tflite file as a classifier."""
+
+import concurrent.futures
+import os
+import queue
+import struct
+import warnings
+
+import numpy as np
+import tensorflow as tf
+
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.classifiers.files import check_digest
+
+# More interpreters than this wait for memory, not for each other.
+_MOST_INTERPRETERS = 8
+_QUANTIZED = {"uint8": 0, "int8": -128}
+
+
+def load(path, sha256="", value_range=None):
+    """Reads a .tflite image classifier: one image in, logits or probabilities out, quantized or not.
+
+    Pixels go to a quantized network as they are, 0 to 255. Quantized outputs are taken back to real numbers. Whether
+    they are probabilities is seen from the softmax at the end; features are what enters the last layer with weights.
+
+    Args:
+        path: The file.
+        sha256: The digest that it must have; empty: any.
+        value_range: What a network of floats expects for black and white.
+
+    Returns:
+        A `Classifier`, its name the file's.
+
+    Raises:
+        EvaluationError: for a file that is missing, of another digest, or no such network.
+    """
+    digest = check_digest(path, sha256)
+    try:
+        content, from_logits = _with_features(path)
+        interpreter = _interpreter(content)
+        (image,), (values, _) = interpreter.get_input_details(), interpreter.get_output_details()
+    except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OSError, struct.error) as error:
+        raise EvaluationError(f"--classifier={path} is no image classifier that can be read: {error}") from error
+    shape = tuple(map(int, image["shape"]))
+    if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3) or len(values["shape"]) != 2:
+        raise EvaluationError(
+            f"--classifier={path} must take (1, height, width, 3) and give (1, K). "
+            f"Received: {shape} and {tuple(map(int, values['shape']))}"
+        )
+    kind = np.dtype(image["dtype"]).name
+    if kind in _QUANTIZED:
+        lowest = _QUANTIZED[kind]
+        value_range = (lowest, lowest + 255)
+    elif value_range is None:
+        raise EvaluationError(
+            f"--classifier_range must say which pixel values {path} expects, black,white: it takes {kind}. "
+            "Received: --classifier_range="
+        )
+    return Classifier(
+        _Pool(content),
+        os.path.basename(path),
+        digest,
+        value_range,
+        from_logits,
+        input_size=shape[1:3],
+        channels=shape[3],
+        whole_pixels=kind in _QUANTIZED,
+    )
+
+
+class _Pool:
+    """Interpreters that work side by side, one image each: such files are made for single images."""
+
+    def __init__(self, content):
+        count = min(os.cpu_count() or 1, _MOST_INTERPRETERS)
+        self._idle = queue.SimpleQueue()
+        for _ in range(count):
+            self._idle.put(_interpreter(content))
+        self._threads = concurrent.futures.ThreadPoolExecutor(count)
+
+    def __call__(self, images):
+        values, features = zip(*self._threads.map(self._classify, np.asarray(images)))
+        return np.concatenate(values), np.concatenate(features)
+
+    def _classify(self, image):
+        interpreter = self._idle.get()
+        try:
+            (entry,) = interpreter.get_input_details()
+            interpreter.set_tensor(entry["index"], image[None].astype(entry["dtype"]))
+            interpreter.invoke()
+            return [_real(interpreter, output) for output in interpreter.get_output_details()]
+        finally:
+            self._idle.put(interpreter)
+
+
+def _real(interpreter, output):
+    """An output as float32 `(1, n)`."""
+    array = interpreter.get_tensor(output["index"]).reshape(1, -1).astype("float32")
+    scale, zero_point = output["quantization"]
+    return (array - zero_point) * np.float32(scale) if scale else array
+
+
+def _interpreter(content):
+    with warnings.catch_warnings():
+        # It says that another package will have it from TensorFlow 2.22 on.
+        warnings.simplefilter("ignore")
+        interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter
+
+
+def _with_features(path):
+    """The model with the features as one output more, and whether its first output is logits."""
+    from tensorflow.lite.python import schema_py_generated as schema
+    from tensorflow.lite.tools import flatbuffer_utils
+
+    # Reshapes and requantizations, which change no figure.
+    kinds = schema.BuiltinOperator
+    passing = {kinds.RESHAPE, kinds.SQUEEZE, kinds.QUANTIZE, kinds.DEQUANTIZE, kinds.SOFTMAX}
+    with_weights = {kinds.FULLY_CONNECTED, kinds.CONV_2D}
+    with open(path, "rb") as file:
+        content = bytearray(file.read())
+    if content[4:8] != b"TFL3":
+        raise ValueError("it does not begin as a .tflite file does")
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    (graph,) = model.subgraphs
+    (tensor,) = graph.outputs
+    producers = {output: operator for operator in graph.operators for output in operator.outputs}
+    from_logits = True
+    while tensor in producers:
+        operator = producers[tensor]
+        code = model.operatorCodes[operator.opcodeIndex]
+        # Files of before the enumeration outgrew a byte have it in the other field.
+        kind = max(code.builtinCode, code.deprecatedBuiltinCode)
+        from_logits &= kind != kinds.SOFTMAX
+        tensor = operator.inputs[0]
+        if kind in with_weights:
+            graph.outputs = np.append(graph.outputs, tensor).astype("int32")
+            return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), from_logits
+        if kind not in passing:
+            break
+    raise ValueError("it does not end in a fully connected layer or a convolution, with or without a softmax")

@@ -1,0 +1,66 @@
+"""Generated images as training data: what a classifier learns from them, tested on real ones."""
+
+import numpy as np
+
+from igan_tf.data.image_data import as_unit_range
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.domain import error_of, train_network
+
+
+def compare_training_data(model, data, count, seed=0, report=print):
+    """Trains the same network on generated and on real images and tests both on real test images.
+
+    Generated images get the class that the semi-supervised discriminator, with averaged parameters, gives them. The
+    real set is a draw of the same size, or all where there are fewer real images.
+
+    Args:
+        model: A trained `SemiSupervisedGAN` whose discriminator has the data's classes.
+        data: The `ImageData` that it was trained on.
+        count: How many images to generate.
+        seed: Of the latents, of the draw of real images and of the classifiers.
+        report: Called with each line for the user.
+
+    Returns:
+        Dict of errors, as fractions of the test set, and of the sizes of the sets.
+
+    Raises:
+        EvaluationError: for a model without classes, or data without labels or test images.
+    """
+    if model.num_outputs != data.num_classes or data.num_classes < 2:
+        raise EvaluationError(
+            "--generated_training_data needs a run with labels: its discriminator labels the images. "
+            f"Received: a discriminator of {model.num_outputs} outputs for {data.num_classes} classes"
+        )
+    if not len(data.test_labels):
+        raise EvaluationError("--generated_training_data needs real test images. Received: data without a test set")
+    images, labels = labelled_samples(model, count, seed)
+    real_images, real_labels = _labelled(data, count, seed)
+    result = {"generated_images": len(images), "real_images": len(real_images), "test_images": len(data.test_labels)}
+    for name, chosen, classes in (("generated", images, labels), ("real", real_images, real_labels)):
+        report(f"training a classifier on {len(chosen)} {name} images")
+        network = train_network(chosen, classes, data.num_classes, seed)
+        result[f"{name}_training_error"] = error_of(network, data.test_images, data.test_labels)
+    shares = np.bincount(labels, minlength=data.num_classes) / len(labels)
+    # A class that is never generated cannot be learned: the figure that explains a bad error.
+    result["smallest_generated_class"] = float(shares.min())
+    return result
+
+
+def labelled_samples(model, count, seed):
+    """Generated images with the class that the discriminator gives each.
+
+    Returns:
+        `(count, height, width, channels)` float32 and `(count,)` int64.
+    """
+    images, labels = [], []
+    for batch in model.generate_batches(count, seed):
+        images.append(batch)
+        labels.append(np.asarray(model.averaged_logits(batch)).argmax(axis=-1))
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def _labelled(data, count, seed):
+    labelled = np.flatnonzero(data.train_labels >= 0)
+    if len(labelled) > count:
+        labelled = np.sort(np.random.default_rng(seed).choice(labelled, count, replace=False))
+    return as_unit_range(data.train_images[labelled]), data.train_labels[labelled]

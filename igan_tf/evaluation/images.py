@@ -1,0 +1,308 @@
+"""Sets of images, batch by batch: each can be gone through again, and none need fit into memory."""
+
+import queue
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import resize
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+
+
+class ImageSource:
+    """A set of images in a fixed order.
+
+    Attributes:
+        count: How many there are.
+        name: Where they come from, for the record.
+        split: Which part of it.
+        image_range: (black, white) of floating-point images; None for uint8.
+    """
+
+    def __init__(self, count, name, split="", image_range=None):
+        self.count = count
+        self.name = name
+        self.split = split
+        self.image_range = image_range
+
+    def rows(self):
+        """Yields arrays `(n, height, width, channels)` of any n, in order, all of them."""
+        raise NotImplementedError
+
+    def batches(self, batch_size, indices=None):
+        """Yields arrays of `batch_size` images, the last one shorter.
+
+        Args:
+            batch_size: Images in an array.
+            indices: Sorted positions of the images wanted; None: all.
+
+        Raises:
+            EvaluationError: for images of several sizes, or fewer images than there should be.
+        """
+        waiting, position, given = [], 0, 0
+        wanted = np.arange(self.count) if indices is None else np.asarray(indices)
+        for rows in self.rows():
+            first, last = np.searchsorted(wanted, (position, position + len(rows)))
+            chosen = rows[wanted[first:last] - position]
+            position += len(rows)
+            given += len(chosen)
+            waiting.extend(chosen)
+            while len(waiting) >= batch_size:
+                yield self._stacked(waiting[:batch_size])
+                waiting = waiting[batch_size:]
+            if given == len(wanted):
+                break
+        if given != len(wanted):
+            raise EvaluationError(f"{self.name} must hold {self.count} images. Received: {position}")
+        if waiting:
+            yield self._stacked(waiting)
+
+    def _stacked(self, images):
+        shapes = sorted({image.shape for image in images})
+        if getattr(self, "_shape", None):
+            shapes = sorted({self._shape, *shapes})
+        if len(shapes) > 1:
+            raise EvaluationError(
+                f"the images of {self.name} must have one size; --center_square takes the largest centre square of "
+                f"each. Received: {' and '.join(map(str, shapes[:2]))}"
+            )
+        self._shape = shapes[0]
+        return np.stack(images)
+
+
+class ArraySource(ImageSource):
+    """Images in memory: uint8, or floating point in `image_range`."""
+
+    def __init__(self, images, name="array", split="", image_range=None):
+        super().__init__(len(images), name, split, image_range)
+        self._images = images
+
+    def rows(self):
+        for start in range(0, self.count, 256):
+            yield self._images[start : start + 256]
+
+
+class GeneratedSource(ImageSource):
+    """Images from a function that yields the same batches each time it is called."""
+
+    def __init__(self, generate_batches, count, name, split="", image_range=(0.0, 1.0)):
+        super().__init__(count, name, split, image_range)
+        self._generate_batches = generate_batches
+
+    def rows(self):
+        yield from self._generate_batches()
+
+
+class NoiseSource(ImageSource):
+    """Uniform noise, uint8."""
+
+    def __init__(self, count, shape, seed):
+        self._image_shape, self._seed = tuple(shape), seed
+        super().__init__(count, f"uniform noise {'x'.join(map(str, self._image_shape))}", f"seed {seed}")
+
+    def rows(self):
+        generator = np.random.default_rng(self._seed)
+        for start in range(0, self.count, 64):
+            yield generator.integers(0, 256, (min(64, self.count - start), *self._image_shape), dtype="uint8")
+
+
+class FolderSource(ImageSource):
+    """Image files below a folder, in the order of their paths.
+
+    Args:
+        root: The folder, searched recursively.
+        channels: 3: all are made RGB; 1: grey.
+        square: `(height, width)`: the largest centre square of each image, resized to it; None: images as they are.
+
+    Raises:
+        EvaluationError: for a folder without images; while reading, for a file that is damaged.
+    """
+
+    def __init__(self, root, channels=3, square=None):
+        root = Path(root)
+        self._files = sorted(
+            path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
+        if not self._files:
+            raise EvaluationError(f"--source={root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+        split = "all files" if square is None else "all files, largest centre squares"
+        super().__init__(len(self._files), str(root), split, None if square is None else (0.0, 255.0))
+        self._mode = "RGB" if channels == 3 else "L"
+        self._square = square
+
+    def rows(self):
+        for path in self._files:
+            image = self._read(path)
+            yield (image if self._square is None else np.asarray(resize(image.astype("float32"), self._square)))
+
+    def _read(self, path):
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(path) as file:
+                image = ImageOps.exif_transpose(file).convert(self._mode)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise EvaluationError(f"the image {path} cannot be read: {error}") from error
+        if self._square is not None:
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            image = image.crop((left, top, left + side, top + side))
+        pixels = np.asarray(image)
+        return pixels.reshape(1, *pixels.shape[:2], len(image.getbands()))
+
+
+class NpzSource(ImageSource):
+    """The array of an .npz, read piece by piece, compressed or not.
+
+    Args:
+        path: The file.
+        key: The array's name; empty: the only one, or "images".
+        image_range: (black, white) of floating-point images.
+
+    Raises:
+        EvaluationError: for a file or an array that is no set of images.
+    """
+
+    def __init__(self, path, key="", image_range=None):
+        self._path = path
+        try:
+            with zipfile.ZipFile(path) as file:
+                names = [name.removesuffix(".npy") for name in file.namelist()]
+        except (OSError, zipfile.BadZipFile) as error:
+            raise EvaluationError(f"--source={path} cannot be read: {error}") from error
+        self._key = key or (names[0] if len(names) == 1 else "images")
+        if self._key not in names:
+            raise EvaluationError(f"--npz_key must be one of {', '.join(names)} in {path}. Received: --npz_key={key}")
+        try:
+            shape, fortran, dtype = self._open(lambda file, *header: header)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise EvaluationError(f"--source={path}: the array {self._key} cannot be read: {error}") from error
+        if len(shape) != 4 or 0 in shape or fortran or dtype.hasobject:
+            raise EvaluationError(
+                f"--source={path}: the array {self._key} must be images (N, height, width, channels), in C order. "
+                f"Received: shape {shape}, dtype {dtype}"
+            )
+        if dtype == "uint8" and image_range not in (None, (0, 255)):
+            raise EvaluationError(
+                f"--image_range is for images of floats; the bytes of {path} go from 0 to 255. "
+                f"Received: --image_range={image_range[0]:g},{image_range[1]:g}"
+            )
+        super().__init__(shape[0], str(path), self._key, None if dtype == "uint8" else image_range or (0.0, 1.0))
+
+    def rows(self):
+        try:
+            yield from self._open(self._pieces)
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise EvaluationError(f"--source={self._path}: the array {self._key} is damaged: {error}") from error
+
+    def _open(self, use):
+        archive = zipfile.ZipFile(self._path)
+        file = archive.open(f"{self._key}.npy")
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        return use(file, *read(file))
+
+    @staticmethod
+    def _pieces(file, shape, _, dtype):
+        bytes_per_image = int(np.prod(shape[1:])) * dtype.itemsize
+        for start in range(0, shape[0], 64):
+            count = min(64, shape[0] - start)
+            piece = file.read(count * bytes_per_image)
+            if len(piece) != count * bytes_per_image:
+                raise EOFError(f"it ends after {start} images of {shape[0]}")
+            yield np.frombuffer(piece, dtype).reshape(count, *shape[1:])
+
+
+class TfdsSource(ImageSource):
+    """A split of a data set that TFDS has prepared, streamed; nothing is downloaded.
+
+    Args:
+        name: The data set's name in TFDS.
+        split: In TFDS's notation: "test", "train[:1000]".
+        data_dir: Folder of the prepared data; empty: TFDS's own.
+
+    Raises:
+        EvaluationError: for a data set that is not there, or a split that it has not.
+    """
+
+    def __init__(self, name, split, data_dir=""):
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        place = f"--data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
+        try:
+            builder = tfds.builder(name, data_dir=data_dir or None)
+            config = tfds.ReadConfig(try_autocache=False)
+            self._dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
+            count = builder.info.splits[split].num_examples
+        except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
+            raise EvaluationError(
+                f"--source=tfds:{name}/{split}: no such data set in {place}, or no such split: {error}"
+            ) from error
+        if not isinstance(self._dataset.element_spec, dict) or "image" not in self._dataset.element_spec:
+            raise EvaluationError(f"--source=tfds:{name}/{split} has no feature `image`")
+        super().__init__(count, f"tfds:{builder.info.full_name}", split)
+
+    def rows(self):
+        import tensorflow as tf
+
+        try:
+            for example in self._dataset.as_numpy_iterator():
+                yield example["image"][None]
+        except tf.errors.OpError as error:
+            raise EvaluationError(f"{self.name} {self.split} is damaged: {error.message}") from error
+
+
+def chosen_indices(count, num_samples, seed):
+    """Which images are scored: all, or `num_samples` drawn by `seed`, sorted.
+
+    Raises:
+        EvaluationError: for more than there are.
+    """
+    if not num_samples or num_samples == count:
+        return np.arange(count)
+    if num_samples > count:
+        raise EvaluationError(
+            f"--num_samples must be at most the number of images, {count}. Received: --num_samples={num_samples}"
+        )
+    return np.sort(np.random.default_rng([seed or 0, 1]).choice(count, num_samples, replace=False))
+
+
+def prefetched(items, depth=2):
+    """Yields the items of an iterable that a thread of its own draws, `depth` ahead."""
+    ready, stopped = queue.Queue(depth), threading.Event()
+
+    def put(entry):
+        while not stopped.is_set():
+            try:
+                return ready.put(entry, timeout=0.1)
+            except queue.Full:
+                continue
+
+    def draw():
+        try:
+            for item in items:
+                put((item, None))
+                if stopped.is_set():
+                    return
+            put((None, StopIteration()))
+        except BaseException as error:
+            put((None, error))
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

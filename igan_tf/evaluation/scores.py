@@ -1,0 +1,239 @@
+"""A set of images through a classifier, and every score of it."""
+
+import importlib.metadata
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+from igan_tf.evaluation.checks import EvaluationError, order
+from igan_tf.evaluation.frechet_distance import FeatureMoments, frechet_distance
+from igan_tf.evaluation.images import chosen_indices, prefetched
+from igan_tf.evaluation.inception_score import inception_score
+from igan_tf.evaluation.kernel_distance import kernel_distance
+from igan_tf.evaluation.precision_recall import density_coverage, precision_recall
+from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
+
+BATCH_SIZE = 64
+PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy")
+
+
+class Classified:
+    """What a classifier said of a set of images.
+
+    Attributes:
+        values: `(N, K)` float32, logits or probabilities.
+        statistics: `FeatureStatistics` of the set.
+        seconds: How long it took.
+        warnings: Lines about what looks wrong in the images.
+    """
+
+    def __init__(self, values, statistics, seconds, warnings):
+        self.values = values
+        self.statistics = statistics
+        self.seconds = seconds
+        self.warnings = warnings
+
+
+def classify(source, classifier, indices=None, keep_features=True, batch_size=BATCH_SIZE, progress=False):
+    """Runs a set of images through a classifier.
+
+    Images are drawn ahead by a thread of their own and never held but for a few batches; what stays is K values an
+    image (50,000 x 1008 float32: 200 MB), the features' running moments and, where they are kept, the features
+    (50,000 x 2048: 400 MB).
+
+    Args:
+        source: An `ImageSource`.
+        classifier: A `Classifier`.
+        indices: Sorted positions of the images to take; None: all.
+        keep_features: Whether single features are kept, which KID and neighbours need.
+        batch_size: Images in a batch.
+        progress: Whether to show a bar with images/s, where stderr is a terminal.
+
+    Returns:
+        A `Classified`.
+
+    Raises:
+        EvaluationError: for images that cannot be read or are not in their range.
+    """
+    count = source.count if indices is None else len(indices)
+    values = features = moments = None
+    done, lowest, highest = 0, np.inf, -np.inf
+    started = time.perf_counter()
+    bar = tqdm(total=count, unit="images", desc=source.name, disable=not (progress and sys.stderr.isatty()))
+    with bar:
+        for images in prefetched(source.batches(batch_size, indices)):
+            outputs = classifier(images, source.image_range, batch_size)
+            if values is None:
+                values = np.empty((count, outputs.values.shape[1]), "float32")
+                moments = FeatureMoments(outputs.features.shape[1])
+                features = np.empty((count, moments.dimensions), "float32") if keep_features else None
+            rows = slice(done, done + len(images))
+            values[rows] = outputs.values
+            moments.update(outputs.features)
+            if keep_features:
+                features[rows] = outputs.features
+            done += len(images)
+            lowest, highest = min(lowest, float(images.min())), max(highest, float(images.max()))
+            bar.update(len(images))
+    seconds = time.perf_counter() - started
+    split = source.split if count == source.count else f"{source.split}, {count} drawn of {source.count}".lstrip(", ")
+    statistics = FeatureStatistics(
+        moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split
+    )
+    return Classified(values, statistics, seconds, _range_warnings(source, lowest, highest))
+
+
+def _range_warnings(source, lowest, highest):
+    """What a whole set's darkest and brightest pixel say of its range."""
+    low, high = source.image_range or (0, 255)
+    found = f"pixels lie between {lowest:g} and {highest:g}"
+    if highest - lowest < 0.02 * (high - low):
+        return [f"{found}, hardly any of the declared range from {low:g} to {high:g}: is the range right?"]
+    if low < 0 <= lowest:
+        return [f"{found}, but the declared range begins at {low:g}: is it from 0 on?"]
+    return []
+
+
+def evaluate_images(
+    source,
+    classifier,
+    reference=None,
+    num_samples=0,
+    splits=10,
+    seed=0,
+    kernel_block_size=1024,
+    neighbour_samples=10000,
+    batch_size=BATCH_SIZE,
+    keep_features=False,
+    progress=False,
+):
+    """Every score of a set of images, with its protocol.
+
+    Args:
+        source: An `ImageSource`.
+        classifier: A `Classifier`.
+        reference: Real images to compare with: an `ImageSource`, or `FeatureStatistics` of the same classifier;
+            None: the Inception Score alone.
+        num_samples: How many images to take, drawn by `seed`; 0: all.
+        splits: Of the Inception Score.
+        seed: Of every permutation and draw; None keeps orders.
+        kernel_block_size: Of KID.
+        neighbour_samples: How many images of each set, at most, precision, recall, density and coverage compare.
+        batch_size: Images in a pass of the network.
+        keep_features: Whether the source's features are wanted even without a reference.
+        progress: Whether to show a bar.
+
+    Returns:
+        (record, classified, reference statistics): the JSON-serialisable record of scores, what the classifier said
+        of the source, and the reference's `FeatureStatistics` or None.
+
+    Raises:
+        EvaluationError: with what is wrong in arguments or images.
+    """
+    indices = chosen_indices(source.count, num_samples, seed)
+    if len(indices) < splits:
+        raise EvaluationError(
+            f"--splits must be at most the number of images, {len(indices)}. Received: --splits={splits}"
+        )
+    statistics = None
+    if isinstance(reference, FeatureStatistics):
+        statistics = reference
+        check_same_extractor(statistics, classifier, "--reference")
+    elif reference is not None:
+        statistics = classify(reference, classifier, batch_size=batch_size, progress=progress).statistics
+    keep_features = keep_features or reference is not None
+    classified = classify(source, classifier, indices, keep_features, batch_size, progress)
+    record = _about(source, classifier, classified)
+    scores = score(classified, classifier, statistics, splits, seed, kernel_block_size, neighbour_samples)
+    record["warnings"] = classified.warnings + scores.pop("warnings")
+    return {**scores, **record}, classified, statistics
+
+
+def score(
+    classified, classifier, reference, splits, seed, kernel_block_size=1024, neighbour_samples=10000, neighbours=True
+):
+    """The scores of images that were classified.
+
+    Args:
+        classified: `Classified`.
+        classifier: Which said it.
+        reference: `FeatureStatistics` of real images, or None.
+        splits, seed, kernel_block_size, neighbour_samples: As of `evaluate_images`.
+        neighbours: Whether to compute precision, recall, density and coverage, which cost the most.
+
+    Returns:
+        Dict of scores; its "warnings" are lines.
+    """
+    mean, deviation = inception_score(classified.values, splits, seed, classifier.from_logits)
+    scores = {"inception_score": {"mean": mean, "std": deviation, "splits": splits, "seed": seed}, "warnings": []}
+    if reference is None:
+        return scores
+    ours = classified.statistics
+    for statistics in (ours, reference):
+        if statistics.count <= statistics.moments.dimensions:
+            scores["warnings"].append(
+                f"{statistics.source}: {statistics.count} images are few for a covariance of "
+                f"{statistics.moments.dimensions} features; the Fréchet distance is biased upwards"
+            )
+    scores["frechet_distance"] = frechet_distance(ours.moments, reference.moments)
+    scores["reference"] = {"source": reference.source, "split": reference.split, "num_samples": reference.count}
+    if reference.features is None:
+        scores["warnings"].append(f"{reference.source}: without single features there is no KID, no precision")
+        return scores
+    mean, error = kernel_distance(ours.features, reference.features, kernel_block_size, seed)
+    scores["kernel_distance"] = {
+        "mean": mean,
+        # One block has no error; JSON has no NaN.
+        "standard_error": None if np.isnan(error) else error,
+        "block_size": kernel_block_size,
+        "seed": seed,
+    }
+    if neighbours:
+        scores.update(_neighbour_scores(reference.features, ours.features, seed, neighbour_samples))
+    return scores
+
+
+def _neighbour_scores(real, fake, seed, most):
+    real, fake = (features[np.sort(order(len(features), seed)[:most])] for features in (real, fake))
+    scores = {}
+    for names, function, neighbours in (
+        (("precision", "recall"), precision_recall, 3),
+        (("density", "coverage"), density_coverage, 5),
+    ):
+        for name, value in zip(names, function(real, fake, neighbours)):
+            scores[name] = {"value": value, "neighbours": neighbours, "real": len(real), "generated": len(fake)}
+    return scores
+
+
+def _about(source, classifier, classified):
+    """The protocol of a record of scores."""
+    count = len(classified.values)
+    return {
+        "num_samples": count,
+        "source": source.name,
+        "split": classified.statistics.split,
+        "image_range": list(source.image_range or (0, 255)),
+        "classifier": {
+            "name": classifier.name,
+            "sha256": classifier.digest,
+            "protocol": classifier.protocol,
+            "outputs": classified.values.shape[1],
+            "features": classified.statistics.moments.dimensions,
+        },
+        "images_per_second": round(count / classified.seconds, 1),
+        "versions": versions(),
+    }
+
+
+def versions():
+    """Python's and the packages' versions."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # Used from its folder, without having been installed.
+            found[package] = "not installed"
+    return found

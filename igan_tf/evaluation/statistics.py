@@ -1,0 +1,115 @@
+"""Features and statistics on disk: computed once, used again only where they fit."""
+
+import dataclasses
+import json
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf import durable
+from igan_tf.evaluation.checks import EvaluationError, matrix
+from igan_tf.evaluation.frechet_distance import FeatureMoments
+
+# Changes when the files' meaning does; an older or newer file is refused.
+_FORMAT = "igan_tf statistics 1"
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureStatistics:
+    """What a distance needs to know of one set of images.
+
+    Attributes:
+        moments: Mean and covariance, a `FeatureMoments`.
+        features: `(n, D)` float32, which KID and neighbours need; None where they were not kept.
+        classifier: Name of the extractor.
+        classifier_digest: SHA-256 of its weights.
+        protocol: How images reach it: resize, input size.
+        source: Where the images came from.
+        split: Which part of it.
+    """
+
+    moments: FeatureMoments
+    features: np.ndarray | None
+    classifier: str
+    classifier_digest: str
+    protocol: str
+    source: str
+    split: str
+
+    @property
+    def count(self):
+        """Number of images."""
+        return self.moments.count
+
+
+def save_statistics(path, statistics):
+    """Writes statistics to an `.npz`: whole, or not at all.
+
+    Raises:
+        EvaluationError: where the file cannot be written.
+    """
+    about = {name: getattr(statistics, name) for name in _described()}
+    about.update(format=_FORMAT, count=statistics.count)
+    arrays = {"mean": statistics.moments.mean, "covariance": statistics.moments.covariance}
+    if statistics.features is not None:
+        arrays["features"] = np.asarray(statistics.features, "float32")
+    try:
+        with durable.durable_file(path) as file:
+            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
+    except OSError as error:
+        raise EvaluationError(f"the statistics {path} cannot be written: {error}") from error
+
+
+def load_statistics(path):
+    """Reads what `save_statistics` wrote. Every array carries a checksum, so that a changed bit is found.
+
+    Raises:
+        EvaluationError: for a file that is missing, damaged, or something else.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        about = json.loads(arrays.pop("about").tobytes())
+        if about["format"] != _FORMAT:
+            raise EvaluationError(f"the statistics {path} are of another version: {about['format']!r}, not {_FORMAT!r}")
+        mean, covariance = arrays["mean"], matrix(arrays["covariance"], "covariance")
+        described = {name: about[name] for name in _described()}
+        moments = FeatureMoments.from_arrays(mean, covariance, about["count"])
+    except EvaluationError:
+        raise
+    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
+    return FeatureStatistics(moments, arrays.get("features"), **described)
+
+
+def is_statistics_file(path):
+    """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays."""
+    path = Path(path)
+    if path.suffix != ".npz" or not path.is_file() or not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as file:
+        return {"about.npy", "mean.npy", "covariance.npy"} <= set(file.namelist())
+
+
+def check_same_extractor(statistics, classifier, where):
+    """Raises an EvaluationError unless statistics came from just this classifier, fed in just this way.
+
+    Args:
+        statistics: `FeatureStatistics`.
+        classifier: The `Classifier` whose features they are compared with.
+        where: What they are called in the message.
+    """
+    for what, theirs, ours in (
+        ("classifier", statistics.classifier, classifier.name),
+        ("classifier digest", statistics.classifier_digest, classifier.digest),
+        ("protocol", statistics.protocol, classifier.protocol),
+    ):
+        if theirs != ours:
+            raise EvaluationError(
+                f"{where} must come from the classifier in use: its {what} is {theirs!r}, not {ours!r}"
+            )
+
+
+def _described():
+    return [field.name for field in dataclasses.fields(FeatureStatistics) if field.type is str or field.type == "str"]

@@ -1,0 +1,162 @@
+"""Scores during a `fit` of any Keras model."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
+
+import tensorflow as tf
+
+from igan_tf.evaluation import EvaluationError, ScoreCallback, frechet_distance, inception_score, kernel_distance
+from igan_tf.evaluation.callback import PeriodicScores
+from igan_tf.evaluation.images import ArraySource
+from tests.evaluation.stand_ins import images, mean_classifier
+
+SUFFIX = "stand_in_n60"
+
+
+class Brightness(keras.Model):
+    """A "generator" of one weight, its brightness, which every epoch sets to the next of `values`."""
+
+    def __init__(self, values):
+        super().__init__()
+        self.values = list(values)
+        self.built = True
+        self.brightness = self.add_weight(name="brightness", shape=(), initializer="zeros")
+
+    def call(self, inputs):
+        return inputs * self.brightness
+
+    def train_step(self, data):
+        return {"loss": self.brightness}
+
+    def generate(self, count, seed):
+        noise = np.random.default_rng(seed).random((count, 6, 6, 3), "float32")
+        yield from np.array_split(noise * float(self.brightness), 7)
+
+
+class SetBrightness(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.brightness.assign(self.model.values[epoch])
+
+
+def fit(model, log_dir, callbacks=(), initial_epoch=0, reference=True, epochs=1, **arguments):
+    source = ArraySource(images(80, seed=1), "real", "test") if reference else None
+    scores = PeriodicScores(mean_classifier(), model.generate, 60, source, splits=3, seed=2, **arguments)
+    callback = ScoreCallback(scores, log_dir, epochs=epochs)
+    model.compile()
+    history = model.fit(
+        np.zeros((2, 1)), np.zeros(2), epochs=len(model.values), initial_epoch=initial_epoch, verbose=0,
+        callbacks=[SetBrightness(), callback, *callbacks],
+    )  # fmt: skip
+    return callback, history.history
+
+
+def records(written):
+    """Which of a list of lines had the highest score so far."""
+    scores = [line[f"inception_score_{SUFFIX}"] for line in written]
+    return [score > max(scores[:index], default=0) for index, score in enumerate(scores)]
+
+
+def lines(folder):
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def scalars(folder):
+    found = {}
+    for path in folder.glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            for value in event.summary.value:
+                found[value.tag, event.step] = float(tf.make_ndarray(value.tensor))
+    return found
+
+
+def test_figures_are_those_of_the_functions_and_stand_everywhere(tmp_path):
+    model = Brightness([0.2, 1.0, 0.5])
+    callback, history = fit(model, tmp_path / "logs")
+    written = lines(tmp_path / "logs")
+    best = records(written)
+    assert callback.best["epoch"] == 3 - best[::-1].index(True)
+    classifier = mean_classifier()
+    real = classifier(images(80, seed=1))
+    for epoch, (brightness, line) in enumerate(zip(model.values, written), start=1):
+        model.brightness.assign(brightness)
+        fake = classifier(np.concatenate(list(model.generate(60, 2))))
+        mean, deviation = inception_score(fake.values, 3, 2)
+        expected = {
+            f"real_inception_score_{SUFFIX}": inception_score(real.values, 3, 2)[0],
+            f"inception_score_{SUFFIX}": mean,
+            f"inception_deviation_{SUFFIX}": deviation,
+            f"frechet_distance_{SUFFIX}": frechet_distance(fake.features, real.features),
+            f"kernel_distance_{SUFFIX}": kernel_distance(fake.features, real.features, seed=2)[0],
+        }
+        assert line.pop("epoch") == epoch
+        assert line.pop("best") == best[epoch - 1]
+        assert line == pytest.approx(expected, rel=1e-6)
+        for name, value in line.items():
+            assert history[name][epoch - 1] == value
+            assert scalars(tmp_path / "logs")[name, epoch] == pytest.approx(value, rel=1e-6)
+    protocol = json.loads((tmp_path / "logs" / "score_protocol.json").read_text())
+    assert protocol["num_samples"] == 60 and protocol["splits"] == 3 and protocol["classifier"]["sha256"] == "0" * 64
+    assert protocol["reference"] == ["real", "test"]
+
+
+def test_every_k_epochs_and_the_last(tmp_path):
+    fit(Brightness([0.1, 0.2, 0.3, 0.4, 0.5]), tmp_path, epochs=2, reference=False)
+    assert [line["epoch"] for line in lines(tmp_path)] == [2, 4, 5]
+    assert set(lines(tmp_path)[0]) == {"epoch", "best", f"inception_score_{SUFFIX}", f"inception_deviation_{SUFFIX}"}
+
+
+def test_the_best_weights_stay(tmp_path):
+    model = Brightness([0.2, 1.0, 0.5])
+    best = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.weights.h5", monitor=f"inception_score_{SUFFIX}", mode="max", save_best_only=True,
+        save_weights_only=True,
+    )  # fmt: skip
+    callback, _ = fit(model, tmp_path, [best])
+    assert callback.monitor == best.monitor
+    model.load_weights(tmp_path / "best.weights.h5")
+    assert float(model.brightness) == np.float32(model.values[callback.best["epoch"] - 1])
+
+
+def test_a_repeated_epoch_replaces_its_line(tmp_path):
+    model = Brightness([0.2, 0.4, 0.6])
+    fit(model, tmp_path)
+    before = lines(tmp_path)
+    # As after a crash in epoch 2 that a backup of epoch 1 undid.
+    model.values = [0.2, 0.9, 0.6]
+    fit(model, tmp_path, initial_epoch=1)
+    after = lines(tmp_path)
+    assert [line["epoch"] for line in after] == [1, 2, 3] and after[0] == before[0] and after[1] != before[1]
+    assert [line["best"] for line in after] == records(after)
+
+
+def test_the_real_images_are_classified_once(tmp_path):
+    counts = []
+
+    class Counted(ArraySource):
+        def rows(self):
+            counts.append(1)
+            yield from super().rows()
+
+    model = Brightness([1.0])
+    scores = PeriodicScores(mean_classifier(), model.generate, 60, Counted(images(80)))
+    model.brightness.assign(1.0)
+    assert scores() == scores() and len(counts) == 1
+
+
+def test_what_is_refused(tmp_path):
+    with pytest.raises(EvaluationError, match=r"number of splits, 10. Received: num_samples=9"):
+        PeriodicScores(mean_classifier(), None, 9)
+    with pytest.raises(EvaluationError, match=r"num_samples=0"):
+        PeriodicScores(mean_classifier(), None, 0)
+    with pytest.raises(EvaluationError, match=r"`epochs` must be .*epochs=0"):
+        ScoreCallback(PeriodicScores(mean_classifier(), None, 60), tmp_path, epochs=0)
+    dark = PeriodicScores(mean_classifier(), lambda count, seed: [np.full((count, 6, 6, 3), 1.5)], 60)
+    with pytest.raises(EvaluationError, match=r"declared range from 0 to 1"):
+        dark()

@@ -1,0 +1,40 @@
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("images are resized by TensorFlow", allow_module_level=True)
+
+from igan_tf.evaluation import inception_score
+from igan_tf.evaluation.images import ArraySource
+from igan_tf.evaluation.ranking import rank, take
+
+
+def test_the_surest_samples_come_first():
+    # Five samples of every sureness, one a class, so that no class is the likelier one.
+    sureness = np.repeat(np.linspace(0, 6, 40), 5)
+    logits = sureness[:, None] * np.eye(5)[np.arange(200) % 5]
+    positions, divergences = rank(logits, 0.05)
+    assert (positions // 5).tolist() == [39] * 5 + [38] * 5
+    assert (np.diff(divergences) <= 0).all()
+    # Which is what the filter is for.
+    assert inception_score(logits[positions], 1)[0] > inception_score(logits, 1)[0]
+
+
+@pytest.mark.parametrize(("count", "fraction", "expected"), [(100, 0.01, 1), (150, 0.01, 2), (100, 0.07, 7), (5, 1, 5)])
+def test_how_many(count, fraction, expected):
+    positions, _ = rank(np.random.default_rng(0).normal(size=(count, 3)), fraction)
+    assert len(positions) == expected == len(set(positions.tolist()))
+
+
+def test_the_earlier_of_equal_ones():
+    positions, _ = rank(np.zeros((10, 3)), 0.3)
+    assert positions.tolist() == [0, 1, 2]
+
+
+def test_images_are_taken_in_the_order_of_rank():
+    images = np.arange(10, dtype="uint8")[:, None, None, None] * np.ones((1, 2, 2, 1), "uint8")
+    taken = take(ArraySource(images), np.array([7, 2, 9]))
+    np.testing.assert_allclose(taken[:, 0, 0, 0], np.array([7, 2, 9]) / 255, rtol=1e-6)
+    taken = take(ArraySource(images / 4.5 - 1, image_range=(-1, 1)), np.array([9, 0]))
+    np.testing.assert_allclose(taken[:, 0, 0, 0], [1, 0], atol=1e-6)

@@ -1,0 +1,216 @@
+"""A set of images from end to end, beside the same figures computed by hand."""
+
+import importlib
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
+
+from igan_tf.evaluation import (
+    EvaluationError,
+    as_classifier,
+    density_coverage,
+    evaluate_images,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+    load_statistics,
+    precision_recall,
+    save_statistics,
+)
+from igan_tf.evaluation.images import ArraySource, chosen_indices
+from igan_tf.evaluation.scores import classify
+from tests.evaluation.stand_ins import images, mean_classifier
+
+
+def test_every_figure_is_that_of_its_function():
+    classifier = mean_classifier()
+    fake, real = images(seed=0), images(150, seed=1, brightness=200)
+    record, classified, statistics = evaluate_images(
+        ArraySource(fake, "mine", "half"), classifier, ArraySource(real, "real", "test"), batch_size=32, seed=3,
+        kernel_block_size=60, neighbour_samples=100,
+    )  # fmt: skip
+    ours, theirs = classifier(fake), classifier(real)
+    np.testing.assert_array_equal(classified.values, ours.values)
+    np.testing.assert_array_equal(classified.statistics.features, ours.features)
+    mean, deviation = inception_score(ours.values, 10, 3)
+    assert record["inception_score"] == {"mean": mean, "std": deviation, "splits": 10, "seed": 3}
+    # The moments are gathered batch by batch.
+    assert record["frechet_distance"] == pytest.approx(frechet_distance(ours.features, theirs.features), rel=1e-9)
+    distance, error = kernel_distance(ours.features, theirs.features, 60, 3)
+    assert record["kernel_distance"] == {"mean": distance, "standard_error": error, "block_size": 60, "seed": 3}
+    real_rows, fake_rows = (np.sort(np.random.default_rng(3).permutation(count)[:100]) for count in (150, 200))
+    sets = theirs.features[real_rows], ours.features[fake_rows]
+    found = [record[name]["value"] for name in ("precision", "recall", "density", "coverage")]
+    assert found == [*precision_recall(*sets), *density_coverage(*sets)]
+    assert record["precision"]["real"] == record["precision"]["generated"] == 100
+    assert record["reference"] == {"source": "real", "split": "test", "num_samples": 150}
+    assert record["num_samples"] == 200 and record["source"] == "mine" and record["split"] == "half"
+    assert record["classifier"] == {
+        "name": "stand-in", "sha256": "0" * 64, "protocol": classifier.protocol, "outputs": 5, "features": 12,
+    }  # fmt: skip
+    assert record["versions"]["tensorflow"] == importlib.import_module("tensorflow").__version__
+    assert record["warnings"] == [] and statistics.count == 150
+    json.dumps(record, allow_nan=False)
+
+
+def test_one_block_of_kid_is_still_json():
+    record, _, _ = evaluate_images(
+        ArraySource(images(20)), mean_classifier(), ArraySource(images(20, seed=1)), splits=1
+    )
+    assert record["kernel_distance"]["standard_error"] is None
+    json.dumps(record, allow_nan=False)
+
+
+def test_class_ordered_images_score_like_shuffled_ones():
+    """From images on: sorted by class, one split gives the same figure and ten one within the deviation."""
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (10, 1, 1, 3))
+    # Each class a colour of its own, a little noise on it.
+    ordered = np.clip(np.repeat(colours, 60, axis=0) + rng.integers(-9, 10, (600, 6, 6, 3)), 0, 255).astype("uint8")
+    shuffled = ordered[rng.permutation(600)]
+    scores = {}
+    for splits in (1, 10):
+        for name, array in (("ordered", ordered), ("shuffled", shuffled)):
+            record, _, _ = evaluate_images(ArraySource(array), mean_classifier(), splits=splits)
+            scores[name, splits] = record["inception_score"]
+    assert scores["ordered", 1]["mean"] == pytest.approx(scores["shuffled", 1]["mean"], rel=1e-9)
+    difference = abs(scores["ordered", 10]["mean"] - scores["shuffled", 10]["mean"])
+    assert difference < scores["shuffled", 10]["std"]
+    # Kept in order the ten splits see one class each.
+    kept, _, _ = evaluate_images(ArraySource(ordered), mean_classifier(), seed=None)
+    assert kept["inception_score"]["mean"] < 0.6 * scores["ordered", 10]["mean"]
+
+
+def test_statistics_serve_as_reference(tmp_path):
+    classifier, source, real = mean_classifier(), ArraySource(images()), ArraySource(images(100, seed=1))
+    direct, _, statistics = evaluate_images(source, classifier, real)
+    save_statistics(tmp_path / "real.npz", statistics)
+    again, _, _ = evaluate_images(source, classifier, load_statistics(tmp_path / "real.npz"))
+    for name in ("frechet_distance", "kernel_distance", "precision", "coverage"):
+        assert again[name] == (pytest.approx(direct[name], rel=1e-9) if name == "frechet_distance" else direct[name])
+    with pytest.raises(
+        EvaluationError, match=r"--reference must come from the classifier in use: its classifier digest"
+    ):
+        evaluate_images(source, mean_classifier(digest="1" * 64), load_statistics(tmp_path / "real.npz"))
+
+
+def test_statistics_without_features_give_fid_alone(tmp_path):
+    classified = classify(ArraySource(images(100, seed=1)), mean_classifier(), keep_features=False)
+    assert classified.statistics.features is None
+    record, _, _ = evaluate_images(ArraySource(images()), mean_classifier(), classified.statistics)
+    assert "frechet_distance" in record and "kernel_distance" not in record and "precision" not in record
+    assert any("without single features" in line for line in record["warnings"])
+
+
+def test_a_draw_of_the_images():
+    source = ArraySource(images())
+    record, classified, _ = evaluate_images(source, mean_classifier(), num_samples=50, seed=4)
+    chosen = chosen_indices(200, 50, 4)
+    np.testing.assert_array_equal(classified.values, mean_classifier()(images()[chosen]).values)
+    assert record["num_samples"] == 50 and "50 drawn of 200" in record["split"]
+
+
+def test_the_batch_size_changes_no_figure():
+    records = [evaluate_images(ArraySource(images()), mean_classifier(), batch_size=size)[0] for size in (1, 7, 500)]
+    assert records[0]["inception_score"] == records[1]["inception_score"] == records[2]["inception_score"]
+
+
+@pytest.mark.parametrize(
+    ("array", "image_range", "words"),
+    [
+        (images(brightness=2), None, "hardly any of the declared range from 0 to 255"),
+        (images() / 255.0 / 300, (0, 1), "hardly any of the declared range from 0 to 1"),
+        (images() / 255.0, (-1, 1), "but the declared range begins at -1: is it from 0 on?"),
+        (images() / 255.0, (0, 1), None),
+        (images() / 127.5 - 1, (-1, 1), None),
+    ],
+    ids=["bytes_of_0_and_1", "divided_twice", "unit_called_symmetric", "unit", "symmetric"],
+)
+def test_what_looks_like_another_range_is_said(array, image_range, words):
+    record, _, _ = evaluate_images(ArraySource(array, image_range=image_range), mean_classifier())
+    assert [words in line for line in record["warnings"]] == ([True] if words else [])
+
+
+def test_few_samples_for_a_covariance_are_said():
+    record, _, _ = evaluate_images(
+        ArraySource(images(12), "few"), mean_classifier(), ArraySource(images(100, seed=1)), splits=2
+    )
+    assert any("few: 12 images are few for a covariance of 12 features" in line for line in record["warnings"])
+
+
+def test_the_real_figure_of_the_issue_on_a_part(real_data_dir):
+    """MobileNet on real images: far above noise, and no NaN though most of its probabilities are exactly 0."""
+    from igan_tf.evaluation import load_classifier
+    from igan_tf.evaluation.images import FolderSource, NoiseSource
+
+    classifier = load_classifier(str(real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"))
+    source = FolderSource(real_data_dir / "imagenet_sample", square=classifier.input_size)
+    real, classified, _ = evaluate_images(source, classifier, num_samples=60, splits=1)
+    assert (classified.values == 0).mean() > 0.5
+    noise, _, _ = evaluate_images(NoiseSource(60, (64, 64, 3), 0), classifier, splits=1)
+    # 60 images of 60 classes: at most 60.
+    assert 35 < real["inception_score"]["mean"] <= 60
+    assert 1 <= noise["inception_score"]["mean"] < 5
+
+
+def test_what_is_refused():
+    with pytest.raises(
+        EvaluationError, match=r"--splits must be at most the number of images, 9. Received: --splits=10"
+    ):
+        evaluate_images(ArraySource(images(9)), mean_classifier())
+    with pytest.raises(EvaluationError, match=r"declared range from 0 to 1"):
+        evaluate_images(ArraySource(images() * 1.0), mean_classifier())
+    nan = images() / 255.0
+    nan[130, 0, 0, 0] = np.nan
+    with pytest.raises(EvaluationError, match=r"`images` must be finite"):
+        evaluate_images(ArraySource(nan), mean_classifier())
+    broken = as_classifier(lambda pixels: np.full((len(pixels), 3), np.nan), "broken", (0, 1))
+    with pytest.raises(EvaluationError, match=r"must be finite"):
+        evaluate_images(ArraySource(images()), broken)
+
+
+def test_memory_does_not_grow_with_the_number_of_images():
+    """All that is ever drawn ahead of the classifier is a few batches."""
+    drawn, seen, most_ahead = 0, 0, 0
+
+    def rows():
+        nonlocal drawn
+        for _ in range(40):
+            drawn += 64
+            yield images(64)
+
+    def function(pixels):
+        nonlocal seen, most_ahead
+        seen += len(pixels)
+        most_ahead = max(most_ahead, drawn - seen)
+        return np.asarray(pixels)[:, 0, 0]
+
+    from igan_tf.evaluation.images import GeneratedSource
+
+    classify(GeneratedSource(rows, 40 * 64, "many", image_range=None), as_classifier(function, "f", (0, 1)))
+    assert seen == 40 * 64 and most_ahead <= 5 * 64
+
+
+def test_scores_need_no_tensorflow():
+    import subprocess
+
+    program = (
+        "import sys, igan_tf.evaluation as e, numpy as n\n"
+        "e.inception_score(n.eye(20)); e.frechet_distance(n.eye(5), n.eye(5)); e.kernel_distance(n.eye(5), n.eye(5))\n"
+        "assert callable(e.inception_score) and callable(e.precision_recall)\n"
+        "assert not {'tensorflow', 'keras', 'tensorflow_gan'} & set(sys.modules), 'imports too much'\n"
+        "import igan_tf.evaluation.inception_score, igan_tf.evaluation.frechet_distance\n"
+        "assert callable(e.inception_score) and callable(e.frechet_distance)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    from igan_tf import evaluation
+
+    assert all(getattr(evaluation, name) for name in evaluation.__all__)
+    assert callable(evaluation.inception_score) and callable(evaluation.frechet_distance)

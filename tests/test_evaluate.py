@@ -1,0 +1,279 @@
+"""`python -m igan_tf.evaluate`: every kind of source, what is written, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the command line needs the TensorFlow backend", allow_module_level=True)
+
+from igan_tf import evaluate, experiment
+from igan_tf.config import Config
+from igan_tf.data import load_data
+from igan_tf.evaluation import inception_score, load_classifier
+from tests.command_line import REPOSITORY, environment
+
+RUN = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
+
+
+@pytest.fixture
+def cache(digits_cache):
+    return digits_cache
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    experiment.train(Config(**RUN), folder, lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(cache, *arguments):
+    """Runs the command in this process and returns the record that it wrote."""
+    evaluate.main(["--classifier=domain", "--dataset=digits", f"--cache_dir={cache}", *map(str, arguments)])
+    return json.loads(open("scores.json").read())
+
+
+def refused(capsys, *arguments):
+    """What the command says where it ends with an error, without a traceback and before it writes anything."""
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(list(map(str, arguments)))
+    assert caught.value.code not in (0, None)
+    text = capsys.readouterr().err + str(caught.value.code)
+    assert "Traceback" not in text
+    return text
+
+
+def test_a_split_of_a_data_set(here, cache, capsys):
+    record = run(cache, "--source=digits:test", "--splits=5", "--seed=2")
+    data = load_data(Config(dataset="digits"))
+    classifier = load_classifier("domain", data=data, data_name="digits", cache_dir=cache)
+    mean, deviation = inception_score(classifier(data.test_images).values, 5, 2)
+    assert record["inception_score"] == pytest.approx({"mean": mean, "std": deviation, "splits": 5, "seed": 2})
+    assert record["num_samples"] == 599 and (record["source"], record["split"]) == ("digits", "test")
+    assert record["classifier"]["sha256"] == classifier.digest and record["classifier"]["name"] == "domain(digits)"
+    assert set(record["versions"]) >= {"python", "tensorflow", "keras", "numpy", "scipy", "igan_tf"}
+    assert [path.name for path in here.iterdir()] == ["scores.json"]
+    text = capsys.readouterr().out
+    assert f"{mean:.5g}" in text and classifier.digest in text and "written to scores.json" in text
+
+
+def test_a_run_directory_and_its_checkpoints_generate_on_the_fly(here, cache, run_dir):
+    newest = run(cache, f"--source={run_dir}", "--num_samples=150", "--seed=3", "--splits=3")
+    model = experiment.load_run(run_dir)
+    classifier = load_classifier(
+        "domain", data=load_data(Config(dataset="digits")), data_name="digits", cache_dir=cache
+    )
+    mean, _ = inception_score(classifier(model.generate(150, 3)).values, 3, 3)
+    assert newest["inception_score"]["mean"] == pytest.approx(mean, rel=1e-6)
+    assert newest["num_samples"] == 150 and newest["split"] == "seed 3"
+    last = run(cache, f"--source={run_dir}/checkpoints/step-000000004", "--num_samples=150", "--seed=3", "--splits=3")
+    assert last["inception_score"] == newest["inception_score"]
+    first = run(cache, f"--source={run_dir}/checkpoints/step-000000002", "--num_samples=150", "--seed=3", "--splits=3")
+    assert first["inception_score"] != newest["inception_score"]
+
+
+def test_the_data_set_of_a_run_needs_no_flag(here, cache, run_dir):
+    evaluate.main([f"--source={run_dir}", "--classifier=domain", f"--cache_dir={cache}", "--num_samples=30"])
+    assert json.loads((here / "scores.json").read_text())["classifier"]["name"] == "domain(digits)"
+
+
+def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
+    images = load_data(Config(dataset="digits")).test_images
+    pixels = np.round(images * 255).astype("uint8")
+    for index, image in enumerate(pixels):
+        (here / "folder" / str(index % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(here / "folder" / str(index % 3) / f"{index:03d}.png")
+    np.savez(here / "bytes.npz", images=pixels)
+    np.savez_compressed(here / "floats.npz", samples=pixels / np.float32(127.5) - 1)
+    records = [
+        run(cache, f"--source={source}", "--splits=1", *arguments)
+        for source, *arguments in (("folder",), ("bytes.npz",), ("floats.npz", "--image_range=-1,1"))
+    ]
+    scores = [record["inception_score"]["mean"] for record in records]
+    # Paths sort in another order; -1..1 rounds otherwise.
+    assert scores == pytest.approx([scores[0]] * 3, rel=1e-5)
+    assert [record["image_range"] for record in records] == [[0, 255], [0, 255], [-1, 1]]
+
+
+def test_distances_and_saved_statistics(here, cache, run_dir):
+    arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
+    direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
+    assert direct["reference"] == {"source": "digits", "split": "test", "num_samples": 599}
+    assert direct["frechet_distance"] > 0 and direct["kernel_distance"]["block_size"] == 50
+    assert {"precision", "recall", "density", "coverage"} < set(direct)
+    again = run(cache, f"--source={run_dir}", "--reference=real.npz", *arguments)
+    assert again["kernel_distance"] == direct["kernel_distance"] and again["precision"] == direct["precision"]
+    assert again["frechet_distance"] == pytest.approx(direct["frechet_distance"], rel=1e-9)
+    # Real images against themselves.
+    run(cache, "--source=digits:test", "--save_statistics=own.npz")
+    same = run(cache, "--source=digits:test", "--reference=own.npz")
+    assert same["frechet_distance"] < 1e-6 * direct["frechet_distance"] and same["precision"]["value"] == 1
+    assert same["kernel_distance"]["mean"] < direct["kernel_distance"]["mean"]
+
+
+def test_the_top_samples(here, cache, run_dir):
+    record = run(
+        cache, f"--source={run_dir}", "--num_samples=200", "--top_dir=top", "--top_fraction=0.03", "--splits=2"
+    )
+    files = sorted(path.name for path in (here / "top").iterdir())
+    assert len(files) == 7 and files[-1] == "grid.png" and record["top_samples"]["count"] == 6
+    divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files[:-1]]
+    assert divergences == sorted(divergences, reverse=True)
+    images = experiment.load_run(run_dir).generate(200, 0)
+    for name in files[:-1]:
+        position = int(name.split("-")[2])
+        expected = np.round(images[position, ..., 0] * 255).astype("uint8")
+        np.testing.assert_array_equal(np.asarray(Image.open(here / "top" / name)), expected)
+    assert Image.open(here / "top" / "grid.png").size == (3 * 9 + 1, 2 * 9 + 1)
+
+
+def test_generated_images_as_training_data(here, cache, run_dir, monkeypatch):
+    from igan_tf.evaluation.classifiers import domain
+
+    monkeypatch.setattr(domain.train_network, "__defaults__", (0, 60))
+    record = run(cache, f"--source={run_dir}", "--num_samples=400", "--generated_training_data")
+    found = record["generated_training_data"]
+    assert found["generated_images"] == found["real_images"] == 400 and found["test_images"] == 599
+    # Two epochs of training make bad samples; 400 real images teach the digits well.
+    assert found["real_training_error"] < 0.2 < found["generated_training_error"] <= 1
+    assert 0 <= found["smallest_generated_class"] <= 0.1
+
+
+def test_uniform_noise(here, cache):
+    record = run(cache, "--source=noise:8x8x1", "--num_samples=60", "--splits=1")
+    assert record["source"] == "uniform noise 8x8x1" and record["num_samples"] == 60
+
+
+def test_class_ordered_sources(here, cache):
+    """Sorted and shuffled digits: the same with one split, within the deviation with ten."""
+    data = load_data(Config(dataset="digits"))
+    order = np.argsort(data.test_labels, kind="stable")
+    np.savez(here / "sorted.npz", images=data.test_images[order])
+    np.savez(here / "shuffled.npz", images=data.test_images[np.random.default_rng(0).permutation(599)])
+    scores = {
+        (name, splits): run(cache, f"--source={name}.npz", f"--splits={splits}")["inception_score"]
+        for name in ("sorted", "shuffled")
+        for splits in (1, 10)
+    }
+    assert scores["sorted", 1]["mean"] == pytest.approx(scores["shuffled", 1]["mean"], rel=1e-6)
+    difference = abs(scores["sorted", 10]["mean"] - scores["shuffled", 10]["mean"])
+    assert difference < scores["shuffled", 10]["std"]
+    kept = run(cache, "--source=sorted.npz", "--seed=none")["inception_score"]
+    assert kept["mean"] < 0.5 * scores["sorted", 10]["mean"]
+
+
+def test_in_a_process_of_its_own(here, cache):
+    command = [sys.executable, "-m", "igan_tf.evaluate", "--source=digits:test", "--classifier=domain"]
+    command += ["--dataset=digits", f"--cache_dir={cache}"]
+    done = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "inception_score" in done.stdout and "Traceback" not in done.stderr
+    assert [path.name for path in here.iterdir()] == ["scores.json"]
+    assert str(REPOSITORY) not in (here / "scores.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--source"]),
+        (["--source=digits:test", "--splits=0"], ["--splits must be a whole number of at least 1", "--splits=0"]),
+        (["--source=digits:test", "--splits=ten"], ["--splits=ten"]),
+        (["--source=digits:test", "--num_samples=-1"], ["--num_samples=-1"]),
+        (["--source=digits:test", "--num_samples=5"], ["--splits must be at most", "images, 5", "--splits=10"]),
+        (["--source=digits:test", "--num_samples=700"], ["--num_samples must be at most", "599", "--num_samples=700"]),
+        (["--source=digits:test", "--seed=x"], ["--seed=x"]),
+        (["--source=digits:test", "--image_range=1,0"], ["--image_range must be black,white", "--image_range=1,0"]),
+        (["--source=digits:test", "--top_fraction=2"], ["--top_fraction=2"]),
+        (["--source=digits:test", "--split=1"], ["--split=1"]),
+        (["--source=bytes.npz", "--image_range=-1,1"], ["--image_range is for images of floats", "--image_range=-1,1"]),
+        (["--source=digits:test", "--top_dir=text.npz"], ["--top_dir=text.npz cannot be written"]),
+        (["--source=nowhere"], ["--source", "Received: nowhere"]),
+        (["--source=empty"], ["--source=empty holds no images"]),
+        (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
+        (["--source=text.npz"], ["--source=text.npz cannot be read"]),
+        (["--source=floats.npz"], ["declared range from 0 to 1", "values from 0 to 200"]),
+        (["--source=nan.npz"], ["must be finite", "NaN"]),
+        (["--source=colour.npz"], ["1 channel for this classifier"]),
+        (["--source=digits:test", "--reference=nowhere"], ["Received: nowhere"]),
+        (["--source=digits:test", "--save_reference=a.npz"], ["--save_reference needs --reference"]),
+        (
+            ["--source=digits:test", "--output=none/s.json"],
+            ["--output must lie in a folder that exists", "none/s.json"],
+        ),
+        (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
+        (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),
+        (["--source=digits:test", "--classifier=a.keras"], ["--trust_classifier_file"]),
+        (["--source=digits:test", "--classifier_sha256=ab"], ["--classifier_sha256 must be", "=ab"]),
+        (["--source=digits:test", "--protocol=original"], ["--protocol=original", "--classifier=domain"]),
+        (["--source=digits:test", "--dataset=digit"], ["--dataset", "digit"]),
+        (["--source=tfds:mnist/test", "--data_dir=empty"], ["tfds:mnist/test", "--data_dir=empty"]),
+        (["--source=mnist:test", "--data_dir=empty"], ["--dataset=mnist", "--data_dir=empty"]),
+    ],
+    ids=lambda value: value[-1] if value and value[-1].startswith("--") else "",
+)
+def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, arguments, words):
+    (here / "empty").mkdir()
+    for index, size in enumerate(((4, 4), (4, 5))):
+        (here / "mixed").mkdir(exist_ok=True)
+        Image.new("L", size).save(here / "mixed" / f"{index}.png")
+    (here / "text.npz").write_text("no zip")
+    np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
+    np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
+    np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
+    np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
+    before = sorted(here.rglob("*"))
+    defaults = ["--classifier=domain", "--dataset=digits", f"--cache_dir={cache}"]
+    text = refused(capsys, *defaults, *arguments)
+    for word in words:
+        assert word in text, text
+    assert sorted(here.rglob("*")) == before
+
+
+def test_the_domain_needs_a_data_set(here, capsys):
+    np.savez(here / "a.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
+    assert "--classifier=domain needs the data set to train on" in refused(
+        capsys, "--source=a.npz", "--classifier=domain"
+    )
+
+
+def test_statistics_of_another_classifier_are_refused(here, cache, capsys):
+    run(cache, "--source=digits:test", "--save_statistics=real.npz")
+    with np.load("real.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(arrays["about"].tobytes())
+    about["classifier_digest"] = "0" * 64
+    np.savez("real.npz", **{**arrays, "about": np.frombuffer(json.dumps(about).encode(), "uint8")})
+    text = refused(
+        capsys, "--source=digits:test", "--classifier=domain", "--dataset=digits", f"--cache_dir={cache}",
+        "--reference=real.npz",
+    )  # fmt: skip
+    assert "--reference must come from the classifier in use: its classifier digest is '000" in text
+
+
+def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
+    path = real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"
+    evaluate.main(
+        [
+            "--source=tfds:cifar10/test[:40]",
+            f"--data_dir={real_data_dir / 'tfds'}",
+            f"--classifier={path}",
+            "--splits=2",
+            "--output=cifar.json",
+        ]
+    )
+    record = json.loads((here / "cifar.json").read_text())
+    assert record["source"] == "tfds:cifar10/3.0.2" and record["num_samples"] == 40
+    assert 2 < record["inception_score"]["mean"] < 20
