@@ -27,9 +27,7 @@ class StudySettings:
         "name, and may be published. I may stop at any time.",
         "The sentence that an annotator agrees to before the first image.",
     )
-    trials: int = _setting(
-        100, "Answers that count, for each annotator; half of the images are real.", low=2, high=5000
-    )
+    trials: int = _setting(100, "Answers of each annotator that count; half of the images are real.", low=2, high=5000)
     block_size: int = _setting(25, "Answers between two pauses.", low=1, high=5000)
     practice: int = _setting(6, "Images to practise on, before those that count; 0: none.", low=0, high=100)
     feedback: str = _setting(

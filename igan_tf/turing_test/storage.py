@@ -176,16 +176,23 @@ class Storage:
         if self._lock:
             self._lock.close()
 
-    def sources(self):
-        """(name, generated, place, number of images that count) of each source, real first."""
-        return self._reader.execute(
-            "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT practice) "
-            "FROM sources s ORDER BY source"
-        ).fetchall()
+    def connect(self):
+        """A connection of its own for one more thread, to read and to close."""
+        connection = _connect(self.study_dir / FILE)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
 
     def num_answers(self):
         """Of all annotators, practice included."""
         return self._reader.execute("SELECT count(*) FROM answers").fetchone()[0]
+
+    def num_annotators(self):
+        return self._reader.execute("SELECT count(*) FROM annotators").fetchone()[0]
+
+    def item_image(self, item):
+        """The PNG file of an item."""
+        with contextlib.closing(self.connect()) as connection:
+            return connection.execute("SELECT image FROM items WHERE item = ?", (item,)).fetchone()[0]
 
     # Annotators.
 
