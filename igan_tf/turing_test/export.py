@@ -11,7 +11,12 @@ from igan_tf.training import durable
 from igan_tf.turing_test import figures
 from igan_tf.turing_test.report import build_report
 from igan_tf.turing_test.settings import CHOICES, StudyError
-from igan_tf.turing_test.votes import load_votes, read_sources
+from igan_tf.turing_test.votes import load_votes
+
+_ANSWER_COLUMNS = (
+    *("annotator", "feedback", "block", "number", "item", "source", "truth", "choice", "correct", "response_ms"),
+    "answered_at",
+)
 
 
 def report_json(report):
@@ -20,8 +25,8 @@ def report_json(report):
 
 def answers_csv(storage):
     """Every answer that counts, a line each, by annotator and position."""
+    names = [name for name, *_ in storage.sources]
     with contextlib.closing(storage.connect()) as connection:
-        names = [name for name, *_ in read_sources(connection)]
         votes = load_votes(connection)
     rows = zip(
         votes.annotator.tolist(),
@@ -36,8 +41,7 @@ def answers_csv(storage):
         votes.response_ms.tolist(),
         (_time(seconds) for seconds in votes.answered_at),
     )
-    header = "annotator feedback block number item source truth choice correct response_ms answered_at".split()
-    return _csv(header, rows)
+    return _csv(_ANSWER_COLUMNS, rows)
 
 
 def annotators_csv(report):

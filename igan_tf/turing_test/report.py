@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from igan_tf.turing_test import statistics
-from igan_tf.turing_test.votes import counts_by_annotator, load_votes, read_sources
+from igan_tf.turing_test.votes import counts_by_annotator, load_votes
 
 # arXiv:1606.03498, section 6.
 PAPER = (
@@ -41,10 +41,10 @@ def build_report(storage):
     with contextlib.closing(storage.connect()) as connection:
         votes = load_votes(connection)
         (enrolled,) = connection.execute("SELECT count(*) FROM annotators").fetchone()
-        sources = [
-            {"name": name, "generated": bool(generated), "place": place, "images": images}
-            for name, generated, place, images in read_sources(connection)
-        ]
+    sources = [
+        {"name": name, "generated": bool(generated), "place": place, "images": images}
+        for name, generated, place, images in storage.sources
+    ]
     settings = storage.settings
     _, per_person = np.unique(votes.annotator, return_counts=True)
     report = {
@@ -211,6 +211,26 @@ def _mistaken(votes, sources):
         }
         for place in order[:MOST_MISTAKEN]
     ]
+
+
+def in_words(report):
+    """The report's main numbers as lines of text."""
+    people = report["annotators"]
+    yield f"{report['study']['title']}: {report['votes']:,} votes of {people['began']} annotators"
+    yield f"  {people['enrolled']} enrolled, {people['finished']} finished"
+    for entry in report["results"]:
+        told = {False: "off", True: "on", None: "both"}[entry["feedback"]]
+        yield f"{entry['source']}, feedback {told}: {entry['votes']:,} votes of {entry['annotators']} annotators"
+        for name in _STATISTICS:
+            numbers = entry[name]
+            yield (
+                f"  {name:16} {numbers['value']:7.3f}  95% {numbers['low']:.3f} to {numbers['high']:.3f}  "
+                f"({numbers['method']})"
+                if numbers["value"] is not None
+                else f"  {name:16}       -"
+            )
+    for study in PAPER:
+        yield f"paper, {study['study']}: accuracy {study['accuracy']:.3f}"
 
 
 def without_nan(value):

@@ -1,4 +1,4 @@
-"""The report as the results page asks for it: drawn up off the server's own thread, once for each state of the study."""
+"""The report as the results page asks for it: drawn up off the server's own thread, once for each new answer."""
 
 import asyncio
 

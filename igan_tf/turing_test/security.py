@@ -73,7 +73,7 @@ def check_origin(request, origins):
 
 
 def form_token(secret, purpose, holder):
-    """What a page of ours has and another site's has not: HMAC-SHA256 of purpose and cookie under the study's secret."""
+    """What only a page of ours has: HMAC-SHA256 of purpose and cookie under the study's secret."""
     return hmac.new(secret.encode(), f"{purpose}:{holder}".encode(), hashlib.sha256).hexdigest()
 
 

@@ -60,7 +60,6 @@ class Pages:
         self.storage = storage
         self.origins = frozenset(origins)
         self.report = Results(storage)
-        self._secure = all(origin.startswith("https://") for origin in origins)
         # Studies on two ports of one machine share its cookies: each has names of its own.
         suffix = security.form_token(storage.form_secret, "cookie", "")[:8]
         self._session_cookie, self._visit_cookie = f"annotator_{suffix}", f"visit_{suffix}"
@@ -90,7 +89,7 @@ class Pages:
             known=annotator is not None,
             done=annotator is not None and state(self.storage, annotator)["phase"] == "done",
         )
-        self._set_cookie(response, self._visit_cookie, visit)
+        self._set_cookie(request, response, self._visit_cookie, visit)
         return response
 
     async def enrol(self, request):
@@ -105,7 +104,7 @@ class Pages:
             raise HTTPException(400, "To take part, please tick the box that you agree.")
         annotator = await asyncio.wrap_future(self.storage.enrol(f"{visit}:{number}"))
         response = RedirectResponse("/annotate", 303)
-        self._set_cookie(response, self._session_cookie, annotator.session)
+        self._set_cookie(request, response, self._session_cookie, annotator.session)
         return response
 
     async def resume(self, request):
@@ -114,7 +113,7 @@ class Pages:
         if annotator is None:
             raise HTTPException(404, "There is nothing here.")
         response = RedirectResponse("/annotate", 303)
-        self._set_cookie(response, self._session_cookie, annotator.session)
+        self._set_cookie(request, response, self._session_cookie, annotator.session)
         return response
 
     async def annotate(self, request):
@@ -122,7 +121,7 @@ class Pages:
         return self._page(
             "annotate.html",
             form_token=security.form_token(self.storage.form_secret, "answer", annotator.session),
-            resume=f"{_origin_of(request, self.origins)}/resume/{annotator.resume}",
+            resume=f"{self._origin(request)}/resume/{annotator.resume}",
             again=f"/study/{self.storage.study_token}",
             feedback=annotator.feedback,
             storage=self.storage,
@@ -162,7 +161,7 @@ class Pages:
         self._check_secret(request, self.storage.results_token)
         report = await self.report.report()
         base = f"/results/{self.storage.results_token}"
-        link = f"{_origin_of(request, self.origins)}/study/{self.storage.study_token}"
+        link = f"{self._origin(request)}/study/{self.storage.study_token}"
         return self._page("results.html", report=report, base=base, link=link, figures=self.report.figure_names(report))
 
     async def results_file(self, request):
@@ -205,8 +204,14 @@ class Pages:
         text = self._templates.get_template(template).render(settings=self.storage.settings, **values)
         return HTMLResponse(text, status, headers=headers)
 
-    def _set_cookie(self, response, name, value):
-        response.set_cookie(name, value, _COOKIE_SECONDS, httponly=True, samesite="lax", secure=self._secure)
+    def _set_cookie(self, request, response, name, value):
+        secure = self._origin(request).startswith("https://")
+        response.set_cookie(name, value, _COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure)
+
+    def _origin(self, request):
+        """The origin under which this browser reaches the server: `Guard` has seen to it that there is one."""
+        host = request.headers["host"].lower()
+        return next(origin for origin in sorted(self.origins) if origin.split("://")[1] == host)
 
     def _known(self, request):
         """The annotator whose cookie the request has, or None."""
@@ -225,12 +230,6 @@ class Pages:
 
     def _enrolment_token(self, visit, number):
         return security.form_token(self.storage.form_secret, "enrol", f"{visit}:{number}")
-
-
-def _origin_of(request, origins):
-    """The origin under which this browser reaches the server."""
-    host = request.headers["host"].lower()
-    return next(origin for origin in sorted(origins) if origin.split("://")[1].lower() == host)
 
 
 def _form(body):

@@ -55,6 +55,21 @@ def new_secret():
     return secrets.token_urlsafe(16)
 
 
+def new_seed():
+    """A study's seed, which is a secret: whoever knew it could work out what is real."""
+    return secrets.randbits(64)
+
+
+def check_new_folder(study_dir):
+    """Raises a StudyError unless `study_dir` is a folder that a study can be made in: none yet, or an empty one."""
+    try:
+        occupied = Path(study_dir).exists() and any(Path(study_dir).iterdir())
+    except OSError as error:
+        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+    if occupied:
+        raise StudyError(f"--study_dir={study_dir} holds other files and no study; name a new folder")
+
+
 def create_study(study_dir, settings, sources, seed=None):
     """Makes a study directory.
 
@@ -62,19 +77,18 @@ def create_study(study_dir, settings, sources, seed=None):
         study_dir: A folder that does not exist, or is empty.
         settings: The `StudySettings`.
         sources: `Source`s with their images, real first.
-        seed: Of every draw. By default a secret one, kept in the study: who knew it could work out what is real.
+        seed: Of every draw; by default a new one. It is kept in the study.
 
     Raises:
         StudyError: where the sources are too small, or the folder cannot be made.
     """
     study_dir = Path(study_dir)
-    seed = secrets.randbits(64) if seed is None else seed
+    seed = new_seed() if seed is None else seed
+    check_new_folder(study_dir)
     items = design.draw_items(settings, sources, seed)
     files = [encode_images(source.images) for source in sources]
     try:
         study_dir.parent.mkdir(parents=True, exist_ok=True)
-        if study_dir.exists() and any(study_dir.iterdir()):
-            raise StudyError(f"--study_dir={study_dir} holds other files and no study; name a new folder")
         with durable.durable_folder(study_dir) as folder:
             folder.chmod(0o700)
             with contextlib.closing(_connect(folder / FILE)) as connection:
@@ -146,6 +160,11 @@ class Storage:
             self._reader = _connect(path)
             self._check_file(path)
             facts = {name: json.loads(value) for name, value in self._reader.execute("SELECT name, value FROM study")}
+            # (name, generated, place, number of images that count), real first.
+            self.sources = self._reader.execute(
+                "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
+                "practice) FROM sources s ORDER BY source"
+            ).fetchall()
             self._reader.execute("PRAGMA query_only = ON")
             self._writer = Writer(_connect(path)) if serve else None
         except sqlite3.Error as error:

@@ -43,14 +43,6 @@ class Votes:
         return Votes(*(getattr(self, field.name)[mask] for field in dataclasses.fields(self)))
 
 
-def read_sources(connection):
-    """(name, generated, place, number of images that count) of each source of a study, real first."""
-    return connection.execute(
-        "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT practice) "
-        "FROM sources s ORDER BY source"
-    ).fetchall()
-
-
 def load_votes(connection):
     """The `Votes` of a study, by annotator and position."""
     rows = connection.execute(
