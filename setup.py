@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "igan_tf/__init__.py").read_text())[1]
-TURING = ["starlette>=1,<2", "uvicorn>=0.40,<1", "jinja2>=3.1,<4", "matplotlib>=3.9,<4"]
+TURING = ["starlette>=1.10,<2", "uvicorn>=0.54,<1", "jinja2>=3.1,<4", "matplotlib>=3.9,<4"]
 
 setup(
     name="igan_tf",
