@@ -5,7 +5,6 @@ import math
 import threading
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from igan_tf.turing_test.encoding import decode_image
 from igan_tf.turing_test.report import PAPER
@@ -51,8 +50,15 @@ def draw(name, report, storage):
     return buffer.getvalue()
 
 
+def _figure(width, height):
+    # Not at the top: it takes longer to import than all the rest of the server.
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
 def _axes(width, height):
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = _figure(width, height)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
@@ -154,7 +160,7 @@ def _grid(images, storage):
     """Images with the number of wrong answers under each."""
     columns = min(8, len(images))
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(7, 7 / 8 * 1.3 * rows), layout="constrained")
+    figure = _figure(7, 7 / 8 * 1.3 * rows)
     grid = figure.subplots(rows, columns, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")

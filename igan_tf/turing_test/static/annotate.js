@@ -113,8 +113,10 @@ async function present(state) {
   accepting = false;
   byId("progress").max = state.all;
   byId("progress").value = state.answered;
-  byId("count").textContent = state.phase === "done" ? "" :
-    `${state.phase === "practice" ? "Practice " : ""}${state.number} of ${state.total}`;
+  byId("count").textContent = state.phase === "done" ? "" : `${state.number} of ${state.total}`;
+  byId("block").textContent = state.phase === "trial" ?
+    `Block ${Math.ceil(state.number / main.dataset.blockSize)} of ${main.dataset.blocks}` :
+    { practice: "Practice", done: "" }[state.phase];
   for (const token of loading.keys()) {
     if (token !== state.trial && token !== state.next) loading.delete(token);
   }
@@ -152,8 +154,8 @@ function presentPause(state) {
     byId("pause-text").textContent = `${told ? "right in practice. " : ""}From here on every answer counts.`;
   } else {
     byId("pause-heading").textContent = `Block ${pause.block} of ${pause.blocks} is done`;
-    const sofar = told ? `right in this block; ${part(pause.all_right, pause.all_of)} so far ` +
-      `(${Math.round((100 * pause.all_right) / pause.all_of)}%). ` : "";
+    const sofar = told ? `right in this block, ${part(pause.all_right, pause.all_of)} ` +
+      `(${Math.round((100 * pause.all_right) / pause.all_of)}%) in all so far. ` : "";
     byId("pause-text").textContent = `${sofar}Rest your eyes for a moment if you like.`;
   }
   show("pause");
