@@ -110,7 +110,7 @@ def d_prime(counts):
     return np.where((real_total > 0) & (generated_total > 0), value, np.nan)
 
 
-def estimate(statistic, counts, seed=0):
+def estimate(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
     """A statistic of a study with its interval.
 
     With the bootstrap's standard error s over A annotators: value -+ t(A - 1) sqrt(A / (A - 1)) s, cut off at the
@@ -124,7 +124,7 @@ def estimate(statistic, counts, seed=0):
     Args:
         statistic: One of this module's functions of counts.
         counts: `(annotators, 4)`, see `COLUMNS`.
-        seed: Of the bootstrap.
+        seed, draws: Of the bootstrap.
 
     Returns:
         An `Estimate`, its method "bootstrap over annotators" or "votes as independent".
@@ -134,7 +134,7 @@ def estimate(statistic, counts, seed=0):
     value = float(statistic(counts.sum(axis=0)))
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, "no votes")
-    error = bootstrap_error(statistic, counts, seed) if len(counts) > 1 else 0.0
+    error = bootstrap_error(statistic, counts, seed, draws) if len(counts) > 1 else 0.0
     # Rounding alone is not spread.
     if error < 1e-9:
         low, high = _interval_of_votes(statistic, counts.sum(axis=0))

@@ -125,9 +125,8 @@ def test_a_study_by_mouse(either):
         either.ready()
         either.find(choice).click()
         if either.feedback:
-            either.wait(lambda: either.find("feedback").text, "no feedback")
-            expected = f"{'✓ Right' if right[place] else '✗ Wrong'}: it is {either.truths()[place]}."
-            assert either.find("feedback").text == expected
+            told = either.wait(lambda: either.find("feedback").text, "no feedback")
+            assert told == f"{'✓ Right' if right[place] else '✗ Wrong'}: it is {either.truths()[place]}."
         either.stands_at(place + 1)
         if not either.feedback and place < IMAGES - 1:
             page = either.driver.find_element("tag name", "main").text
