@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 BODY_LIMIT = 4096
-BODY_SECONDS = 10.0
+BODY_SECONDS = 5.0
 # Tokens in a bucket and tokens a second: far above what people do, far below what hurts.
 ANSWER_RATE = (60, 30.0)
 ENROLMENT_RATE = (120, 1.0)
