@@ -34,10 +34,10 @@ def sources(count=60, generated=("gan",), shape=(8, 8, 1)):
     return [Source("real", False, "photographs", images(count, 0, shape)), *made]
 
 
-def make_study(folder, count=60, generated=("gan",), seed=1, **settings):
+def make_study(folder, count=60, generated=("gan",), seed=1, shape=(8, 8, 1), **settings):
     """A study in `folder`; returns its settings."""
     settings = StudySettings(**{"trials": 12, "block_size": 4, "practice": 2, **settings})
-    create_study(folder, settings, sources(count, generated), seed)
+    create_study(folder, settings, sources(count, generated, shape), seed)
     return settings
 
 
