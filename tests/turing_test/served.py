@@ -72,9 +72,9 @@ class Server:
         if self.process.poll() is not None or "Ctrl-C" not in self.output:
             raise RuntimeError(self.output + self.process.stderr.read())
         self.study_link, self.results_link = re.findall(r"http\S+", self.output)
-        self.origin = re.match(r"http://[^/]+", self.study_link)[0]
-        self.address = self.origin.removeprefix("http://")
-        self.port = int(self.address.split(":")[1])
+        self.origin = re.match(r"https?://[^/]+", self.study_link)[0]
+        self.address = self.origin.split("://")[1]
+        self.port = port or int(self.address.split(":")[1])
 
     def path(self, link):
         return link.removeprefix(self.origin)
