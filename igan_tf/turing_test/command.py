@@ -3,8 +3,6 @@
 import dataclasses
 import importlib.util
 import os
-import signal
-import socket
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -152,61 +150,25 @@ def _refuse_differences(flag_values, settings, study):
 
 def _serve(flag_values):
     """Serves until Ctrl-C or SIGTERM."""
-    import uvicorn
+    from igan_tf.turing_test import serving
 
-    from igan_tf.turing_test.server import build_app
-
-    listener = _listen(flag_values.host, flag_values.port)
-    with listener:
+    # Before anything is read that takes long.
+    with serving.listen(flag_values.host, flag_values.port) as listener:
         study = _open_or_create(flag_values)
-        port = listener.getsockname()[1]
-        origins = [flag_values.public_url.rstrip("/").lower()] if flag_values.public_url else []
-        if flag_values.host in _OWN_MACHINE:
-            origins += [f"http://{name}:{port}" for name in _OWN_MACHINE]
         try:
-            config = uvicorn.Config(
-                build_app(study, origins),
-                http="h11",
-                ws="none",
-                lifespan="off",
-                log_level="warning",
-                # Links hold secrets: they go into no log.
-                access_log=False,
-                server_header=False,
-                # Whose addresses the requests come from is a proxy's to say only where there is one.
-                proxy_headers=bool(flag_values.public_url),
-                h11_max_incomplete_event_size=16_384,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=5,
-            )
-            print(f"for annotators:  {origins[0]}/study/{study.study_token}")
-            print(f"for researchers: {origins[0]}/results/{study.results_token}")
-            for number in (signal.SIGINT, signal.SIGTERM):
-                signal.signal(number, _end)
-            print("Ctrl-C stops the server; the same command continues the study.", flush=True)
-            uvicorn.Server(config).run(sockets=[listener])
+            port = listener.getsockname()[1]
+            origins = [flag_values.public_url.rstrip("/").lower()] if flag_values.public_url else []
+            if flag_values.host in _OWN_MACHINE:
+                origins += [f"http://{name}:{port}" for name in _OWN_MACHINE]
+            serving.serve(study, listener, origins, proxied=bool(flag_values.public_url), started=_announce)
         finally:
             study.close()
 
 
-def _end(number, frame):
-    """Uvicorn ends in order on a signal, then sends itself the same one again."""
-    raise SystemExit(128 + number)
-
-
-def _listen(host, port):
-    """A listening socket, before anything is read that takes long."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol named asyncio sets TCP_NODELAY; without, every answer's body waits 40 ms for an ACK of its head.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(512)
-    except OSError as error:
-        listener.close()
-        raise StudyError(f"--host={host} --port={port} cannot be served on: {error}") from error
-    return listener
+def _announce(study, origin):
+    print(f"for annotators:  {origin}/study/{study.study_token}")
+    print(f"for researchers: {origin}/results/{study.results_token}")
+    print("Ctrl-C stops the server; the same command continues the study.", flush=True)
 
 
 def _report(flag_values):

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from igan_tf.turing_test import command
+from igan_tf.turing_test import command, serving
 from igan_tf.turing_test.settings import StudyError
 from igan_tf.turing_test.storage import FILE
 from tests.turing_test.served import REPOSITORY, Client, Server, images, make_study
@@ -88,7 +88,7 @@ def test_a_port_in_use_is_named_before_the_sources_are_read(tmp_path, sources):
 
 def test_sockets_send_at_once():
     """Asyncio sets TCP_NODELAY only where the socket says it is TCP; without it every answer waits for 40 ms."""
-    with command._listen("127.0.0.1", 0) as listener:
+    with serving.listen("127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
 
 
