@@ -30,6 +30,8 @@ setup(
         "scipy>=1.13,<2",
         "scikit-learn>=1.5,<2",
         "pillow>=11,<14",
+        "google-crc32c>=1.6,<2",
+        "protobuf>=6.31.1,<8",
         "tqdm>=4.66,<5",
     ],
     extras_require={

@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from igan_tf import durable
 from igan_tf.config import ConfigError, config_from_lines, differences
 from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read_label_file
 from igan_tf.data.image_data import as_unit_range
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
 from igan_tf.optimizers import InsideRootAdam
-from igan_tf.training import CheckpointError, Checkpoints, Trainer, durable
+from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.checkpoints import restore_state
 from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.records import Records, image_grid

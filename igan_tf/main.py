@@ -52,7 +52,7 @@ def _sample(model, seed):
     """Writes `--num_samples` images to `--output`."""
     import numpy as np
 
-    from igan_tf.training import durable
+    from igan_tf import durable
     from igan_tf.training.records import image_grid, write_png
 
     images = model.generate(FLAGS.num_samples, seed)

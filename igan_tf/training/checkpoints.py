@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.training import durable
+from igan_tf import durable
 
 _STATE = "state.npz"
 _DIGEST = "state.sha256"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.training import durable
+from igan_tf import durable
 
 
 class Records:

@@ -5,7 +5,8 @@ import keras
 import numpy as np
 import pytest
 
-from igan_tf.training import CheckpointError, Checkpoints, durable
+from igan_tf import durable
+from igan_tf.training import CheckpointError, Checkpoints
 from igan_tf.training.checkpoints import restore_state, state_of
 
 ARRAYS = {

@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from igan_tf.training import durable
+from igan_tf import durable
 
 
 def names(folder):
