@@ -7,13 +7,15 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import minibatch, mnist
+from benchmarks import minibatch, mnist, records
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
     "noise_time_ratio": mnist.noise_time_ratio,
     "minibatch_time_ratio": minibatch.minibatch_time_ratio,
     "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
+    "records_throughput_ratio": records.records_throughput_ratio,
+    "records_reading_rate": records.records_reading_rate,
 }
 
 

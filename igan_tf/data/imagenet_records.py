@@ -15,7 +15,7 @@ import sys
 def main(arguments=None):
     """Runs one conversion; errors of the user's end it with one message."""
     from igan_tf.data.image_data import DataError
-    from igan_tf.data.records.converter import available_processors, convert
+    from igan_tf.data.records.converter import available_processors, convert, start_fork_server
     from igan_tf.data.records.settings import ConversionSettings, check_setting
     from igan_tf.data.records.sources import open_source
 
@@ -27,6 +27,7 @@ def main(arguments=None):
         check_setting("max_unreadable", options.max_unreadable, low=0, high=1)
         if not options.output_dir:
             raise DataError("--output_dir must be a folder. Received: --output_dir=")
+        start_fork_server()
         source = open_source(options.source, options.tfds_data_dir, options.tfds_split)
         _report(f"{len(source.entries)} images of {len(source.class_names)} classes in {options.source}")
         processes = options.processes or available_processors()

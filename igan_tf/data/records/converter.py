@@ -5,6 +5,7 @@ import contextlib
 import dataclasses
 import json
 import multiprocessing
+import multiprocessing.forkserver
 import os
 import shutil
 import sys
@@ -254,11 +255,21 @@ def _sole_converter(output_dir):
         yield
 
 
+def start_fork_server():
+    """Begins to start the small process that all others are copies of, and returns its context.
+
+    Copies of this process would not be safe once TensorFlow's threads run in it. Called early, it saves waiting later.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([shards.__name__])
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
 @contextlib.contextmanager
 def _pool(processes, output_dir):
     """A pool of processes for `write_shard`, and the shared count of images done. On an error they give up at once."""
-    # Not forked: a process with TensorFlow's threads cannot be copied safely.
-    context = multiprocessing.get_context("spawn")
+    context = start_fork_server()
     progress, stop = context.Value("q", 0), context.Event()
     arguments = (progress, stop, output_dir / LOCK_NAME)
     pool = concurrent.futures.ProcessPoolExecutor(processes, context, shards.start_process, arguments)

@@ -184,17 +184,14 @@ def _members(path, offset, size, what):
     with open(path, "rb") as file:
         part = _Part(file, offset, size)
         try:
-            archive = tarfile.open(fileobj=part, mode="r:")
-            members = []
-            while (member := archive.next()) is not None:
-                members.append(member)
-                # Otherwise the archive keeps all of them.
-                archive.members = []
+            with tarfile.open(fileobj=part, mode="r:") as archive:
+                members = archive.getmembers()
+                end = archive.offset
         except (tarfile.TarError, OSError) as error:
             raise DataError(f"--source={path}: {what} is not a whole uncompressed tar: {error}") from error
-        part.seek(archive.offset)
+        part.seek(end)
         if part.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
-            raise DataError(f"--source={path}: {what} is cut or damaged at byte {archive.offset} of {size}")
+            raise DataError(f"--source={path}: {what} is cut or damaged at byte {end} of {size}")
     return [member for member in members if member.isfile()]
 
 
@@ -212,8 +209,7 @@ class _Part:
         return self._position
 
     def read(self, count):
-        data = os.pread(
-            self._file.fileno(), max(0, min(count, self._size - self._position)), self._offset + self._position
-        )
+        count = max(0, min(count, self._size - self._position))
+        data = os.pread(self._file.fileno(), count, self._offset + self._position)
         self._position += len(data)
         return data
