@@ -8,6 +8,7 @@ mends a finished one of which shards were lost.
 import argparse
 import dataclasses
 import sys
+from pathlib import Path
 
 # Each process of the converter imports this file: what it does not need is imported where it is used.
 
@@ -30,6 +31,8 @@ def main(arguments=None):
         start_fork_server()
         source = open_source(options.source, options.tfds_data_dir, options.tfds_split)
         _report(f"{len(source.entries)} images of {len(source.class_names)} classes in {options.source}")
+        if Path(options.output_dir).resolve().is_relative_to(Path(options.source).resolve()):
+            raise DataError(f"--output_dir must not be in --source. Received: --output_dir={options.output_dir}")
         processes = options.processes or available_processors()
         manifest = convert(source, options.output_dir, settings, processes, options.max_unreadable, _report)
     except DataError as error:

@@ -50,6 +50,8 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
         DataError: for an output folder in use, unfit, full or of another conversion, and for too many unreadable
             images. Finished shards are kept; the same call continues.
     """
+    if not source.entries:
+        raise DataError(f"the source ({source.kind}) holds no images")
     settings = settings.with_shards_for(len(source.entries))
     output_dir = Path(output_dir)
     plan = {
@@ -83,7 +85,9 @@ class _Conversion:
         done = self._finished(tasks)
         if done:
             self.report(f"{self.output_dir}: keeping {len(done)} of {len(tasks)} shards")
-        reports = {**done, **self._write([task for task in tasks if task.path.name not in done])}
+        to_write = [task for task in tasks if task.path.name not in done]
+        self._refuse_full_disk(to_write)
+        reports = {**done, **self._write(to_write)}
         reports = [reports[task.path.name] for task in tasks]
         unreadable = self._list_unreadable(reports, max_unreadable)
         manifest = Manifest(
@@ -122,7 +126,12 @@ class _Conversion:
     def _start_or_continue(self):
         plan_path = self.unfinished / _PLAN_NAME
         if plan_path.exists():
-            self._refuse_other_plan(json.loads(plan_path.read_text()))
+            try:
+                saved = json.loads(plan_path.read_text())
+                saved["settings"], saved["source"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{plan_path} is damaged; remove {self.output_dir} and begin anew") from error
+            self._refuse_other_plan(saved)
         else:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
@@ -142,6 +151,17 @@ class _Conversion:
                 f"--output_dir={self.output_dir} holds a conversion of other images or with other settings:\n  "
                 + "\n  ".join(different)
             )
+
+    def _refuse_full_disk(self, tasks):
+        """Raises a DataError where raw images, whose size is known beforehand, do not fit."""
+        if self.settings.encoding == "raw":
+            needed = 3 * self.settings.image_size**2 * sum(len(task.entries) for task in tasks)
+            free = shutil.disk_usage(self.output_dir).free
+            if needed > free:
+                raise DataError(
+                    f"--output_dir={self.output_dir}: the images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB "
+                    "are free. --encoding=jpeg needs about a quarter"
+                )
 
     def _tasks(self):
         """The shards, each with its part of one permutation of all images."""
@@ -219,7 +239,7 @@ class _Conversion:
         if len(unreadable) == total or len(unreadable) > max_unreadable * total:
             raise DataError(
                 f"{len(unreadable)} of {total} images cannot be read, more than --max_unreadable={max_unreadable} of "
-                f"all allows; they are listed in {path}"
+                f"all allows; they are listed in {path}. The same command with more allowed keeps the shards"
             )
         return len(unreadable)
 

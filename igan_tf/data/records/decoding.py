@@ -66,8 +66,9 @@ def square_image(data, size):
             image = _load(data)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        box = (left, top, left + side, top + side)
-        return image.resize((size, size), Image.Resampling.LANCZOS, box=box)
+        # Not `resize(box=...)`, whose filter takes in pixels beside the box.
+        image = image.crop((left, top, left + side, top + side))
+        return image.resize((size, size), Image.Resampling.LANCZOS)
     except UnreadableImage:
         raise
     # Damaged files make Pillow's readers raise nearly everything, and none of it may end a conversion.

@@ -5,6 +5,8 @@ anew each epoch, before anything is read or decoded; an epoch continues at any s
 reads only its own part of every batch.
 """
 
+import os
+import weakref
 from pathlib import Path
 
 import numpy as np
@@ -76,7 +78,7 @@ class ImageRecords:
             shard = self._shard_of[index]
             try:
                 records.append(
-                    tfrecords.read_record(self._files[shard].fileno(), self._offsets[index], self._lengths[index])
+                    tfrecords.read_record(self._descriptors[shard], self._offsets[index], self._lengths[index])
                 )
             except (OSError, tfrecords.RecordError) as error:
                 raise DataError(f"{self.folder / self.manifest.shards[shard].name}: {error}") from error
@@ -95,12 +97,12 @@ class ImageRecords:
 
     def _open_shards(self):
         _allow_open_files(len(self.manifest.shards) + _OTHER_FILES)
-        self._files, spans, shard_of = [], [], []
+        self._descriptors, spans, shard_of = [], [], []
+        weakref.finalize(self, _close, self._descriptors)
         for number, shard in enumerate(self.manifest.shards):
             path = self.folder / shard.name
             try:
-                # Closed with this object.
-                self._files.append(open(path, "rb", buffering=0))  # noqa: SIM115
+                self._descriptors.append(os.open(path, os.O_RDONLY))
                 found = tfrecords.record_spans(path)
             except (OSError, tfrecords.RecordError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from error
@@ -224,6 +226,11 @@ class RecordBatches:
 def _decode_jpeg(payload):
     # The fast method is another on other processors.
     return tf.io.decode_jpeg(payload, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _close(descriptors):
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 def _allow_open_files(count):

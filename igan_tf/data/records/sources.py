@@ -38,7 +38,7 @@ class Source:
     Attributes:
         kind: What it is, for messages and the manifest.
         class_names: Sorted; an image's label is its class's place. TFDS's classes keep TFDS's order.
-        entries: Sorted by name.
+        entries: Sorted by class and file.
         example_keys: Where entries are serialized examples: the names of image and label in them.
     """
 
