@@ -7,7 +7,7 @@ import warnings
 from PIL import Image
 
 # What photographs come in. Others that Pillow knows start programs (EPS) or hold no picture.
-_FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,7 +51,8 @@ def convert_image(data, size, encoding, jpeg_quality):
 def square_image(data, size):
     """The largest centre square of an image, `size` pixels wide, as a PIL image of mode RGB.
 
-    CMYK (with the Adobe marker: inverted), palettes, grey and the like become RGB as Pillow converts them, transparency
+    CMYK (in JPEGs taken as inverted, with the Adobe marker or without), palettes and grey become RGB as Pillow converts
+    them, transparency
     is dropped, of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the first is taken. The
     square's corner is at ((width - side) // 2, (height - side) // 2). Resizing is by Lanczos, antialiased when it makes
     smaller.
