@@ -201,7 +201,7 @@ class RecordBatches:
 
     def take(self, indices):
         """Images by their indices, not mirrored, in the form of the batches' images."""
-        images, _ = self.records.decode(tf.constant(self.records.read(indices)))
+        images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
         return as_unit_range(images) if self.as_float else images
 
     def _generator(self, epoch, stream):

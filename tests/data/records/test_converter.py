@@ -2,12 +2,15 @@
 
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import termios
 
 import numpy as np
 import pytest
@@ -509,6 +512,8 @@ def test_no_tensorflow_is_needed(photos, tmp_path):
 
 def test_images_a_second_are_shown_on_a_terminal(photos, tmp_path):
     terminal, end = os.openpty()
+    # 24 lines of 100 characters.
+    fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     process = start(f"--source={photos}", f"--output_dir={tmp_path}/records", stderr=end, stdout=subprocess.PIPE)
     os.close(end)
     output, _ = process.communicate(timeout=60)
