@@ -1,5 +1,7 @@
 """Batch normalization of a joint batch, half of the channels by the real images and half by the generated ones."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -88,7 +90,7 @@ class CrossBatchNorm(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
 
     def call(self, inputs, training=None):
-        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
         if training:
             mean, variance = self._joint_statistics(x)
             self._record(mean, variance)
@@ -146,6 +148,8 @@ class CrossBatchNorm(keras.layers.Layer):
 
 def _moments(x, axes):
     """Mean and variance over `axes`."""
-    mean, variance = ops.moments(x, axes)
-    # Some backends take a difference of two means, which rounding can make negative.
-    return mean, ops.maximum(variance, 0.0)
+    sizes = ops.shape(x)
+    count = ops.cast(math.prod(sizes[axis] for axis in axes), x.dtype)
+    # Sums, not `ops.moments`: under PyTorch and JAX it takes float64 through float32.
+    mean = ops.sum(x, axis=axes) / count
+    return mean, ops.sum(ops.square(x - mean), axis=axes) / count

@@ -1,7 +1,6 @@
 """`CrossBatchNorm` against NumPy.
 
-Tolerances: float64 against the oracle 1e-10 (`ops.moments` of JAX and PyTorch: 1e-5, they go through float32),
-gradients against central differences 1e-7 (step 1e-6), float32 1e-5.
+Tolerances: float64 against the oracle 1e-10, gradients against central differences 1e-7 (step 1e-6), float32 1e-5.
 """
 
 import keras
@@ -14,9 +13,6 @@ from tests.layers.conformance import check_layer
 from tests.layers.gradients import float64_enabled, layer_gradients
 from tests.parity.cross_batch_norm import cross_batch_norm, cross_statistics, normalize
 from tests.parity.minibatch_discrimination import finite_differences
-
-# `ops.moments` of the other backends goes through float32.
-_RTOL = 1e-10 if keras.backend.backend() == "tensorflow" else 1e-5
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="tf.distribute needs the TensorFlow backend"
@@ -71,7 +67,7 @@ def test_outputs_in_training_equal_the_oracle(float64, shape, settings):
     layer, inputs = random_layer(shape[-1], len(shape), **settings), joint(*shape)
     expected = cross_batch_norm(inputs, **scale_and_shift(layer), epsilon=layer.epsilon)
     # (2, 2) leaves one value a channel: a variance of 0, and 1 / sqrt(1e-5) = 316 multiplies roundings.
-    np.testing.assert_allclose(call(layer, inputs, training=True), expected, rtol=_RTOL, atol=_RTOL)
+    np.testing.assert_allclose(call(layer, inputs, training=True), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (1, 4), (5, 3, 2, 4)])
@@ -94,8 +90,8 @@ def test_moving_averages_follow_the_statistics(float64):
         call(layer, inputs, training=True)
         expected = [0.8 * moving + 0.2 * statistic for moving, statistic in zip(expected, cross_statistics(inputs))]
         found = weights_of(layer)
-        np.testing.assert_allclose(found["moving_mean"], expected[0], rtol=_RTOL, atol=_RTOL)
-        np.testing.assert_allclose(found["moving_variance"], expected[1], rtol=_RTOL, atol=_RTOL)
+        np.testing.assert_allclose(found["moving_mean"], expected[0], rtol=1e-10, atol=1e-10)
+        np.testing.assert_allclose(found["moving_variance"], expected[1], rtol=1e-10, atol=1e-10)
 
 
 def test_with_the_averages_of_its_own_batch_inference_gives_what_training_gave():
@@ -120,7 +116,7 @@ def test_gradients_equal_finite_differences(float64, training):
     point = {"inputs": inputs, **{name: before[name] for name in names}}
     for name, gradient in [("inputs", to_inputs), *zip(names, to_weights)]:
         expected = finite_differences(lambda value, name=name: objective(**{**point, name: value}), point[name])
-        np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=max(1e-7, _RTOL), err_msg=name)
+        np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-7, err_msg=name)
 
 
 # Properties.

@@ -159,7 +159,7 @@ class _Conversion:
             free = shutil.disk_usage(self.output_dir).free
             if needed > free:
                 raise DataError(
-                    f"--output_dir={self.output_dir}: the images need {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB "
+                    f"--output_dir={self.output_dir}: the images need {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB "
                     "are free. --encoding=jpeg needs about a quarter"
                 )
 
