@@ -18,13 +18,11 @@ from tqdm import tqdm
 from igan_tf import durable
 from igan_tf.data.image_data import DataError
 from igan_tf.data.records import shards
+from igan_tf.data.records.locking import LOCK_NAME, sole_converter
 from igan_tf.data.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
 
 UNREADABLE_NAME = "unreadable.jsonl"
-LOCK_NAME = ".lock"
 _PLAN_NAME = "plan.json"
-# The processes of a converter that was killed need a moment to notice.
-_SECONDS_FOR_THE_DYING = 5
 _SECONDS_BETWEEN_UPDATES = 0.1
 _MOST_SHOWN = 10
 
@@ -61,7 +59,7 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
     try:
         _refuse_foreign(output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
-        with _sole_converter(output_dir):
+        with sole_converter(output_dir, output_dir / UNFINISHED_NAME / LOCK_NAME):
             conversion = _Conversion(source, output_dir, settings, plan, processes, report)
             if (output_dir / MANIFEST_NAME).exists():
                 return conversion.mend()
@@ -106,6 +104,7 @@ class _Conversion:
         """Writes anew what is missing or damaged of a finished set."""
         manifest = read_manifest(self.output_dir)
         self._refuse_other_plan({"settings": manifest.settings, "source": manifest.source})
+        self._remove_halves()
         faults = manifest.faults(self.output_dir)
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
@@ -135,7 +134,10 @@ class _Conversion:
         else:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
-        # What killed processes were writing.
+        self._remove_halves()
+
+    def _remove_halves(self):
+        """Removes what killed processes were writing."""
         for path in [*self.output_dir.glob(".*.tmp"), *self.unfinished.glob(".*.tmp")]:
             path.unlink()
 
@@ -197,7 +199,10 @@ class _Conversion:
             return {}
         started, images = time.perf_counter(), sum(len(task.entries) for task in tasks)
         reports = {}
-        with _pool(min(self.processes, len(tasks)), self.output_dir) as (pool, progress), _bar(images) as bar:
+        with (
+            _pool(min(self.processes, len(tasks)), self.unfinished / LOCK_NAME) as (pool, progress),
+            _bar(images) as bar,
+        ):
             waiting = {pool.submit(shards.write_shard, task): task for task in tasks}
             while waiting:
                 done, _ = concurrent.futures.wait(waiting, _SECONDS_BETWEEN_UPDATES, concurrent.futures.FIRST_COMPLETED)
@@ -256,25 +261,6 @@ def _refuse_foreign(output_dir):
         )
 
 
-@contextlib.contextmanager
-def _sole_converter(output_dir):
-    """Holds `output_dir` against other converters, and against what is left of one that was killed."""
-    path = output_dir / LOCK_NAME
-    deadline = time.monotonic() + _SECONDS_FOR_THE_DYING
-    while True:
-        try:
-            # Alone for a moment, then together with this converter's own processes.
-            shards.lock(path, shared=False).close()
-            lock = shards.lock(path, shared=True)
-            break
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise DataError(f"--output_dir={output_dir} is in use by another converter") from None
-            time.sleep(_SECONDS_BETWEEN_UPDATES)
-    with lock:
-        yield
-
-
 def start_fork_server():
     """Begins to start the small process that all others are copies of, and returns its context.
 
@@ -287,11 +273,11 @@ def start_fork_server():
 
 
 @contextlib.contextmanager
-def _pool(processes, output_dir):
+def _pool(processes, lock_path):
     """A pool of processes for `write_shard`, and the shared count of images done. On an error they give up at once."""
     context = start_fork_server()
     progress, stop = context.Value("q", 0), context.Event()
-    arguments = (progress, stop, output_dir / LOCK_NAME)
+    arguments = (progress, stop, lock_path)
     pool = concurrent.futures.ProcessPoolExecutor(processes, context, shards.start_process, arguments)
     try:
         yield pool, progress

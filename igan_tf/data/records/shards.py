@@ -10,7 +10,7 @@ import threading
 from pathlib import Path
 
 from igan_tf import durable
-from igan_tf.data.records import sources
+from igan_tf.data.records import locking, sources
 from igan_tf.data.records.decoding import UnreadableImage, convert_image
 from igan_tf.data.records.example import encode_image
 from igan_tf.data.records.manifest import Shard, file_digest
@@ -77,7 +77,7 @@ def start_process(progress, stop, lock_path):
     """
     global _progress, _stop, _lock
     _progress, _stop = progress, stop
-    _lock = lock(lock_path, shared=True)
+    _lock = locking.lock(lock_path, shared=True)
     # Ctrl-C reaches every process of the terminal. The main one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_parent, daemon=True).start()
@@ -86,23 +86,6 @@ def start_process(progress, stop, lock_path):
 def _die_with_parent():
     multiprocessing.parent_process().join()
     os._exit(1)
-
-
-def lock(path, shared):
-    """Opens the file `path` and locks it without waiting, shared or exclusively; closing it ends the lock.
-
-    Raises:
-        BlockingIOError: where another process holds it.
-    """
-    import fcntl
-
-    file = open(path, "a+b")  # noqa: SIM115
-    try:
-        fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BaseException:
-        file.close()
-        raise
-    return file
 
 
 def finished_report(task):

@@ -17,7 +17,7 @@ import pytest
 import tensorflow as tf
 
 from igan_tf.data import DataError, ImageRecords
-from igan_tf.data.records import converter, shards
+from igan_tf.data.records import converter, locking
 from igan_tf.data.records.decoding import square_image
 from igan_tf.data.records.settings import ConversionSettings
 from igan_tf.data.records.sources import open_source
@@ -480,14 +480,15 @@ def test_records_of_something_else_are_left_alone(photos, tmp_path):
     assert contents(tmp_path) == {"train-00000-of-00004.tfrecord": b"precious"}
 
 
-def test_a_second_converter_is_refused(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(converter, "_SECONDS_FOR_THE_DYING", 0)
-    for shared in (True, False):
-        with (
-            shards.lock(tmp_path / ".lock", shared=shared),
-            pytest.raises(DataError, match=f"--output_dir={tmp_path} is in use by another converter"),
-        ):
-            convert_here(photos, tmp_path)
+@pytest.mark.parametrize(("path", "shared"), [(".lock", False), ("unfinished/.lock", True)], ids=["main", "process"])
+def test_a_second_converter_is_refused(photos, tmp_path, monkeypatch, path, shared):
+    monkeypatch.setattr(locking, "_SECONDS_FOR_THE_DYING", 0)
+    (tmp_path / "unfinished").mkdir()
+    with (
+        locking.lock(tmp_path / path, shared=shared),
+        pytest.raises(DataError, match=f"--output_dir={tmp_path} is in use by another converter"),
+    ):
+        convert_here(photos, tmp_path)
     assert contents(tmp_path) == {}
     convert_here(photos, tmp_path)
 
