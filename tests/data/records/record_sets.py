@@ -111,5 +111,12 @@ def kill(process):
     """SIGKILL; returns once the process and all that it started are gone."""
     others = descendants(process.pid)
     process.send_signal(signal.SIGKILL)
-    process.communicate()
-    wait_until(lambda: not alive(others))
+    # Its output is not read: a process left behind would hold it open.
+    process.wait()
+    try:
+        wait_until(lambda: not alive(others), seconds=20)
+    finally:
+        for pid in alive(others):
+            os.kill(pid, signal.SIGKILL)
+        process.stdout.close()
+        process.stderr.close()
