@@ -6,14 +6,17 @@ reads flags.
 
 import dataclasses
 import math
+from pathlib import Path
 
 from absl import flags
 
 from igan_tf.data import DATASETS
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS
+from igan_tf.networks.parts import GENERATOR_NORMS
 
 MODES = ("train", "evaluate", "sample")
+_GREATEST_SEED = 2**31 - 1
 
 
 class ConfigError(ValueError):
@@ -42,19 +45,30 @@ class Config:
     dataset: str = _setting("mnist", "What to train on.", choices=tuple(DATASETS))
     data_dir: str = _setting("", "Folder of the TFDS data, or of the images of --dataset=folder.", free=True)
     labels: int = _setting(100, "Labelled training examples in all, the same number of each class; 0: none.", low=0)
-    label_file: str = _setting("", "File of `index,label` lines that replaces the drawn subset.")
-    seed_data: int = _setting(1, "Seed of the draw of the labelled subset.", low=0, high=2**31 - 1)
+    # Free to move; what it says is not: checkpoints know the labelled examples.
+    label_file: str = _setting("", "File of `index,label` lines that replaces the drawn subset.", free=True)
+    seed_data: int = _setting(1, "Seed of the draw of the labelled subset.", low=0, high=_GREATEST_SEED)
     image_size: int = _setting(32, "Height and width to which --dataset=folder resizes.", low=4, high=512)
     channels: int = _setting(3, "Channels of --dataset=folder: 3 or 1.", low=1, high=3)
     test_fraction: float = _setting(0.2, "Part of each class that --dataset=folder holds out.", low=0, high=0.9)
+    train_images: int = _setting(0, "Training images used, the data set's first ones; 0: all.", low=0)
     # Networks.
     network: str = _setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
+    network_width: float = _setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
+    generator_norm: str = _setting("batch", "The generator's normalization.", GENERATOR_NORMS)
+    reference_size: int = _setting(100, "Examples in the reference batch of --generator_norm=virtual.", low=1)
+    minibatch_discrimination: bool = _setting(False, "Give the discriminator minibatch features.")
     # Training.
-    seed: int = _setting(1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=2**31 - 1)
+    seed: int = _setting(
+        1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=_GREATEST_SEED
+    )
     epochs: int = _setting(300, "Passes over the unlabelled data.", low=1, free=True)
     batch_size: int = _setting(100, "Examples of each kind in a batch, over all replicas.", low=1)
     discriminator_learning_rate: float = _setting(0.003, "Adam's rate for the discriminator.", low=0)
     generator_learning_rate: float = _setting(0.003, "Adam's rate for the generator.", low=0)
+    anneal_epochs: int = _setting(
+        0, "Epoch at which the rates reach 0, falling in the last third of the way to it; 0: they stay.", low=0
+    )
     beta_1: float = _setting(0.5, "Adam's decay of the first moment.", low=0, high=0.999999)
     adam: str = _setting(
         "inside_root",
@@ -84,8 +98,11 @@ class Config:
         False, "First train the same discriminator on the labelled examples alone, for comparison."
     )
     # Machine.
-    strategy: str = _setting(
-        "single", "One device, or all of this machine's.", choices=("single", "mirrored"), free=True
+    strategy: str = _setting("single", "One device, or all of this machine's.", choices=("single", "mirrored"))
+    precision: str = _setting(
+        "float32",
+        "Precision of the networks' arithmetic; weights stay float32, and float16's losses are scaled.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     jit_compile: bool = _setting(False, "Compile the training step with XLA.")
     # Records of the run.
@@ -107,6 +124,14 @@ class Config:
             raise ConfigError(
                 f"--label_file gives one labelled subset: it does not go with --label_draws={self.label_draws}"
             )
+        last_seed = self.seed_data + self.label_draws - 1
+        if last_seed > _GREATEST_SEED:
+            raise ConfigError(
+                f"--seed_data + --label_draws - 1 must be at most {_GREATEST_SEED}. "
+                f"Received: --seed_data={self.seed_data} --label_draws={self.label_draws}"
+            )
+        if self.jit_compile and self.strategy != "single":
+            raise ConfigError(f"--jit_compile goes with --strategy=single alone. Received: --strategy={self.strategy}")
         if self.supervised_baseline and not self.labelled:
             raise ConfigError("--supervised_baseline needs labelled examples. Received: --labels=0")
         if not self.generator_steps and self.unlabelled_weight:
@@ -138,6 +163,18 @@ class Config:
         """The settings as lines of a flag file, every one."""
         return [_flag_line(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
 
+    def fixed(self):
+        """The settings that a run keeps for its life, by flag: `{"--seed": 1, ...}`."""
+        fields = (field for field in dataclasses.fields(self) if not field.metadata["free"])
+        return {f"--{field.name}": getattr(self, field.name) for field in fields}
+
+    def with_absolute_paths(self):
+        """The same settings, usable from any working directory."""
+        paths = {name: getattr(self, name) for name in ("data_dir", "label_file")}
+        # An object store's address is absolute as it stands.
+        local = {name: path for name, path in paths.items() if path and "://" not in path}
+        return dataclasses.replace(self, **{name: str(Path(path).absolute()) for name, path in local.items()})
+
 
 def check_setting(field, value):
     """Raises a ConfigError if `value` is not one that `field` allows."""
@@ -162,6 +199,33 @@ def define_flags(flag_values=flags.FLAGS):
         define[type(field.default)](field.name, field.default, help_text, flag_values=flag_values)
 
 
+def expand_flagfiles(arguments, folder=None, including=()):
+    """Command-line arguments with the lines of every `--flagfile=` in its place.
+
+    A flag file named in another is looked for beside it, where absl would take the current directory: configurations
+    that state their difference from another then work from anywhere. Lines that start with `#` or `//` are comments.
+
+    Raises:
+        ConfigError: for a file that cannot be read or that includes itself.
+    """
+    expanded = []
+    for argument in arguments:
+        name, _, path = argument.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        path = Path(path) if folder is None else folder / path
+        if path in including:
+            raise ConfigError(f"--flagfile={path} includes itself")
+        try:
+            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--flagfile={path} cannot be read: {error}") from error
+        lines = [line for line in lines if line and not line.startswith(("#", "//"))]
+        expanded += expand_flagfiles(lines, path.parent, (*including, path))
+    return expanded
+
+
 def config_from_flags(flag_values):
     """The `Config` that the parsed flags describe."""
     return Config(**{field.name: flag_values[field.name].value for field in dataclasses.fields(Config)})
@@ -176,15 +240,6 @@ def config_from_lines(lines):
     except flags.Error as error:
         raise ConfigError(str(error)) from error
     return config_from_flags(flag_values)
-
-
-def differences(saved, config):
-    """Lines naming each setting in which `config` departs from the dict `saved`, leaving out those free to change."""
-    return [
-        f"--{field.name}: the run was started with {saved[field.name]!r}, now {getattr(config, field.name)!r}"
-        for field in dataclasses.fields(Config)
-        if not field.metadata["free"] and field.name in saved and saved[field.name] != getattr(config, field.name)
-    ]
 
 
 def _flag_line(name, value):

@@ -3,22 +3,24 @@
 import contextlib
 import dataclasses
 import fcntl
+import hashlib
 import json
 from pathlib import Path
 
 import keras
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 from igan_tf import durable
-from igan_tf.config import ConfigError, config_from_lines, differences
+from igan_tf.config import ConfigError, config_from_lines
 from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read_label_file
 from igan_tf.data.image_data import as_unit_range
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
-from igan_tf.optimizers import InsideRootAdam
+from igan_tf.optimizers import AnnealedRate, InsideRootAdam
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
-from igan_tf.training.checkpoints import restore_state
+from igan_tf.training.checkpoints import differences, restore_state
 from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.records import Records, image_grid
 
@@ -77,19 +79,30 @@ def check_against_data(config, data):
         )
 
 
-def build_model(config, image_shape, num_classes):
+def build_model(config, image_shape, num_classes, steps_per_epoch):
     """Networks and optimizers of a run, compiled; initial weights are a function of `config.seed`."""
     keras.utils.set_random_seed(config.seed)
     network = NETWORKS[config.network_name]
-    model = SemiSupervisedGAN(
-        network.build_generator(image_shape),
-        network.build_discriminator(image_shape, num_outputs=num_classes if config.labelled else 1),
-        latent_range=network.LATENT_RANGE,
-        seed=config.seed,
-    )
+    with _precision(config.precision):
+        model = SemiSupervisedGAN(
+            network.build_generator(
+                image_shape,
+                norm=config.generator_norm,
+                reference_size=config.reference_size,
+                width=config.network_width,
+            ),
+            network.build_discriminator(
+                image_shape,
+                num_outputs=num_classes if config.labelled else 1,
+                minibatch_discrimination=config.minibatch_discrimination,
+                width=config.network_width,
+            ),
+            latent_range=network.LATENT_RANGE,
+            seed=config.seed,
+        )
     model.compile(
-        _optimizer(config, config.discriminator_learning_rate),
-        _optimizer(config, config.generator_learning_rate),
+        _optimizer(config, config.discriminator_learning_rate, steps_per_epoch),
+        _optimizer(config, config.generator_learning_rate, steps_per_epoch * max(config.generator_steps, 1)),
         generator_objective=config.generator_objective,
         feature_matching_norm=config.feature_matching_norm,
         label_smoothing=config.label_smoothing,
@@ -102,7 +115,20 @@ def build_model(config, image_shape, num_classes):
     return model
 
 
-def _optimizer(config, learning_rate):
+@contextlib.contextmanager
+def _precision(name):
+    """Layers and models made in this scope have the dtype policy `name`."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _optimizer(config, learning_rate, steps_per_epoch):
+    if config.anneal_epochs:
+        learning_rate = AnnealedRate(learning_rate, config.anneal_epochs, steps_per_epoch)
     if config.adam == "inside_root":
         return InsideRootAdam(learning_rate, beta_1=config.beta_1, epsilon=1e-8)
     return keras.optimizers.Adam(learning_rate, beta_1=config.beta_1, epsilon=1e-8)
@@ -128,17 +154,29 @@ class Experiment:
             data.train_images, *labelled_examples(config, data), config.batch_size, config.seed
         )
         with self.strategy.scope():
-            self.model = build_model(config, data.image_shape, data.num_classes)
+            self.model = build_model(config, data.image_shape, data.num_classes, self.batches.steps_per_epoch)
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
-        # What `load_run` needs to build the networks without the data.
-        shapes = {"image_shape": list(data.image_shape), "num_classes": data.num_classes}
-        self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, shapes)
+        self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, self._identity())
         self._classify = tf.function(
             lambda images: tf.stack(
                 [tf.argmax(logits, -1) for logits in (self.model(images), self.model.averaged_logits(images))]
             ),
             reduce_retracing=True,
         )
+
+    def _identity(self):
+        """What must be equal for a run to be continued; `load_run` builds the networks from it without the data."""
+        labelled = np.stack([self.batches.labelled_indices, self.batches.labels])
+        return {
+            **self.config.fixed(),
+            "image_shape": list(self.data.image_shape),
+            "num_classes": self.data.num_classes,
+            "steps_per_epoch": self.batches.steps_per_epoch,
+            "SHA-256 of the data": self.data.fingerprint(),
+            "SHA-256 of the labelled examples": hashlib.sha256(labelled).hexdigest(),
+            # Each replica draws noise of its own.
+            "replicas": self.strategy.num_replicas_in_sync,
+        }
 
     def run(self):
         """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
@@ -147,8 +185,7 @@ class Experiment:
         resumed = self.trainer.restore()
         if not resumed:
             self._initialize()
-        if not (self.run_dir / FLAGS_FILE).exists():
-            save_config(self.run_dir, self.config)
+        save_config(self.run_dir, self.config)
         # Of epochs that ended: a checkpoint may stand at an epoch's last step without its records. Nothing of a run
         # that starts anew.
         recorded = self.trainer.epochs_done * self.batches.steps_per_epoch
@@ -165,8 +202,7 @@ class Experiment:
 
     def restore(self):
         """Loads the newest checkpoint for evaluation or sampling."""
-        refuse_other_settings(self.run_dir, self.config)
-        if not self.trainer.restore():
+        if not self.trainer.restore(to_train=False):
             raise CheckpointError(f"--run_dir={self.run_dir} holds no checkpoint")
 
     def evaluate(self):
@@ -184,10 +220,14 @@ class Experiment:
         return {"test_error": error, "averaged_test_error": averaged_error}
 
     def _initialize(self):
-        if self.config.initialization_examples:
-            images = self.batches.initialization_examples(self.config.initialization_examples)
+        config, network = self.config, NETWORKS[self.config.network_name]
+        if config.initialization_examples:
+            images = self.batches.initialization_examples(
+                config.initialization_examples, labelled=network.INITIALIZES_FROM_LABELLED
+            )
+            num_latents = config.batch_size if network.INITIALIZES_GENERATOR else 0
             with self.strategy.scope():
-                self.model.initialize_from(images, self.config.seed)
+                self.model.initialize_from(images, config.seed, num_latents)
 
     def _end_epoch(self, epoch, step, means):
         metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}
@@ -247,7 +287,8 @@ def _train_draws(config, data, run_dir, report):
     for seed_data in range(config.seed_data, config.seed_data + config.label_draws):
         one = dataclasses.replace(config, seed_data=seed_data, label_draws=1)
         report(f"label draw {len(draws) + 1} of {config.label_draws}: --seed_data={seed_data}")
-        draws.append(_train_draw(one, data, run_dir / f"draw-{seed_data}", report))
+        with sole_trainer(run_dir / f"draw-{seed_data}") as draw_dir:
+            draws.append(_train_draw(one, data, draw_dir, report))
     errors = [name for name in draws[0] if name.endswith("test_error")]
     result = {
         **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
@@ -265,7 +306,8 @@ def _train_draw(config, data, run_dir, report):
     if config.supervised_baseline:
         alone = dataclasses.replace(config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0)
         report(f"the discriminator on {len(experiment.batches.labels)} labelled examples alone:")
-        supervised = Experiment(alone, data, Path(run_dir) / "supervised", report).run()
+        with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
+            supervised = Experiment(alone, data, supervised_dir, report).run()
         baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
         report("the semi-supervised GAN:")
     result = {**experiment.run(), **baseline}
@@ -308,9 +350,26 @@ def load_run(run_dir):
     if saved is None:
         raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
     arrays, position = saved
-    model = build_model(config, tuple(position["image_shape"]), position["num_classes"])
+    identity = position["identity"]
+    model = build_model(config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"])
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
     return model
+
+
+def test_probabilities(run_dir, images):
+    """Class probabilities by a run's averaged parameters: `(N, K)` float64.
+
+    Args:
+        run_dir: The run directory.
+        images: `(N, height, width, channels)`, in file order: they go through in batches as in training.
+    """
+    model = load_run(run_dir)
+    batch_size = read_config(run_dir).batch_size
+    logits = [
+        model.averaged_logits(as_unit_range(images[start : start + batch_size]))
+        for start in range(0, len(images), batch_size)
+    ]
+    return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 
 
 def interpolation_grid(model, rows, columns, seed):
@@ -328,7 +387,8 @@ def interpolation_grid(model, rows, columns, seed):
 
 def save_config(run_dir, config):
     """Writes `flags.cfg`; given as `--flagfile` it repeats the run elsewhere."""
-    durable.write_text(Path(run_dir) / FLAGS_FILE, "\n".join(config.as_flags()) + "\n")
+    lines = config.with_absolute_paths().as_flags()
+    durable.write_text(Path(run_dir) / FLAGS_FILE, "\n".join(lines) + "\n")
 
 
 def read_config(run_dir):
@@ -344,8 +404,12 @@ def read_config(run_dir):
 
 def refuse_other_settings(run_dir, config):
     """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
-    if (Path(run_dir) / FLAGS_FILE).exists():
-        changed = differences(dataclasses.asdict(read_config(run_dir)), config)
+    try:
+        started = (Path(run_dir) / FLAGS_FILE).exists()
+    except OSError as error:
+        raise ConfigError(f"--run_dir={run_dir} cannot be read: {error}") from error
+    if started:
+        changed = differences(read_config(run_dir).fixed(), config.fixed())
         if changed:
             raise ConfigError(
                 f"--run_dir={run_dir} holds a run with other settings; name another folder, or set these back:\n  "
@@ -359,7 +423,7 @@ def write_result(run_dir, result):
 
 @contextlib.contextmanager
 def sole_trainer(run_dir):
-    """Holds a run directory's lock; a second trainer is refused."""
+    """Makes a run directory and holds its lock, so that a second trainer is refused; yields its path."""
     run_dir = Path(run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -371,4 +435,4 @@ def sole_trainer(run_dir):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ConfigError(f"--run_dir={run_dir} is in use by another training process") from None
-        yield
+        yield run_dir

@@ -1,6 +1,7 @@
 """The command line: `python -m igan_tf.main --dataset=... --flagfile=run_configs/....cfg`."""
 
 import os
+import signal
 import sys
 
 # TensorFlow's start-up notices would bury this program's own lines. Python exceptions still show.
@@ -46,6 +47,9 @@ def main(argv):
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
+    except KeyboardInterrupt:
+        # Outside of the training loop: there is nothing to save.
+        sys.exit(128 + signal.SIGINT)
 
 
 def _sample(model, seed):
@@ -80,5 +84,14 @@ def _report(line):
     print(line, flush=True)
 
 
+def run(arguments):
+    """Runs the command line, `arguments` without the program's name."""
+    try:
+        arguments = settings.expand_flagfiles(arguments)
+    except settings.ConfigError as error:
+        sys.exit(f"igan_tf: {error}")
+    app.run(main, argv=[sys.argv[0], *arguments])
+
+
 if __name__ == "__main__":
-    app.run(main)
+    run(sys.argv[1:])

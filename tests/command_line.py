@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
-from absl import app, flags
+from absl import flags
 from absl.testing import flagsaver
 
 import igan_tf.main
@@ -45,7 +45,7 @@ def run_here(capfd, *arguments):
         for name in flags.FLAGS:
             flags.FLAGS[name].unparse()
         try:
-            app.run(igan_tf.main.main, argv=["igan_tf.main", *map(str, arguments)])
+            igan_tf.main.run(list(map(str, arguments)))
             code = 0
         except SystemExit as error:
             code = error.code

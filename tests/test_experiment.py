@@ -132,10 +132,52 @@ def test_another_network_is_refused_even_where_the_flags_agree(tmp_path, finishe
     run_dir = shutil.copytree(finished, tmp_path / "run")
     flags = run_dir / "flags.cfg"
     flags.write_text(flags.read_text().replace("--network=auto", "--network=mnist"))
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match="--network: the run was started with 'auto', now 'mnist'"):
         train(run_dir, network="mnist")
-    assert "is of another network" in str(caught.value) and "in the checkpoint" in str(caught.value)
+    with pytest.raises(CheckpointError, match=r"(?s)is of another network:.*in the checkpoint"):
+        load_run(run_dir)
     assert Checkpoints(run_dir / "checkpoints").steps() == [2, 4]
+
+
+def test_without_its_flags_a_run_still_knows_its_settings(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    (run_dir / "flags.cfg").unlink()
+    with pytest.raises(CheckpointError, match=r"(?s)other settings or data:.*--seed: .* 1, now 2"):
+        train(run_dir, seed=2)
+    assert not (run_dir / "flags.cfg").exists()
+    train(run_dir)
+    assert_same_run(run_dir, finished)
+    assert (run_dir / "flags.cfg").read_bytes() == (finished / "flags.cfg").read_bytes()
+
+
+def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"{index},{index % 3}\n" for index in range(30)))
+    settings = {"label_file": str(path), "epochs": 1}
+    train(tmp_path / "run", **settings)
+    moved = path.rename(tmp_path / "moved.csv")
+    train(tmp_path / "run", **{**settings, "label_file": str(moved)})
+    moved.write_text(moved.read_text().replace("7,1", "7,2"))
+    with pytest.raises(CheckpointError) as caught:
+        train(tmp_path / "run", **{**settings, "label_file": str(moved)})
+    assert "SHA-256 of the labelled examples" in str(caught.value) and "of the data" not in str(caught.value)
+
+    def load_other_data(config):
+        data = load_data(config)
+        data.train_images[5, 0, 0, 0] += 1 / 16
+        return data
+
+    train(tmp_path / "digits", epochs=1)
+    monkeypatch.setattr(experiment, "load_data", load_other_data)
+    with pytest.raises(CheckpointError) as caught:
+        train(tmp_path / "digits", epochs=1)
+    assert "SHA-256 of the data" in str(caught.value) and "labelled" not in str(caught.value)
+
+
+def test_flags_cfg_follows_what_may_change(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    train(run_dir, sample_epochs=7)
+    assert experiment.read_config(run_dir) == Config(**SETTINGS, sample_epochs=7)
 
 
 # Nothing lost, in a process of its own.
@@ -256,6 +298,22 @@ def test_the_other_techniques(tmp_path, signal_at):
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_runs_and_continues(tmp_path, signal_at, precision):
+    train(tmp_path / "whole", precision=precision)
+    assert keras.config.dtype_policy().name == "float32"
+    signal_at(3)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", precision=precision)
+    signal_at(-1)
+    train(tmp_path / "run", precision=precision)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    run = load_run(tmp_path / "run")
+    assert run.generate(2, seed=0).dtype == "float32"
+    assert {weight.dtype for weight in run.discriminator.trainable_weights} == {"float32"}
+    assert run.discriminator.compute_dtype == precision.removeprefix("mixed_")
+
+
 def test_on_two_devices(tmp_path, signal_at):
     train(tmp_path / "whole", strategy="mirrored")
     signal_at(3)
@@ -339,6 +397,14 @@ def test_a_second_trainer_is_refused(tmp_path, finished):
         pytest.raises(ConfigError, match=f"--run_dir={finished} is in use by another training process"),
     ):
         train(finished)
+    # Nor may one write what is inside: a draw's or the baseline's folder.
+    inside = {"label_draws": 2, "supervised_baseline": True, "epochs": 1, "labels": 20}
+    for part in ("draw-1", "draw-2/supervised"):
+        with (
+            experiment.sole_trainer(tmp_path / part),
+            pytest.raises(ConfigError, match=f"--run_dir={tmp_path}/{part} is in use by another training process"),
+        ):
+            train(tmp_path, **inside)
     # And after the first has ended it is not.
     assert train(finished) == result(finished)
 

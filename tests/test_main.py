@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from igan_tf import experiment
 from igan_tf.config import config_from_lines
 from igan_tf.experiment import sole_trainer
 from igan_tf.training import Checkpoints
@@ -65,6 +66,8 @@ def assert_refused(outcome, folder, *words):
         (["--dataset=folder", "--data_dir=nowhere"], ["--dataset=folder", "--data_dir=nowhere"]),
         (["--dataset=mnist", "--data_dir=nowhere"], ["--dataset=mnist", "--data_dir=nowhere", "tfds.load"]),
         (["--strategy=mirrored", "--batch_size=25"], ["--batch_size=25", "2 replicas"]),
+        (["--strategy=mirrored", "--jit_compile"], ["--jit_compile", "--strategy=mirrored"]),
+        ([f"--seed_data={2**31 - 2}", "--label_draws=3"], [f"--seed_data={2**31 - 2}", "--label_draws=3"]),
         (["--num_samples=0"], ["num_samples", "0"]),
         (["--epoch=3"], ["epoch"]),
         (["extra"], ["extra"]),
@@ -256,6 +259,22 @@ def test_a_damaged_flags_file_is_named(run_dir, empty_folder, tmp_path, capfd):
     for mode in ("train", "evaluate"):
         outcome = run_here(capfd, *FLAGS, f"--run_dir={copy}", f"--mode={mode}")
         assert_refused(outcome, empty_folder, str(copy), "--epochs=some")
+
+
+def test_ctrl_c_before_the_first_step_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", interrupt)
+    outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
+    assert outcome.code == 130 and "Traceback" not in outcome.text
+
+
+def test_a_run_dir_that_cannot_be_searched_is_named(empty_folder, capfd):
+    # As root every folder can be searched; a name that is too long fails in the same place.
+    run_dir = "a" * 300
+    outcome = run_here(capfd, *FLAGS, f"--run_dir={run_dir}")
+    assert_refused(outcome, empty_folder, f"--run_dir={run_dir} cannot be read")
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, capfd):

@@ -61,8 +61,15 @@ class SemiSupervisedBatches:
             .prefetch(2)
         )
 
-    def initialization_examples(self, count):
-        """The images that a data-dependent initialization sees: the first of a permutation of all."""
+    def initialization_examples(self, count, labelled=False):
+        """The images that a data-dependent initialization sees: the first of a permutation of all.
+
+        Args:
+            count: How many; fewer where there are not so many.
+            labelled: Whether the first of the tiled labelled set, if there is one, are taken instead.
+        """
+        if labelled and len(self.labelled_indices):
+            return self.take(self.labelled_indices[self._tiled(0)[:count]])
         return self.take(self._generator(0, _INITIALIZATION).permutation(self.num_images)[:count])
 
     def take(self, indices):

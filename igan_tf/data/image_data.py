@@ -1,6 +1,7 @@
 """What every in-memory data set looks like, whatever it came from."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
@@ -33,6 +34,14 @@ class ImageData:
     @property
     def num_classes(self):
         return len(self.class_names)
+
+    def fingerprint(self):
+        """SHA-256, in hexadecimal, of every array and class name: equal for equal data, wherever it was read from."""
+        digest = hashlib.sha256(repr(tuple(self.class_names)).encode())
+        for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
+            digest.update(f"{array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array))
+        return digest.hexdigest()
 
 
 def as_unit_range(images):

@@ -1,5 +1,6 @@
 """Where images come from: scikit-learn's digits, TFDS, or a folder of the user's own."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,24 @@ def load_digits(config):
 
 def load_mnist(config):
     """MNIST as prepared by TFDS in `--data_dir`; nothing is downloaded."""
-    return _load_tfds("mnist", config.data_dir)
+    return _load_tfds(config, "mnist")
 
 
-def _load_tfds(name, data_dir):
+def load_cifar10(config):
+    """CIFAR-10 as prepared by TFDS in `--data_dir`; nothing is downloaded."""
+    return _load_tfds(config, "cifar10")
+
+
+def load_svhn(config):
+    """SVHN's cropped digits, `svhn_cropped` of TFDS, without the `extra` split; nothing is downloaded."""
+    return _load_tfds(config, "svhn_cropped")
+
+
+def _load_tfds(config, name):
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
+    data_dir = config.data_dir
     place = f"--data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
@@ -42,7 +54,7 @@ def _load_tfds(name, data_dir):
     # A KeyError, not one of TFDS's own: no splits, where a download was cut short. An OpError: a damaged file.
     except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(
-            f"--dataset={name}: no prepared data set in {place}. To fetch it, run:\n"
+            f"--dataset={config.dataset}: no prepared data set in {place}. To fetch it, run:\n"
             f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir or None!r})\""
         ) from error
     (train, test) = (tfds.as_numpy(split) for split in splits)
@@ -127,7 +139,13 @@ def _read_image(path, size, channels):
     return np.asarray(image).reshape(size, size, channels)
 
 
-DATASETS = {"digits": load_digits, "mnist": load_mnist, "folder": load_folder}
+DATASETS = {
+    "digits": load_digits,
+    "mnist": load_mnist,
+    "cifar10": load_cifar10,
+    "svhn": load_svhn,
+    "folder": load_folder,
+}
 
 
 def load_data(config):
@@ -136,4 +154,13 @@ def load_data(config):
     Raises:
         DataError: with what is missing and how to get it.
     """
-    return DATASETS[config.dataset](config)
+    data = DATASETS[config.dataset](config)
+    if not config.train_images:
+        return data
+    count = config.train_images
+    if count > len(data.train_images):
+        raise DataError(
+            f"--train_images must be at most the number of training images, {len(data.train_images)}. "
+            f"Received: --train_images={count}"
+        )
+    return dataclasses.replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count])

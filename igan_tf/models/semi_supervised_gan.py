@@ -135,6 +135,10 @@ class SemiSupervisedGAN(keras.Model):
         # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
         super().compile(optimizer=discriminator_optimizer, **kwargs)
         self.discriminator_optimizer = self.optimizer
+        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
+        scaled = keras.optimizers.LossScaleOptimizer
+        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
+            generator_optimizer = scaled(generator_optimizer)
         self.generator_optimizer = generator_optimizer
         self.generator_objective = generator_objective
         self.feature_matching_norm = feature_matching_norm
@@ -173,18 +177,25 @@ class SemiSupervisedGAN(keras.Model):
         with keras.StatelessScope(mapping):
             return self.discriminator(images, training=False)["logits"]
 
-    def initialize_from(self, images, seed):
-        """Data-dependent initialization of the discriminator, before the first step: see `igan_tf.layers`.
+    def initialize_from(self, images, seed, num_latents=0):
+        """Data-dependent initialization of the players, before the first step: see `igan_tf.layers`.
 
         Args:
-            images: The examples that it sees; the published code has 500.
-            seed: Of the noise on them.
+            images: The examples that the discriminator sees; the published code has 500.
+            seed: Of the noise on them and of the latents.
+            num_latents: How many latents the generator sees; 0 leaves it as it is.
         """
-        with drawing_from(self.discriminator, fold_in(tf.constant([seed, 2], tf.int32), 0)):
+        key = tf.constant([seed, 2], tf.int32)
+        with drawing_from(self.discriminator, fold_in(key, 0)):
             data_dependent_initialization(self.discriminator, images)
-        # The values before it are no past of the player's.
-        if self.discriminator_history:
+        if num_latents:
+            latents = self._draw_latents(num_latents, fold_in(key, 1))
+            with drawing_from(self.generator, fold_in(key, 2)):
+                data_dependent_initialization(self.generator, latents)
+        # The values before it are no past of the players'.
+        if self.historical_averaging:
             self.discriminator_history.restart(self.discriminator.trainable_variables)
+            self.generator_history.restart(self.generator.trainable_variables)
 
     # One training step.
 
@@ -264,10 +275,13 @@ class SemiSupervisedGAN(keras.Model):
         return {"generator_loss": loss, **logs}
 
     def _generate(self, count, key):
-        low, high = self.latent_range
-        latents = tf.random.stateless_uniform((count, self.latent_size), fold_in(key, 0), low, high)
+        latents = self._draw_latents(count, fold_in(key, 0))
         with drawing_from(self.generator, fold_in(key, 1)):
             return self.generator(latents, training=True)
+
+    def _draw_latents(self, count, key):
+        low, high = self.latent_range
+        return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
 
     def _discriminate(self, inputs, key, output):
         """One of D's outputs for each named batch, in one pass where D allows it."""
@@ -278,8 +292,10 @@ class SemiSupervisedGAN(keras.Model):
                     outputs[name] = self.discriminator(images, training=True)[output]
             return outputs
         sizes = [images.shape[0] or tf.shape(images)[0] for images in inputs.values()]
+        # Generated images come in the generator's precision.
+        joint = tf.concat([tf.cast(images, self.discriminator.compute_dtype) for images in inputs.values()], 0)
         with drawing_from(self.discriminator, key):
-            joint = self.discriminator(tf.concat(list(inputs.values()), 0), training=True)[output]
+            joint = self.discriminator(joint, training=True)[output]
         return dict(zip(inputs, tf.split(joint, sizes)))
 
     def _replica_share(self, loss):
@@ -312,12 +328,11 @@ class SemiSupervisedGAN(keras.Model):
 
     def _sample_function(self):
         if getattr(self, "_sampler", None) is None:
-            low, high = self.latent_range
 
             def sample(key, batch_size):
-                latents = tf.random.stateless_uniform((batch_size, self.latent_size), fold_in(key, 0), low, high)
+                latents = self._draw_latents(batch_size, fold_in(key, 0))
                 with drawing_from(self.generator, fold_in(key, 1)):
-                    return self.generator(latents, training=False)
+                    return tf.cast(self.generator(latents, training=False), self.variable_dtype)
 
             self._sampler = tf.function(sample, reduce_retracing=True)
         return self._sampler

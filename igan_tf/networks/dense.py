@@ -4,42 +4,49 @@ import math
 
 import keras
 
-from igan_tf.layers import BatchStatisticsNorm, GaussianNoise, WeightNorm
+from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm
+from igan_tf.networks.parts import GeneratorNorm, normal
+
+# Weight normalization divides it out of the forward pass; it sets how far an optimizer's step goes.
+_KERNEL_STDDEV = 0.1
 
 
-def build_generator(image_shape, hidden_units, latent_size):
-    """`z -> [dense, batch norm, softplus] * n -> weight-normalized dense, sigmoid -> image` in [0, 1].
+def build_generator(image_shape, hidden_units, latent_size, latent_range, norm, reference_size):
+    """`z -> [dense, norm, softplus] * n -> weight-normalized dense, sigmoid -> image` in [0, 1].
 
     Args:
         image_shape: `(height, width, channels)`.
         hidden_units: Units of each hidden layer.
         latent_size: Length of `z`.
+        latent_range: Bounds of the uniform distribution of `z`.
+        norm, reference_size: See `GeneratorNorm`.
 
     Returns:
         A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
     """
+    norm = GeneratorNorm(norm, reference_size)
     latents = keras.Input((latent_size,), name="latents")
-    hidden = latents
+    hidden = norm.begin(latents, latent_range)
     for index, units in enumerate(hidden_units, start=1):
-        # The normalization's beta is the layer's bias.
-        hidden = keras.layers.Dense(units, use_bias=False, name=f"dense_{index}")(hidden)
-        hidden = BatchStatisticsNorm(name=f"norm_{index}")(hidden)
+        hidden = keras.layers.Dense(units, use_bias=norm.use_bias, name=f"dense_{index}")(hidden)
+        hidden = norm(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
-    pixels = keras.layers.Dense(math.prod(image_shape), "sigmoid", kernel_initializer=_kernel_initializer())
-    images = keras.layers.Reshape(image_shape, name="images")(WeightNorm(pixels, name="pixels")(hidden))
+    pixels = keras.layers.Dense(math.prod(image_shape), "sigmoid", kernel_initializer=normal(_KERNEL_STDDEV))
+    images = WeightNorm(pixels, name="pixels")(norm.end(hidden))
+    images = keras.layers.Reshape(image_shape, name="images")(images)
     return keras.Model(latents, images, name="generator")
 
 
-def _kernel_initializer():
-    """Weight normalization divides the deviation out of the forward pass; it sets how far an optimizer's step goes."""
-    return keras.initializers.RandomNormal(stddev=0.1)
-
-
-def build_discriminator(image_shape, hidden_units, num_outputs, input_noise, hidden_noise):
+def build_discriminator(
+    image_shape, hidden_units, num_outputs, input_noise, hidden_noise, minibatch_discrimination=False
+):
     """`image -> noise -> [weight-normalized dense, ReLU, noise] * n -> logits`.
 
     The features are the last hidden layer before its noise. As published, weight normalization has no constant in
     the norm and its scale is trained in the output layer alone; kernels start from N(0, 0.1).
+
+    With minibatch discrimination the last hidden layer has no noise: noise of the features' own size would hide how
+    close two images lie. As in the convolutional networks nothing stands between these features and the logits.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -47,6 +54,7 @@ def build_discriminator(image_shape, hidden_units, num_outputs, input_noise, hid
         num_outputs: Number of logits.
         input_noise: Deviation of the noise on the image.
         hidden_noise: Deviation of the noise after each hidden layer.
+        minibatch_discrimination: Whether 100 minibatch features are appended to the features.
 
     Returns:
         A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, hidden_units[-1])}`.
@@ -54,9 +62,12 @@ def build_discriminator(image_shape, hidden_units, num_outputs, input_noise, hid
     images = keras.Input(image_shape, name="images")
     hidden = GaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
     for index, units in enumerate(hidden_units, start=1):
-        dense = keras.layers.Dense(units, "relu", kernel_initializer=_kernel_initializer())
+        dense = keras.layers.Dense(units, "relu", kernel_initializer=normal(_KERNEL_STDDEV))
         features = WeightNorm(dense, train_scale=False, epsilon=0.0, name=f"dense_{index}")(hidden)
-        hidden = GaussianNoise(hidden_noise, name=f"noise_{index}")(features)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=_kernel_initializer())
+        if minibatch_discrimination and index == len(hidden_units):
+            hidden = MinibatchDiscrimination(name="minibatch_discrimination")(features)
+        else:
+            hidden = GaussianNoise(hidden_noise, name=f"noise_{index}")(features)
+    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV))
     logits = WeightNorm(output, epsilon=0.0, name="logits")(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

@@ -1,21 +1,26 @@
 """MNIST's networks as published, for images of any size in [0, 1]."""
 
 from igan_tf.networks import dense
+from igan_tf.networks.parts import scaled
 
 LATENT_RANGE = (0.0, 1.0)
+INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = False
 
 
-def build_generator(image_shape=(28, 28, 1), latent_size=100):
+def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", reference_size=100, width=1.0):
     """z of 100 -> 500 -> 500 -> image. See `igan_tf.networks.dense.build_generator`."""
-    return dense.build_generator(image_shape, hidden_units=(500, 500), latent_size=latent_size)
+    return dense.build_generator(
+        image_shape, scaled((500, 500), width), latent_size, LATENT_RANGE, norm, reference_size
+    )
 
 
-def build_discriminator(image_shape=(28, 28, 1), num_outputs=10):
+def build_discriminator(image_shape=(28, 28, 1), num_outputs=10, minibatch_discrimination=False, width=1.0):
     """Image -> 1000 -> 500 -> 250 -> 250 -> 250 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
     return dense.build_discriminator(
         image_shape,
-        hidden_units=(1000, 500, 250, 250, 250),
+        hidden_units=scaled((1000, 500, 250, 250, 250), width),
         num_outputs=num_outputs,
         input_noise=0.3,
         hidden_noise=0.5,
+        minibatch_discrimination=minibatch_discrimination,
     )

@@ -107,6 +107,15 @@ class Checkpoints:
         return None
 
 
+def differences(saved, present):
+    """Lines naming each entry in which two dicts depart from each other, of those that both have."""
+    return [
+        f"{name}: the run was started with {saved[name]!r}, now {value!r}"
+        for name, value in present.items()
+        if name in saved and saved[name] != value
+    ]
+
+
 def variable_names(variables):
     """A name for each variable: its path, numbered where several share one."""
     seen = {}

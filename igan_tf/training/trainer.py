@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from igan_tf.training.checkpoints import restore_state, state_of
+from igan_tf.training.checkpoints import CheckpointError, differences, restore_state, state_of
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -33,11 +33,12 @@ class Trainer:
         checkpoints: A `Checkpoints`.
         config: The run's `Config`.
         strategy: A `tf.distribute.Strategy`; batches are split over its replicas.
-        description: Dict that every checkpoint's position carries along.
+        identity: JSON-serialisable dict of what makes this run this run, settings and data. Every checkpoint's position
+            carries it as `identity`; a checkpoint that differs in an entry is not continued.
     """
 
-    def __init__(self, model, batches, checkpoints, config, strategy, description):
-        self._description = description
+    def __init__(self, model, batches, checkpoints, config, strategy, identity):
+        self._identity = identity
         self.model = model
         self.batches = batches
         self.checkpoints = checkpoints
@@ -57,21 +58,28 @@ class Trainer:
     def epochs_done(self):
         return self._epoch
 
-    def restore(self):
-        """Continues from the newest whole checkpoint, if there is one; returns whether there was."""
+    def restore(self, to_train=True):
+        """Takes up the newest whole checkpoint, if there is one; returns whether there was.
+
+        Args:
+            to_train: Whether training is to go on: from a checkpoint of another run it is refused. Evaluation needs
+                equal networks alone.
+
+        Raises:
+            CheckpointError: that lists the differences.
+        """
         saved = self.checkpoints.load_newest()
         if saved is None:
             return False
         arrays, position = saved
-        self.restore_from(arrays, position, where=str(self.checkpoints.path(position["step"])))
-        return True
-
-    def restore_from(self, arrays, position, where):
-        """Takes up the state and position that a checkpoint holds."""
+        where = self.checkpoints.path(position["step"])
+        if to_train and (changed := differences(position["identity"], self._identity)):
+            raise CheckpointError(f"{where} is of a run with other settings or data:\n  " + "\n  ".join(changed))
         restore_state(self.model.state_variables(), arrays, where)
         self.step = position["step"]
         self._epoch, self._step_in_epoch = position["epoch"], position["step_in_epoch"]
         self._sums, self._best = dict(position["sums"]), position["best"]
+        return True
 
     def save(self):
         """Writes a checkpoint of this moment.
@@ -84,7 +92,7 @@ class Trainer:
             if not np.isfinite(array).all():
                 raise NonFiniteLossError(f"{name} is not finite after step {self.step}{self._last_checkpoint()}")
         position = {
-            **self._description,
+            "identity": self._identity,
             "step": self.step,
             "epoch": self._epoch,
             "step_in_epoch": self._step_in_epoch,

@@ -750,3 +750,73 @@ def test_refused_networks():
     for outputs in (logits, {"logits": logits}):
         with pytest.raises(ValueError, match="`discriminator` must return a dict with the keys 'logits' and"):
             SemiSupervisedGAN(generator_network(), keras.Model(images, outputs))
+
+
+# Mixed precision.
+
+
+@pytest.fixture
+def policy():
+    """Sets the global policy for one test."""
+    before = keras.config.dtype_policy()
+    yield keras.config.set_dtype_policy
+    keras.config.set_dtype_policy(before)
+
+
+# What the step's sums lose: float16 keeps 11 bits, bfloat16 8.
+@pytest.mark.parametrize(("name", "tolerance"), [("mixed_float16", 1e-2), ("mixed_bfloat16", 8e-2)])
+@pytest.mark.parametrize("joint_passes", [True, False])
+@pytest.mark.parametrize("generator_objective", ["feature_matching", "non_saturating"])
+def test_mixed_precision_takes_float32s_step(policy, name, tolerance, joint_passes, generator_objective):
+    settings = {"joint_passes": joint_passes, "generator_objective": generator_objective}
+    steps = []
+    for precision in ("float32", name):
+        policy(precision)
+        model = make_model(**settings)
+        networks = (model.discriminator, model.generator)
+        before = [weights_of(network) for network in networks]
+        tf.function(model.train_step)(tensors(make_batch()))
+        after = [weights_of(network) for network in networks]
+        assert all(weight.dtype == "float32" for network in after for weight in network.values())
+        steps.append([np.concatenate([(a[key] - b[key]).ravel() for key in b]) for a, b in zip(after, before)])
+        assert model.generate(2, seed=0).dtype == "float32"
+    for plain, mixed in zip(*steps):
+        assert np.abs(plain).max() > 1e-3
+        assert np.linalg.norm(mixed - plain) < tolerance * np.linalg.norm(plain)
+
+
+def test_float16_scales_both_players_losses_and_bfloat16_none(policy):
+    scaled = keras.optimizers.LossScaleOptimizer
+    for name, expected in (("mixed_float16", True), ("mixed_bfloat16", False), ("float32", False)):
+        policy(name)
+        model = make_model(optimizer=InsideRootAdam)
+        optimizers = (model.discriminator_optimizer, model.generator_optimizer)
+        assert [isinstance(optimizer, scaled) for optimizer in optimizers] == [expected] * 2
+    # One that the user has wrapped stays wrapped once.
+    policy("mixed_float16")
+    model = make_model(optimizer=lambda: scaled(InsideRootAdam()))
+    assert isinstance(model.generator_optimizer.inner_optimizer, InsideRootAdam)
+    # The scale is part of what a checkpoint holds.
+    held = model.state_variables().values()
+    for optimizer in (model.discriminator_optimizer, model.generator_optimizer):
+        assert any(optimizer.dynamic_scale is variable for variable in held)
+
+
+def test_a_step_that_overflows_float16_is_left_out_and_the_scale_halved(policy):
+    policy("mixed_float16")
+    model = make_model(optimizer=InsideRootAdam)
+    optimizers = (model.discriminator_optimizer, model.generator_optimizer)
+    for optimizer in optimizers:
+        optimizer.dynamic_scale.assign(2.0**120)
+    before = [weights_of(network) for network in (model.discriminator, model.generator)]
+    step = tf.function(model.train_step)
+    step(tensors(make_batch()))
+    for network, weights in zip((model.discriminator, model.generator), before):
+        assert_same(weights_of(network), weights)
+    assert [float(optimizer.dynamic_scale) for optimizer in optimizers] == [2.0**119] * 2
+    for optimizer in optimizers:
+        optimizer.dynamic_scale.assign(2.0**8)
+    step(tensors(make_batch()))
+    for network, weights in zip((model.discriminator, model.generator), before):
+        assert changed(weights_of(network), weights)
+        assert all(np.isfinite(weight).all() for weight in weights_of(network).values())

@@ -5,8 +5,21 @@ import numpy as np
 import pytest
 from keras import ops
 
-from igan_tf.layers import BatchStatisticsNorm, GaussianNoise, WeightNorm
-from igan_tf.networks import NETWORKS, digits, mnist
+from igan_tf.layers import (
+    BatchStatisticsNorm,
+    DropReference,
+    GaussianNoise,
+    MinibatchDiscrimination,
+    PrependReference,
+    VirtualBatchNorm,
+    WeightNorm,
+)
+from igan_tf.networks import NETWORKS, cifar10, digits, mnist, svhn
+from igan_tf.networks.parts import GENERATOR_NORMS, GeneratorNorm
+
+DENSE = ("digits", "mnist")
+SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3), "svhn": (32, 32, 3)}
+FEATURES = {"digits": 125, "mnist": 250, "cifar10": 192, "svhn": 128}
 
 
 def count(weights):
@@ -94,21 +107,22 @@ def test_mnist_generator_settings():
 def test_outputs(name):
     network = NETWORKS[name]
     generator, discriminator = network.build_generator(), network.build_discriminator()
-    side = {"mnist": 28, "digits": 8}[name]
+    shape = SHAPES[name]
     latents = np.random.default_rng(0).uniform(size=(20, *generator.input_shape[1:])).astype("float32")
     images = generator(latents)
-    assert images.shape == (20, side, side, 1) and discriminator.input_shape == (None, side, side, 1)
+    assert images.shape == (20, *shape) and discriminator.input_shape == (None, *shape)
     values = ops.convert_to_numpy(images)
     assert np.all((values > 0) & (values < 1)) and values.std() > 0.05
     outputs = discriminator(images)
     assert set(outputs) == {"logits", "features"}
     assert outputs["logits"].shape == (20, 10)
-    assert outputs["features"].shape == (20, {"mnist": 250, "digits": 125}[name])
-    # ReLU's.
-    assert np.all(ops.convert_to_numpy(outputs["features"]) >= 0)
+    assert outputs["features"].shape == (20, FEATURES[name])
+    if name in DENSE:
+        # ReLU's.
+        assert np.all(ops.convert_to_numpy(outputs["features"]) >= 0)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", DENSE)
 def test_features_come_before_the_noise(name):
     """In training they are still a ReLU's, with zeros; noise would leave none, and negative values."""
     discriminator = NETWORKS[name].build_discriminator()
@@ -124,7 +138,7 @@ def test_features_come_before_the_noise(name):
     np.testing.assert_allclose(ops.convert_to_numpy(quiet["logits"]), expected, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", DENSE)
 def test_other_sizes(name):
     network = NETWORKS[name]
     generator = network.build_generator(image_shape=(4, 6, 3), latent_size=7)
@@ -132,3 +146,181 @@ def test_other_sizes(name):
     images = generator(np.zeros((2, 7), "float32"))
     assert images.shape == (2, 4, 6, 3)
     assert discriminator(images)["logits"].shape == (2, 2)
+
+
+def weight_norm_dense(inputs, units):
+    """Kernel, bias, scale."""
+    return inputs * units + units + units
+
+
+def test_cifar10_generator_parameters():
+    """Facts, section 2: z 100 -> dense 4x4x512 -> 5x5 deconv 256 -> 128 -> 3 with weight normalization."""
+    assert parameters(cifar10.build_generator()) == {
+        "dense_1": (100 * 8192, 0),
+        "norm_1": (8192, 0),  # a beta for each of the 4x4x512 units
+        "deconv_2": (5 * 5 * 512 * 256, 0),
+        "norm_2": (256, 0),
+        "deconv_3": (5 * 5 * 256 * 128, 0),
+        "norm_3": (128, 0),
+        "pixels": (5 * 5 * 128 * 3 + 3 + 3, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("network", "minibatch_discrimination", "filters"),
+    [
+        (cifar10, False, (96, 192, 192)),
+        (cifar10, True, (96, 192, 192)),
+        (svhn, False, (64, 128, 128)),
+        (svhn, True, (96, 192, 192)),
+    ],
+)
+def test_convolutional_discriminator_parameters(network, minibatch_discrimination, filters):
+    """Facts, section 2. Kernel and bias are trained, the scale is not but in the logits."""
+    first, second, third = filters
+    widths = [(3, first)] + [(first, first)] * 2 + [(first, second)] + [(second, second)] * 2
+    expected = {
+        f"conv_{1 + index // 3}_{1 + index % 3}": (9 * before * after + after, after)
+        for index, (before, after) in enumerate(widths)
+    }
+    expected["conv_3_1"] = (9 * second * third + third, third)
+    expected["conv_3_2"] = expected["conv_3_3"] = (third * third + third, third)
+    if minibatch_discrimination:
+        # theta (192, 100, 5), a scale for each of its 500 columns, a bias for each kernel.
+        expected["minibatch_discrimination"] = (third * 500 + 500 + 100, 0)
+        expected["logits"] = (weight_norm_dense(third + 100, 10), 0)
+    else:
+        expected["logits"] = (weight_norm_dense(third, 10), 0)
+    discriminator = network.build_discriminator(minibatch_discrimination=minibatch_discrimination)
+    found = {name: counts for name, counts in parameters(discriminator).items() if counts != (0, 2)}
+    # Dropout and noise have no weights but their seed generators' states of two numbers.
+    assert found == expected
+
+
+def test_convolutional_discriminator_settings():
+    for minibatch_discrimination in (False, True):
+        discriminator = cifar10.build_discriminator(minibatch_discrimination=minibatch_discrimination)
+        kinds = (keras.layers.Dropout, GaussianNoise, WeightNorm, MinibatchDiscrimination)
+        order = [layer for layer in discriminator.layers if isinstance(layer, kinds)]
+        corruption = order.pop(0)
+        if minibatch_discrimination:
+            assert isinstance(corruption, GaussianNoise) and corruption.stddev == 0.2
+            assert [layer.num_kernels for layer in order if isinstance(layer, MinibatchDiscrimination)] == [100]
+            assert [type(layer) for layer in order[-2:]] == [MinibatchDiscrimination, WeightNorm]
+        else:
+            assert isinstance(corruption, keras.layers.Dropout) and corruption.rate == 0.2
+        drops = [index for index, layer in enumerate(order) if isinstance(layer, keras.layers.Dropout)]
+        assert drops == [3, 7] and [order[index].rate for index in drops] == [0.5, 0.5]
+        normalized = [layer for layer in order if isinstance(layer, WeightNorm)]
+        assert [layer.epsilon for layer in normalized] == [1e-6] * 10
+        assert [layer.train_scale for layer in normalized] == [False] * 9 + [True]
+        assert [layer.init_std for layer in normalized] == [1] * 9 + [0.1]
+        convolutions = [layer.layer for layer in normalized[:-1]]
+        assert [layer.kernel_size[0] for layer in convolutions] == [3] * 7 + [1, 1]
+        assert [layer.strides[0] for layer in convolutions] == [1, 1, 2, 1, 1, 2, 1, 1, 1]
+        assert [layer.padding for layer in convolutions] == ["same"] * 6 + ["valid"] * 3
+        # Leaky ReLU of 0.2.
+        values = ops.convert_to_numpy(convolutions[0].activation(ops.convert_to_tensor([-1.0, 1.0])))
+        np.testing.assert_allclose(values, [-0.2, 1])
+        for layer in normalized:
+            # N(0, 0.05); the standard error of the first's 2,592 values is 0.0007.
+            assert abs(ops.convert_to_numpy(layer.layer.kernel.value).std() - 0.05) < 0.003, layer.name
+
+
+def test_convolutional_discriminator_sees_minus_one_to_one():
+    discriminator = cifar10.build_discriminator()
+    images = np.random.default_rng(0).random((2, 32, 32, 3)).astype("float32")
+    kernel, bias = (ops.convert_to_numpy(w) for w in discriminator.get_layer("conv_1_1").layer.weights[:2])
+    inner = keras.Model(discriminator.input, discriminator.get_layer("conv_1_1").output)
+    found = ops.convert_to_numpy(inner(images))[:, 5, 7]
+    patch = (2 * images - 1)[:, 4:7, 6:9]
+    normalized = kernel / np.sqrt((kernel**2).sum((0, 1, 2)) + 1e-6)
+    expected = np.einsum("nhwc,hwcf->nf", patch, normalized) + bias
+    np.testing.assert_allclose(found, np.where(expected > 0, expected, 0.2 * expected), rtol=1e-4, atol=1e-5)
+
+
+def test_convolutional_features_are_means_over_positions():
+    discriminator = cifar10.build_discriminator()
+    images = np.random.default_rng(0).random((3, 32, 32, 3)).astype("float32")
+    outputs = discriminator(images)
+    inner = keras.Model(discriminator.input, discriminator.get_layer("conv_3_3").output)
+    maps = ops.convert_to_numpy(inner(images))
+    assert maps.shape == (3, 6, 6, 192)
+    np.testing.assert_allclose(ops.convert_to_numpy(outputs["features"]), maps.mean((1, 2)), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("side", [16, 40])
+def test_convolutional_networks_at_other_sizes(side):
+    images = cifar10.build_generator((side, side + 8, 1), width=0.1)(np.zeros((2, 100), "float32"))
+    assert images.shape == (2, side, side + 8, 1)
+    assert cifar10.build_discriminator((side, side + 8, 1), 4, width=0.1)(images)["logits"].shape == (2, 4)
+
+
+def test_convolutional_networks_name_the_size_they_cannot_have():
+    with pytest.raises(ValueError, match=r"multiples of 8. Received: image_shape=\(28, 32, 3\)"):
+        cifar10.build_generator((28, 32, 3))
+    with pytest.raises(ValueError, match=r"at least 12 x 12. Received: image_shape=\(8, 32, 3\)"):
+        cifar10.build_discriminator((8, 32, 3))
+
+
+@pytest.mark.parametrize("name", DENSE)
+def test_dense_minibatch_discrimination(name):
+    """Minibatch features are computed from features without noise, and none lies between them and the logits."""
+    plain = NETWORKS[name].build_discriminator()
+    discriminator = NETWORKS[name].build_discriminator(minibatch_discrimination=True)
+    names = [layer.name for layer in plain.layers]
+    last_noise = names[-2]
+    assert last_noise.startswith("noise_")
+    assert [layer.name for layer in discriminator.layers] == [*names[:-2], "minibatch_discrimination", "logits"]
+    images = np.random.default_rng(0).uniform(size=(20, *SHAPES[name])).astype("float32")
+    outputs = discriminator(images, training=True)
+    expected = discriminator.get_layer("minibatch_discrimination")(outputs["features"])
+    expected = discriminator.get_layer("logits")(expected)
+    logits = ops.convert_to_numpy(outputs["logits"])
+    np.testing.assert_allclose(logits, ops.convert_to_numpy(expected), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("norm", GENERATOR_NORMS)
+def test_the_generators_norm_is_all_that_differs(name, norm):
+    layers = {
+        kind: NETWORKS[name].build_generator(norm=kind, reference_size=7, width=0.1).layers for kind in ("batch", norm)
+    }
+    kinds = (BatchStatisticsNorm, VirtualBatchNorm, PrependReference, DropReference)
+    others = {kind: [layer.name for layer in found if not isinstance(layer, kinds)] for kind, found in layers.items()}
+    assert others[norm] == others["batch"]
+    norms = [layer for layer in layers[norm] if isinstance(layer, BatchStatisticsNorm | VirtualBatchNorm)]
+    expected = {"batch": BatchStatisticsNorm, "virtual": VirtualBatchNorm, "none": None}[norm]
+    assert [type(layer) for layer in norms] == [expected] * (0 if norm == "none" else 2 if name in DENSE else 3)
+    assert all(layer.center and not layer.scale for layer in norms)
+    biased = [layer for layer in layers[norm] if getattr(layer, "use_bias", False)]
+    assert len(biased) == (0 if norm != "none" else 2 if name in DENSE else 3)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_with_virtual_batch_norm_an_image_does_not_depend_on_its_batch(name):
+    generator = NETWORKS[name].build_generator(norm="virtual", reference_size=7, width=0.1)
+    reference = generator.get_layer("reference")
+    low, high = NETWORKS[name].LATENT_RANGE
+    assert (reference.reference_size, reference.minval, reference.maxval) == (7, low, high)
+    latents = np.random.default_rng(0).random((5, *generator.input_shape[1:])).astype("float32")
+    together, alone = generator(latents), generator(latents[3:4])
+    assert together.shape[0] == 5
+    np.testing.assert_allclose(ops.convert_to_numpy(together)[3:4], ops.convert_to_numpy(alone), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_width_scales_every_hidden_layer(name):
+    plain, half = (NETWORKS[name].build_discriminator(width=width) for width in (1.0, 0.5))
+    for layer, thin in zip(plain.layers, half.layers):
+        if isinstance(layer, WeightNorm) and layer.name != "logits":
+            assert thin.layer.kernel.shape[-1] == round(layer.layer.kernel.shape[-1] / 2)
+    assert half.get_layer("logits").output.shape == (None, 10)
+    generator = NETWORKS[name].build_generator(width=0.5)
+    assert generator.output_shape == (None, *SHAPES[name])
+    assert generator.get_layer("dense_1").units == NETWORKS[name].build_generator().get_layer("dense_1").units // 2
+
+
+def test_an_unknown_norm_is_named():
+    with pytest.raises(ValueError, match="Received: norm='layer'"):
+        GeneratorNorm("layer")

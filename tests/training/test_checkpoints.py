@@ -7,7 +7,7 @@ import pytest
 
 from igan_tf import durable
 from igan_tf.training import CheckpointError, Checkpoints
-from igan_tf.training.checkpoints import restore_state, state_of
+from igan_tf.training.checkpoints import differences, restore_state, state_of
 
 ARRAYS = {
     "generator/000": np.random.default_rng(0).normal(size=(3, 4)).astype("float32"),
@@ -243,6 +243,20 @@ def test_another_network_is_refused_with_every_difference_before_anything_change
     assert "extra: not in the checkpoint" in message
     assert "generator/000" not in message
     assert all((variable.numpy() == 0).all() for variable in variables.values())
+
+
+def test_differences_name_both_values():
+    saved = {"--seed": 1, "--adam": "outside", "shape": [8, 8]}
+    assert differences(saved, dict(saved)) == []
+    assert differences(saved, {"--seed": 3, "--adam": "inside_root", "shape": [8, 8]}) == [
+        "--seed: the run was started with 1, now 3",
+        "--adam: the run was started with 'outside', now 'inside_root'",
+    ]
+
+
+def test_what_only_one_side_knows_is_no_difference():
+    # Settings newer, or older, than the run.
+    assert differences({"--old": 1}, {"--new": 2}) == []
 
 
 def test_a_long_list_of_differences_is_cut():

@@ -14,6 +14,7 @@ from igan_tf.training.trainer import Interrupted
 STEPS_PER_EPOCH = 4
 EPOCHS = 3
 NAN, INF = float("nan"), float("inf")
+IDENTITY = {"--seed": 1, "data": "0f"}
 
 
 class OneNumber:
@@ -57,11 +58,10 @@ class Numbers:
             yield tf.constant(epoch + step / 7)
 
 
-def make_trainer(folder, model=None, batches=None, **settings):
+def make_trainer(folder, model=None, batches=None, identity=IDENTITY, **settings):
     config = Config(dataset="digits", **{"epochs": EPOCHS, **settings})
-    return Trainer(
-        model or OneNumber(), batches or Numbers(), Checkpoints(folder), config, tf.distribute.get_strategy(), {"a": 1}
-    )
+    strategy = tf.distribute.get_strategy()
+    return Trainer(model or OneNumber(), batches or Numbers(), Checkpoints(folder), config, strategy, identity)
 
 
 class Notes:
@@ -179,11 +179,21 @@ def test_nothing_to_restore(tmp_path):
     assert not make_trainer(tmp_path).restore()
 
 
-def test_the_position_carries_the_description(tmp_path):
+def test_the_position_carries_the_identity(tmp_path):
     trainer = make_trainer(tmp_path, epochs=1)
     trainer.train(Notes())
     _, position = trainer.checkpoints.load_newest()
-    assert position["a"] == 1 and position["step"] == 4 and position["epoch"] == 1
+    assert position["identity"] == IDENTITY and position["step"] == 4 and position["epoch"] == 1
+
+
+def test_another_run_is_not_continued(tmp_path):
+    make_trainer(tmp_path, epochs=1).train(Notes())
+    trainer = make_trainer(tmp_path, epochs=1, identity={**IDENTITY, "data": "e5"})
+    with pytest.raises(CheckpointError, match=r"(?s)other settings or data.*data: .*'0f', now 'e5'$"):
+        trainer.restore()
+    assert trainer.step == 0
+    # Evaluation may look at it.
+    assert trainer.restore(to_train=False) and trainer.step == 4
 
 
 # Which checkpoints stay.

@@ -1,0 +1,112 @@
+"""Convolutional networks: what CIFAR-10's and SVHN's have in common.
+
+Images are in [0, 1] outside and in [-1, 1] inside: every network of this package takes and gives one range.
+"""
+
+import keras
+
+from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm
+from igan_tf.networks.parts import GeneratorNorm, normal
+
+_KERNEL_STDDEV = 0.05
+_OUTPUT_INIT_STD = 0.1
+
+
+def build_generator(image_shape, latent_size, filters, latent_range, norm, reference_size):
+    """`z -> dense 4x4 -> [5x5 transposed convolution / 2] * 2 -> weight-normalized one, tanh -> image` in [0, 1].
+
+    The dense layer and the hidden convolutions are normalized, then ReLU.
+
+    Args:
+        image_shape: `(height, width, channels)`, height and width multiples of 8.
+        latent_size: Length of `z`.
+        filters: Three numbers: channels after the dense layer and after each hidden convolution.
+        latent_range: Bounds of the uniform distribution of `z`.
+        norm, reference_size: See `GeneratorNorm`.
+
+    Returns:
+        A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
+
+    Raises:
+        ValueError: for other image sizes.
+    """
+    height, width, channels = image_shape
+    if height % 8 or width % 8:
+        raise ValueError(
+            f"`image_shape` must have a height and width that are multiples of 8. Received: image_shape={image_shape}"
+        )
+    norm = GeneratorNorm(norm, reference_size)
+    first, *others = filters
+    latents = keras.Input((latent_size,), name="latents")
+    hidden = norm.begin(latents, latent_range)
+    units = height // 8 * (width // 8) * first
+    hidden = keras.layers.Dense(
+        units, use_bias=norm.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
+    )(hidden)
+    # Before the reshape: as published, each of these units has statistics of its own.
+    hidden = norm(hidden, name="norm_1")
+    hidden = keras.layers.Activation("relu", name="relu_1")(hidden)
+    hidden = keras.layers.Reshape((height // 8, width // 8, first), name="map_1")(hidden)
+    for index, count in enumerate(others, start=2):
+        hidden = _upsample(count, f"deconv_{index}", use_bias=norm.use_bias)(hidden)
+        hidden = norm(hidden, name=f"norm_{index}")
+        hidden = keras.layers.Activation("relu", name=f"relu_{index}")(hidden)
+    pixels = _upsample(channels, "pixels_deconv", activation="tanh")
+    images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(norm.end(hidden))
+    images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
+    return keras.Model(latents, images, name="generator")
+
+
+def _upsample(filters, name, **kwargs):
+    return keras.layers.Conv2DTranspose(
+        filters, 5, strides=2, padding="same", kernel_initializer=normal(_KERNEL_STDDEV), name=name, **kwargs
+    )
+
+
+def build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination):
+    """Nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.
+
+    Three 3x3 of the first width, the last with stride 2; three of the second, likewise; then of the third width one
+    3x3 without padding and two 1x1. Dropout of 0.2 on the image (with minibatch discrimination noise of 0.2 instead)
+    and of 0.5 after each stride. The features are the means over positions, the minibatch features come after them.
+
+    Args:
+        image_shape: `(height, width, channels)`, at least 12 x 12.
+        num_outputs: Number of logits.
+        filters: The three widths.
+        minibatch_discrimination: Whether 100 minibatch features are appended to the features.
+
+    Returns:
+        A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, filters[2])}`.
+
+    Raises:
+        ValueError: for smaller images.
+    """
+    if min(image_shape[:2]) < 12:
+        raise ValueError(f"`image_shape` must be at least 12 x 12. Received: image_shape={image_shape}")
+    images = keras.Input(image_shape, name="images")
+    hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images)
+    # Every layer has a name: one that Keras numbers could meet another's.
+    corruption = GaussianNoise if minibatch_discrimination else keras.layers.Dropout
+    hidden = corruption(0.2, name="corruption")(hidden)
+    first, second, third = filters
+    for block, count in enumerate((first, second), start=1):
+        for index, strides in enumerate((1, 1, 2), start=1):
+            hidden = _convolution(count, 3, f"conv_{block}_{index}", strides=strides, padding="same")(hidden)
+        hidden = keras.layers.Dropout(0.5, name=f"dropout_{block}")(hidden)
+    for index, size in enumerate((3, 1, 1), start=1):
+        hidden = _convolution(third, size, f"conv_3_{index}", padding="valid")(hidden)
+    features = keras.layers.GlobalAveragePooling2D(name="features")(hidden)
+    hidden = features
+    if minibatch_discrimination:
+        hidden = MinibatchDiscrimination(name="minibatch_discrimination")(hidden)
+    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV))
+    logits = WeightNorm(output, init_std=_OUTPUT_INIT_STD, name="logits")(hidden)
+    return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
+
+
+def _convolution(filters, size, name, **kwargs):
+    convolution = keras.layers.Conv2D(
+        filters, size, activation="leaky_relu", kernel_initializer=normal(_KERNEL_STDDEV), **kwargs
+    )
+    return WeightNorm(convolution, train_scale=False, name=name)

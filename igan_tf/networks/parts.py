@@ -1,0 +1,68 @@
+"""What the networks are put together from."""
+
+import keras
+
+from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm
+
+GENERATOR_NORMS = ("batch", "virtual", "none")
+
+
+class GeneratorNorm:
+    """Puts one kind of normalization into a generator's functional graph.
+
+    ```
+    norm = GeneratorNorm("virtual", reference_size=100)
+    hidden = norm.begin(latents, latent_range)
+    hidden = norm(keras.layers.Dense(500, use_bias=norm.use_bias)(hidden), name="norm_1")
+    hidden = norm.end(hidden)
+    ```
+
+    Args:
+        kind: "batch": the batch's own statistics; "virtual": a fixed reference batch's and the example's; "none".
+            None has a `gamma`; "batch" and "virtual" have a `beta`, which serves as the layer's bias.
+        reference_size: Examples in the reference batch of "virtual".
+
+    Raises:
+        ValueError: for another kind.
+    """
+
+    def __init__(self, kind="batch", reference_size=100):
+        if kind not in GENERATOR_NORMS:
+            raise ValueError(f"`norm` must be one of {GENERATOR_NORMS}. Received: norm={kind!r}")
+        self.kind = kind
+        self.reference_size = reference_size
+
+    @property
+    def use_bias(self):
+        """Whether the layer before needs a bias of its own."""
+        return self.kind == "none"
+
+    def begin(self, latents, latent_range):
+        """Puts the reference latents in front, drawn from what the others are drawn from."""
+        if self.kind != "virtual":
+            return latents
+        low, high = latent_range
+        return PrependReference(self.reference_size, minval=low, maxval=high, name="reference")(latents)
+
+    def __call__(self, hidden, name):
+        if self.kind == "none":
+            return hidden
+        if self.kind == "batch":
+            return BatchStatisticsNorm(name=name)(hidden)
+        return VirtualBatchNorm(self.reference_size, scale=False, name=name)(hidden)
+
+    def end(self, hidden):
+        """Leaves the reference's rows behind, after the last normalization."""
+        if self.kind != "virtual":
+            return hidden
+        return DropReference(self.reference_size, name="examples")(hidden)
+
+
+def normal(stddev):
+    """A kernel initializer; every layer needs one of its own to draw its own values."""
+    return keras.initializers.RandomNormal(stddev=stddev)
+
+
+def scaled(sizes, width):
+    """Numbers of units or filters times `width`, at least 1."""
+    return tuple(max(1, round(size * width)) for size in sizes)

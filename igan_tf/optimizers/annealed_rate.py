@@ -1,0 +1,37 @@
+"""The learning rate schedule of the paper's convolutional experiments."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class AnnealedRate(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that is constant for two thirds of the training, then falls linearly to 0.
+
+    `rate * clip(3 - 3 * epoch / epochs, 0, 1)` with `epoch = floor(step / steps_per_epoch)`: the published code sets it
+    once an epoch. For CIFAR-10's 1200 epochs that is `rate * min(3 - epoch / 400, 1)`.
+
+    Args:
+        rate: The learning rate at the start.
+        epochs: The epoch from which on it is 0.
+        steps_per_epoch: Updates of this optimizer in an epoch.
+
+    Raises:
+        ValueError: for `epochs` or `steps_per_epoch` below 1.
+    """
+
+    def __init__(self, rate, epochs, steps_per_epoch):
+        for argument, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
+            if value < 1:
+                raise ValueError(f"`{argument}` must be at least 1. Received: {argument}={value}")
+        self.rate = rate
+        self.epochs = epochs
+        self.steps_per_epoch = steps_per_epoch
+
+    def __call__(self, step):
+        # In whole numbers: float32 counts steps exactly to 2^24 alone.
+        epoch = ops.cast(ops.floor_divide(step, self.steps_per_epoch), "float32")
+        return self.rate * ops.clip(3 - 3 * epoch / self.epochs, 0.0, 1.0)
+
+    def get_config(self):
+        return {"rate": self.rate, "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}

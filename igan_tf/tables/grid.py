@@ -1,0 +1,136 @@
+"""A grid of training runs as processes of their own, several at once, each a normal run directory."""
+
+import collections
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from igan_tf import experiment
+from igan_tf.config import Config
+
+# Should this process be killed, the kernel ends its runs: they save, and the next start finds none still at work.
+_LAUNCH = (
+    "import ctypes, runpy, signal, sys\n"
+    "if sys.platform == 'linux':\n"
+    "    ctypes.CDLL(None).prctl(1, signal.SIGTERM)\n"  # PR_SET_PDEATHSIG
+    "runpy.run_module('igan_tf.main', run_name='__main__', alter_sys=True)\n"
+)
+
+
+class Stopped(Exception):
+    """SIGTERM or Ctrl-C; every run has saved."""
+
+    def __init__(self, signum):
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One cell of the grid."""
+
+    name: str
+    config: Config
+    folder: Path
+
+    @property
+    def run_dir(self):
+        return self.folder / self.name
+
+    @property
+    def log(self):
+        return self.folder / f"{self.name}.log"
+
+    def result(self):
+        """The finished run's `result.json`, or None if it has not trained to its last epoch."""
+        try:
+            result = json.loads((self.run_dir / "result.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        return result if result["epochs"] >= self.config.epochs else None
+
+    def training_seconds(self):
+        """Time that the run's steps took, without evaluation and start."""
+        with open(self.run_dir / "metrics.jsonl", encoding="utf-8") as file:
+            lines = [json.loads(line) for line in file]
+        steps = [line["step"] for line in lines]
+        return sum(
+            line["seconds_per_step"] * (step - before) for line, step, before in zip(lines, steps, [0, *steps[:-1]])
+        )
+
+
+def refuse_other_settings(runs):
+    """Raises a ConfigError if a run's folder holds a run with other settings; before any of them starts."""
+    for run in runs:
+        experiment.refuse_other_settings(run.run_dir, run.config)
+
+
+def train(runs, parallel, on_finished, report=print):
+    """Trains those runs that are not finished.
+
+    Args:
+        runs: List of `Run`.
+        parallel: How many train at once.
+        on_finished: Called with each run that ends well.
+        report: Called with each line for the user.
+
+    Returns:
+        Dict of the failed runs' names and why: the last line of their log.
+
+    Raises:
+        Stopped: after a signal, when every process has saved and ended.
+    """
+    waiting = collections.deque(run for run in runs if run.result() is None)
+    working, failed = {}, {}
+
+    def stop(signum, frame):
+        raise Stopped(signum)
+
+    previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        while waiting or working:
+            while waiting and len(working) < parallel:
+                run = waiting.popleft()
+                report(f"{run.name}: started, {len(waiting)} waiting; its output: {run.log}")
+                process = _start(run)
+                working[process.pid] = run, process
+            pid, status = os.wait()
+            if pid not in working:
+                continue
+            run, process = working.pop(pid)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode == 0:
+                report(f"{run.name}: finished")
+                on_finished(run)
+            else:
+                failed[run.name] = f"exit code {process.returncode}: {_last_line(run.log)}"
+                report(f"{run.name}: FAILED, {failed[run.name]}")
+    finally:
+        for signum in previous:
+            signal.signal(signum, signal.SIG_IGN)
+        for _, process in working.values():
+            process.terminate()
+        for _, process in working.values():
+            process.wait()
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+    return failed
+
+
+def _start(run):
+    run.log.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", _LAUNCH, *run.config.as_flags(), f"--run_dir={run.run_dir}"]
+    with open(run.log, "ab") as log:
+        # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+
+
+def _last_line(path):
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no output"

@@ -1,0 +1,100 @@
+"""The tables' definitions: which runs make one up, and the paper's figures for it (arXiv:1606.03498)."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorTable:
+    """Test errors by number of labels.
+
+    Attributes:
+        title: For the caption.
+        flagfile: Of `run_configs/`, the settings of every run.
+        single: The paper's mean and standard deviation over ten subsets of one model's errors, by number of labels, as
+            fractions.
+        ensemble: The same of ten models' averaged class probabilities; fewer numbers of labels may have one.
+        paper_epochs: Epochs of the published code; None where the paper has no such table.
+        as_count: The number of test examples if errors are shown as a number of them, as the paper does for MNIST; 0:
+            in per cent.
+        default_labels: The columns where none are asked for; by default those of `single`.
+    """
+
+    title: str
+    flagfile: str
+    single: dict
+    ensemble: dict
+    paper_epochs: int | None
+    as_count: int = 0
+    default_labels: tuple = ()
+
+    @property
+    def labels(self):
+        return self.default_labels or tuple(self.single)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreTable:
+    """Inception Scores by technique left out.
+
+    Attributes:
+        title: For the caption.
+        rows: `(name, flag file of run_configs/, paper's mean, paper's standard deviation)`.
+        real: The paper's score of real images.
+        paper_epochs: Epochs of the published code.
+    """
+
+    title: str
+    rows: tuple
+    real: tuple
+    paper_epochs: int
+
+
+def _scaled(figures, factor):
+    return {labels: (mean * factor, std * factor) for labels, (mean, std) in figures.items()}
+
+
+TABLES = {
+    "digits": ErrorTable(
+        "scikit-learn's digits, a third of them held out: the grid's demonstration, not in the paper",
+        "digits.cfg",
+        single={},
+        ensemble={},
+        paper_epochs=None,
+        default_labels=(20, 50, 100),
+    ),
+    "mnist": ErrorTable(
+        "MNIST, wrongly classified test examples of 10,000",
+        "mnist_feature_matching.cfg",
+        single=_scaled({20: (1677, 452), 50: (221, 136), 100: (93, 6.5), 200: (90, 4.2)}, 1e-4),
+        ensemble=_scaled({20: (1134, 445), 50: (142, 96), 100: (86, 5.6), 200: (81, 4.3)}, 1e-4),
+        paper_epochs=300,
+        as_count=10_000,
+    ),
+    "cifar10": ErrorTable(
+        "CIFAR-10, test error in %",
+        "cifar10_feature_matching.cfg",
+        single=_scaled({1000: (21.83, 2.01), 2000: (19.61, 2.09), 4000: (18.63, 2.32), 8000: (17.72, 1.82)}, 0.01),
+        ensemble=_scaled({1000: (19.22, 0.54), 2000: (17.25, 0.66), 4000: (15.59, 0.47), 8000: (14.87, 0.89)}, 0.01),
+        paper_epochs=1200,
+    ),
+    "svhn": ErrorTable(
+        "SVHN, test error in %",
+        "svhn_feature_matching.cfg",
+        single=_scaled({500: (18.44, 4.8), 1000: (8.11, 1.3), 2000: (6.16, 0.58)}, 0.01),
+        ensemble=_scaled({1000: (5.88, 1.0)}, 0.01),
+        paper_epochs=900,
+    ),
+    "inception_score": ScoreTable(
+        "CIFAR-10, Inception Score of generated images",
+        rows=(
+            ("our methods", "cifar10_ours.cfg", 8.09, 0.07),
+            ("-VBN+BN", "cifar10_no_virtual_batch_norm.cfg", 7.54, 0.07),
+            ("-L+HA", "cifar10_no_labels_historical_averaging.cfg", 6.86, 0.06),
+            ("-LS", "cifar10_no_label_smoothing.cfg", 6.83, 0.06),
+            ("-L", "cifar10_no_labels.cfg", 4.36, 0.04),
+            ("-MBF", "cifar10_no_minibatch_features.cfg", 3.87, 0.03),
+        ),
+        real=(11.24, 0.12),
+        paper_epochs=1200,
+    ),
+}

@@ -1,0 +1,115 @@
+"""From finished runs to the paper's table, as Markdown and CSV."""
+
+import csv
+import io
+
+import numpy as np
+
+from igan_tf import durable
+
+
+def write_error_table(folder, table, cells, seeds, averages):
+    """Writes `table.md` and `table.csv` of an `ErrorTable`.
+
+    Args:
+        folder: Where to.
+        table: The `ErrorTable`.
+        cells: Dict of number of labels -> list of `Run`, subset by subset, a subset's seeds one after the other.
+        seeds: Models of each subset.
+        averages: Dict of number of labels -> list of ensembles' errors, as fractions.
+
+    Returns:
+        The Markdown.
+    """
+    columns = list(cells)
+    runs = [run for of_labels in cells.values() for run in of_labels]
+    finished = [run for run in runs if run.result() is not None]
+    rows = [("one model, paper", [_figure(table, table.single.get(labels)) for labels in columns])]
+    here = {
+        labels: [run.result()["averaged_test_error"] for run in cells[labels] if run.result()] for labels in columns
+    }
+    rows.append(("one model, here", [_measured(table, here[labels], len(cells[labels])) for labels in columns]))
+    rows.append(("ensemble of 10, paper", [_figure(table, table.ensemble.get(labels)) for labels in columns]))
+    rows.append(("ensemble, here", [_measured(table, averages[labels]) for labels in columns]))
+    if not table.single:
+        rows = [row for row in rows if "paper" not in row[0]]
+    lines = [
+        _caption(table.title, table.paper_epochs, runs, finished),
+        "Errors here are the averaged parameters', mean +- sample standard deviation over the runs that are done. "
+        + _ensemble_caption(seeds),
+        "",
+        "| labels | " + " | ".join(map(str, columns)) + " |",
+        "|---" * (len(columns) + 1) + "|",
+        *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows),
+    ]
+    durable.write_text(folder / "table.csv", _as_csv(runs))
+    return _write_markdown(folder, lines)
+
+
+def _ensemble_caption(seeds):
+    if seeds > 1:
+        return f"An ensemble averages the class probabilities of the {seeds} models of one subset, by seed."
+    return (
+        "An ensemble averages the class probabilities of one model of each subset: between them they have seen the "
+        "labels of all subsets."
+    )
+
+
+def _caption(title, paper_epochs, runs, finished):
+    """What keeps a shortened table from being taken for the paper's."""
+    epochs = sorted({run.config.epochs for run in runs})
+    paper = f" (paper: {paper_epochs})" if paper_epochs else ""
+    caption = f"**{title}.** {', '.join(map(str, epochs))} epochs{paper}, {len(finished)} of {len(runs)} runs done"
+    if finished:
+        minutes = np.mean([run.training_seconds() for run in finished]) / 60
+        caption += f", {minutes:.1f} minutes of training steps a run"
+    return caption + "."
+
+
+def _shown(table, value):
+    """An error, given as a fraction, in the table's unit."""
+    return f"{value * table.as_count:.4g}" if table.as_count else f"{value * 100:.2f}"
+
+
+def _figure(table, figure):
+    return f"{_shown(table, figure[0])} +- {_shown(table, figure[1])}" if figure else ""
+
+
+def _measured(table, values, wanted=0):
+    if not values:
+        return ""
+    shown = _shown(table, np.mean(values))
+    if len(values) > 1:
+        shown += f" +- {_shown(table, np.std(values, ddof=1))}"
+    return shown + (f" ({len(values)} of {wanted})" if wanted else "")
+
+
+def _as_csv(runs):
+    rows = []
+    for run in runs:
+        result = run.result() or {}
+        rows.append(
+            {
+                "run": run.name,
+                "dataset": run.config.dataset,
+                "labels": run.config.labels,
+                "seed_data": run.config.seed_data,
+                "seed": run.config.seed,
+                "epochs": result.get("epochs", ""),
+                "steps": result.get("steps", ""),
+                "test_error": result.get("test_error", ""),
+                "averaged_test_error": result.get("averaged_test_error", ""),
+                "training_seconds": round(run.training_seconds(), 1) if result else "",
+            }
+        )
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+def _write_markdown(folder, lines):
+    text = "\n".join(lines) + "\n"
+    durable.write_text(folder / "table.md", text)
+    return text
