@@ -31,7 +31,8 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
     """Converts a source into a set of records in `output_dir`, or continues to, or finds that it is done.
 
     Image i of the source goes to place p(i) of a permutation drawn from the seed; each shard is a range of places. So
-    its bytes are a function of source, settings and versions of Pillow and libjpeg alone.
+    its bytes are a function of source, settings and versions of Pillow and libjpeg alone. It starts processes: a script
+    calls it below `if __name__ == "__main__":`.
 
     Args:
         source: A `Source`.

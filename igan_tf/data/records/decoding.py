@@ -6,8 +6,11 @@ import warnings
 
 from PIL import Image
 
-# What photographs come in. Others that Pillow knows start programs (EPS) or hold no picture.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+# What photographs come in, as far as this Pillow reads it. Others that it knows start programs (EPS) or hold no picture.
+Image.init()
+_FORMATS = [
+    name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+]
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -99,8 +102,7 @@ def _orientation(image):
 def _rgb(image):
     if image.mode == "RGB":
         return image
-    # Some Pillow versions give 16-bit grey PNGs as 32-bit integers.
-    if image.mode in _SIXTEEN_BITS or (image.mode == "I" and image.format == "PNG"):
+    if image.mode in _SIXTEEN_BITS:
         # Pillow would clip all above 255 to white.
         import numpy as np
 

@@ -131,10 +131,12 @@ def _list_folder(root):
 
 
 def _visible(folder, folders):
-    """Names of the folders, or of the other files, in `folder`, without hidden ones."""
+    """Names of the folders, or of the files and of links to nowhere, in `folder`, without hidden ones."""
     with os.scandir(folder) as found:
         for item in found:
-            if not item.name.startswith(".") and item.is_dir() == folders:
+            # Neither is a pipe, say, which would be waited for.
+            wanted = item.is_dir() if folders else item.is_file() or (item.is_symlink() and not item.is_dir())
+            if wanted and not item.name.startswith("."):
                 yield item.name
 
 

@@ -1,4 +1,5 @@
 import io
+import os
 import random
 import re
 import tarfile
@@ -102,6 +103,12 @@ def test_a_file_that_vanishes_or_shrinks_is_noticed(tmp_path):
         read_entry(source.entries[0], ())
     with pytest.raises(OSError):
         read_entry(source.entries[1], ())
+
+
+def test_a_pipe_is_no_image(tmp_path):
+    root = make_folder(tmp_path / "source")
+    os.mkfifo(root / "n01/pipe.JPEG")
+    assert len(open_source(str(root)).entries) == len(FILES)
 
 
 def test_a_dangling_link_is_listed_as_an_image(tmp_path):
