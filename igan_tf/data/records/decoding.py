@@ -6,7 +6,7 @@ import warnings
 
 from PIL import Image
 
-# What photographs come in, as far as this Pillow reads it. Others that it knows start programs (EPS) or hold no picture.
+# What photographs come in, as far as this Pillow reads it. Other formats start programs (EPS) or hold no picture.
 Image.init()
 _FORMATS = [
     name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
