@@ -356,7 +356,13 @@ def test_what_a_killed_shard_left_is_not_taken_for_whole(large, tmp_path):
 def test_ctrl_c_keeps_finished_shards(large, tmp_path):
     flags, undisturbed = large
     folder = tmp_path / "records"
-    process = start(*flags, f"--output_dir={folder}", start_new_session=True)
+    # What runs in the background ignores it, and hands that down.
+    process = start(
+        *flags,
+        f"--output_dir={folder}",
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert wait_until(lambda: len(finished_shards(folder)) >= 2, process)
     others = descendants(process.pid)
     # A terminal sends it to all processes.
