@@ -353,27 +353,50 @@ def test_what_a_killed_shard_left_is_not_taken_for_whole(large, tmp_path):
     assert contents(folder) == undisturbed
 
 
-def test_ctrl_c_keeps_finished_shards(large, tmp_path):
-    flags, undisturbed = large
-    folder = tmp_path / "records"
-    # What runs in the background ignores it, and hands that down.
-    process = start(
-        *flags,
-        f"--output_dir={folder}",
+def start_in_foreground(*arguments):
+    """Starts the command as a terminal does: what runs in the background ignores Ctrl-C, and hands that down."""
+    return start(
+        *arguments,
         start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    assert wait_until(lambda: len(finished_shards(folder)) >= 2, process)
-    others = descendants(process.pid)
+
+
+def press_ctrl_c(process):
     # A terminal sends it to all processes.
     os.killpg(process.pid, signal.SIGINT)
     code, text = finish(process)
     assert code == 130 and "the same command continues" in text and "Traceback" not in text
+
+
+def test_ctrl_c_keeps_finished_shards(large, tmp_path):
+    flags, undisturbed = large
+    folder = tmp_path / "records"
+    process = start_in_foreground(*flags, f"--output_dir={folder}")
+    assert wait_until(lambda: len(finished_shards(folder)) >= 2, process)
+    others = descendants(process.pid)
+    press_ctrl_c(process)
     wait_until(lambda: not alive(others))
     assert not any(folder.glob(".*.tmp")) and not (folder / "manifest.json").exists()
     code, text = finish(start(*flags, f"--output_dir={folder}"))
     assert code == 0 and "keeping" in text, text
     assert contents(folder) == undisturbed
+
+
+def test_ctrl_c_does_not_wait_for_shards(large, tmp_path):
+    flags, _ = large
+    folder = tmp_path / "records"
+    # All images in one shard.
+    process = start_in_foreground(*flags, "--num_shards=1", f"--output_dir={folder}")
+    assert wait_until(lambda: any(folder.glob(".train*.tmp")), process)
+    press_ctrl_c(process)
+    assert not any(folder.glob("*train*"))
+
+
+def test_processes_leave_ctrl_c_to_the_main_one(tmp_path):
+    # One that waits for work would print a traceback.
+    with converter._pool(1, tmp_path / "lock") as (pool, _):
+        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
 
 
 def test_a_worker_that_is_killed_ends_the_conversion_with_a_message(large, tmp_path):
