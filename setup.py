@@ -33,6 +33,8 @@ setup(
         "scikit-learn>=1.5,<2",
         "threadpoolctl>=3.5,<4",
         "pillow>=11,<14",
+        "google-crc32c>=1.6,<2",
+        "protobuf>=6.31.1,<8",
         "tqdm>=4.66,<5",
     ],
     extras_require={

@@ -1,13 +1,26 @@
-"""Images and labels in, batches in a reproducible order out."""
+"""Images and labels in, batches in a reproducible order out.
+
+What needs TensorFlow is imported on first use: the processes that convert images do without.
+"""
+
+import importlib
 
 from igan_tf.data.image_data import DataError, ImageData
 from igan_tf.data.labelled_subset import labelled_subset, read_label_file
 from igan_tf.data.sources import DATASETS, load_data
 
+_HOME = {
+    "ImageRecords": "igan_tf.data.records.reader",
+    "RecordBatches": "igan_tf.data.records.reader",
+    "SemiSupervisedBatches": "igan_tf.data.batches",
+}
+
 __all__ = [
     "DATASETS",
     "DataError",
     "ImageData",
+    "ImageRecords",
+    "RecordBatches",
     "SemiSupervisedBatches",
     "labelled_subset",
     "load_data",
@@ -16,9 +29,19 @@ __all__ = [
 
 
 def __getattr__(name):
+<<<<<<< HEAD
     # On first use: what only reads images, such as `igan_tf.turing_test`, does without TensorFlow.
     if name == "SemiSupervisedBatches":
         from igan_tf.data.batches import SemiSupervisedBatches
 
         return SemiSupervisedBatches
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+=======
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])
+>>>>>>> records

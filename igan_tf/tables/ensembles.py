@@ -4,9 +4,8 @@ import zipfile
 
 import numpy as np
 
-from igan_tf import experiment
+from igan_tf import durable, experiment
 from igan_tf.data import load_data
-from igan_tf.training import durable
 
 
 class Ensembles:

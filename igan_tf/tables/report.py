@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from igan_tf.training import durable
+from igan_tf import durable
 
 
 def write_error_table(folder, table, cells, seeds, ensemble_errors):
