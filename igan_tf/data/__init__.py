@@ -1,6 +1,7 @@
 """Images and labels in, batches in a reproducible order out.
 
-What needs TensorFlow is imported on first use: the processes that convert images do without.
+What needs TensorFlow is imported on first use: what only reads images, such as a converter's processes and
+`igan_tf.turing_test`, does without.
 """
 
 import importlib
@@ -29,14 +30,6 @@ __all__ = [
 
 
 def __getattr__(name):
-<<<<<<< HEAD
-    # On first use: what only reads images, such as `igan_tf.turing_test`, does without TensorFlow.
-    if name == "SemiSupervisedBatches":
-        from igan_tf.data.batches import SemiSupervisedBatches
-
-        return SemiSupervisedBatches
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-=======
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -44,4 +37,3 @@ def __getattr__(name):
 
 def __dir__():
     return sorted([*globals(), *__all__])
->>>>>>> records

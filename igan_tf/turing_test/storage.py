@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.training import durable
+from igan_tf import durable
 from igan_tf.turing_test import design
 from igan_tf.turing_test.encoding import encode_images
 from igan_tf.turing_test.settings import StudyError, StudySettings
