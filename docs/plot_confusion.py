@@ -25,7 +25,8 @@ def main():
     data = load_data(config)
     indices, labels = experiment.labelled_examples(config, data)
     labelled = data.train_images[indices[labels == arguments.actual]]
-    predicted = experiment.test_probabilities(arguments.run_dir, data.test_images).argmax(axis=1)
+    predicted = experiment.load_run(arguments.run_dir).class_probabilities(data.test_images, config.batch_size)
+    predicted = predicted.argmax(axis=1)
     confused = data.test_images[(data.test_labels == arguments.actual) & (predicted == arguments.predicted)]
     print(f"{len(confused)} of {np.sum(predicted != data.test_labels)} errors are of this kind; confusion matrix:")
     matrix = np.zeros((data.num_classes, data.num_classes), int)

@@ -38,7 +38,9 @@ class Ensembles:
                     return saved["probabilities"]
         except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile):
             pass
-        probabilities = experiment.test_probabilities(run.run_dir, self._data.test_images)
+        probabilities = experiment.load_run(run.run_dir).class_probabilities(
+            self._data.test_images, run.config.batch_size
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with durable.durable_file(path) as file:
             np.savez_compressed(file, probabilities=probabilities, steps=steps)
