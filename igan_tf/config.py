@@ -14,7 +14,7 @@ from igan_tf.data import DATASETS
 from igan_tf.evaluation.classifiers import NAMES as CLASSIFIERS
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS
-from igan_tf.networks.parts import GENERATOR_NORMS
+from igan_tf.networks.parts import GENERATOR_NORMS, INPUT_CORRUPTIONS
 
 MODES = ("train", "evaluate", "sample")
 _GREATEST_SEED = 2**31 - 1
@@ -52,13 +52,19 @@ class Config:
     image_size: int = _setting(32, "Height and width to which --dataset=folder resizes.", low=4, high=512)
     channels: int = _setting(3, "Channels of --dataset=folder: 3 or 1.", low=1, high=3)
     test_fraction: float = _setting(0.2, "Part of each class that --dataset=folder holds out.", low=0, high=0.9)
-    train_images: int = _setting(0, "Training images used, the data set's first ones; 0: all.", low=0)
+    train_images: int = _setting(0, "Training images used, a fixed draw of them; 0: all.", low=0)
     # Networks.
     network: str = _setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
     network_width: float = _setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
     generator_norm: str = _setting("batch", "The generator's normalization.", GENERATOR_NORMS)
     reference_size: int = _setting(100, "Examples in the reference batch of --generator_norm=virtual.", low=1)
     minibatch_discrimination: bool = _setting(False, "Give the discriminator minibatch features.")
+    input_corruption: str = _setting(
+        "auto",
+        "What the discriminator's images are disturbed by; auto: noise in dense networks and beside minibatch "
+        "discrimination, dropout in other convolutional ones.",
+        INPUT_CORRUPTIONS,
+    )
     # Training.
     seed: int = _setting(
         1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=_GREATEST_SEED
@@ -142,6 +148,17 @@ class Config:
             raise ConfigError(
                 f"--seed_data + --label_draws - 1 must be at most {_GREATEST_SEED}. "
                 f"Received: --seed_data={self.seed_data} --label_draws={self.label_draws}"
+            )
+        if self.input_corruption not in ("auto", *NETWORKS[self.network_name].INPUT_CORRUPTIONS):
+            raise ConfigError(
+                f"--network={self.network_name} has no such corruption. "
+                f"Received: --input_corruption={self.input_corruption}"
+            )
+        if self.precision == "mixed_float16" and self.strategy != "single":
+            # Keras decides by the first replica's gradients whether all of them are finite.
+            raise ConfigError(
+                f"--precision=mixed_float16 goes with --strategy=single alone; mixed_bfloat16 with every one. "
+                f"Received: --strategy={self.strategy}"
             )
         if self.jit_compile and self.strategy != "single":
             raise ConfigError(f"--jit_compile goes with --strategy=single alone. Received: --strategy={self.strategy}")
@@ -252,9 +269,11 @@ def config_from_lines(lines):
     flag_values = flags.FlagValues()
     define_flags(flag_values)
     try:
-        flag_values(["flags", *lines])
+        _, *others = flag_values(["flags", *lines])
     except flags.Error as error:
         raise ConfigError(str(error)) from error
+    if others:
+        raise ConfigError(f"unknown argument: {others[0]}")
     return config_from_flags(flag_values)
 
 

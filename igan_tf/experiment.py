@@ -21,7 +21,7 @@ from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
 from igan_tf.optimizers import AnnealedRate, InsideRootAdam
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
-from igan_tf.training.checkpoints import differences, restore_state
+from igan_tf.training.checkpoints import differences, identity_of, restore_state
 from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.records import Records, image_grid
 
@@ -62,6 +62,12 @@ def labelled_examples(config, data):
         raise ConfigError(
             f"--labels must be a multiple of the {data.num_classes} classes. Received: --labels={config.labels}"
         )
+    missing = sorted(set(range(data.num_classes)) - set(data.train_labels.tolist()))
+    if missing:
+        raise ConfigError(
+            f"no training image is of class {data.class_names[missing[0]]!r}. "
+            f"Received: --labels={config.labels} --train_images={config.train_images}"
+        )
     try:
         indices = labelled_subset(data.train_labels, config.labels // data.num_classes, config.seed_data)
     except ValueError as error:
@@ -72,6 +78,14 @@ def labelled_examples(config, data):
 def check_against_data(config, data):
     """Raises a ConfigError or DataError if the settings do not go with the data or the machine; writes nothing."""
     build_strategy(config)
+    network = NETWORKS[config.network_name]
+    height, width, _ = data.image_shape
+    if height % network.SIDE_MULTIPLE or width % network.SIDE_MULTIPLE or min(height, width) < network.SMALLEST_SIDE:
+        raise ConfigError(
+            f"--network={config.network_name} needs images whose sides are multiples of {network.SIDE_MULTIPLE}, at "
+            f"least {network.SMALLEST_SIDE}; --dataset={config.dataset} has {height} x {width} "
+            f"(--image_size={config.image_size} is for --dataset=folder)"
+        )
     labelled_examples(config, data)
     if config.batch_size > len(data.train_images):
         raise ConfigError(
@@ -97,6 +111,7 @@ def build_model(config, image_shape, num_classes, steps_per_epoch):
                 num_outputs=num_classes if config.labelled else 1,
                 minibatch_discrimination=config.minibatch_discrimination,
                 width=config.network_width,
+                corruption=config.input_corruption,
             ),
             latent_range=network.LATENT_RANGE,
             seed=config.seed,
@@ -354,7 +369,7 @@ def load_run(run_dir, step=None):
     if saved is None:
         raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
     arrays, position = saved
-    identity = position["identity"]
+    identity = identity_of(position, run_dir)
     model = build_model(config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"])
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
     return model

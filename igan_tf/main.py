@@ -4,6 +4,10 @@ import os
 import signal
 import sys
 
+if __name__ == "__main__":
+    # TensorFlow takes seconds to import: Ctrl-C meanwhile just ends the program.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 # TensorFlow's start-up notices would bury this program's own lines. Python exceptions still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -88,6 +92,7 @@ def _report(line):
 
 def run(arguments):
     """Runs the command line, `arguments` without the program's name."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments = settings.expand_flagfiles(arguments)
     except settings.ConfigError as error:

@@ -23,6 +23,7 @@ OTHER_VALUES = {
     "generator_norm": "virtual",
     "reference_size": 3,
     "minibatch_discrimination": True,
+    "input_corruption": "noise",
     "seed": 0,
     "epochs": 1,
     "batch_size": 7,
@@ -115,7 +116,7 @@ def test_which_settings_have_choices():
     names = {name for name, field in FIELDS.items() if field.metadata["choices"]}
     assert names == {
         *("dataset", "network", "adam", "generator_objective", "feature_matching_norm", "strategy", "precision"),
-        "generator_norm",
+        *("generator_norm", "input_corruption"),
     }
 
 
@@ -214,6 +215,11 @@ def test_each_combination_is_checked(settings, message):
 )
 def test_what_goes_together_is_allowed(settings):
     Config(**settings)
+
+
+def test_stray_words_in_flag_lines_are_refused():
+    with pytest.raises(ConfigError, match=r"unknown argument: beta_1=0\.9"):
+        config_from_lines(["--seed=3", "beta_1=0.9"])
 
 
 def test_labelled():

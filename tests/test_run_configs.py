@@ -77,6 +77,7 @@ def techniques(experiment):
     return {
         "generator norm": norm.__name__,
         "minibatch features": MinibatchDiscrimination in discriminator,
+        "corruption": type(model.discriminator.get_layer("corruption")).__name__,
         "label smoothing": model.label_smoothing,
         "labels": ("labelled_images" in batch, model.num_outputs),
         "historical averaging": model.generator_history is not None and model.discriminator_history is not None,
@@ -116,6 +117,7 @@ def test_a_row_differs_from_ours_in_its_technique_alone(row, cifar10_like, tmp_p
     ours = {
         "generator norm": "VirtualBatchNorm",
         "minibatch features": True,
+        "corruption": "GaussianNoise",
         "label smoothing": 0.1,
         "labels": (True, 10),
         "historical averaging": False,

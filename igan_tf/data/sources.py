@@ -163,4 +163,6 @@ def load_data(config):
             f"--train_images must be at most the number of training images, {len(data.train_images)}. "
             f"Received: --train_images={count}"
         )
-    return dataclasses.replace(data, train_images=data.train_images[:count], train_labels=data.train_labels[:count])
+    # Not the first: folders are in the order of their classes. Not by a seed of the run: subsets are compared.
+    chosen = np.sort(np.random.default_rng(0).permutation(len(data.train_images))[:count])
+    return dataclasses.replace(data, train_images=data.train_images[chosen], train_labels=data.train_labels[chosen])

@@ -4,6 +4,9 @@ from igan_tf.networks import convolutional
 from igan_tf.networks.parts import scaled
 
 LATENT_RANGE = (0.0, 1.0)
+# Three strides of 2 in G; what is left of smaller images in D is nothing.
+SIDE_MULTIPLE, SMALLEST_SIDE = 8, 16
+INPUT_CORRUPTIONS = ("dropout", "noise")
 # As published, both players are initialized from data: D from labelled examples, G from a batch of latents.
 INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = True
 
@@ -14,7 +17,9 @@ def build_generator(image_shape=(32, 32, 3), latent_size=100, norm="batch", refe
     return convolutional.build_generator(image_shape, latent_size, filters, LATENT_RANGE, norm, reference_size)
 
 
-def build_discriminator(image_shape=(32, 32, 3), num_outputs=10, minibatch_discrimination=False, width=1.0):
+def build_discriminator(
+    image_shape=(32, 32, 3), num_outputs=10, minibatch_discrimination=False, width=1.0, corruption="auto"
+):
     """Image -> 96, 96, 96 / 2 -> 192, 192, 192 / 2 -> 192, 192, 192 -> mean -> logits. See `convolutional`."""
     filters = scaled((96, 192, 192), width)
-    return convolutional.build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination)
+    return convolutional.build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, corruption)

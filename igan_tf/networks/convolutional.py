@@ -6,7 +6,7 @@ Images are in [0, 1] outside and in [-1, 1] inside: every network of this packag
 import keras
 
 from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, normal
+from igan_tf.networks.parts import INPUT_CORRUPTIONS, GeneratorNorm, normal
 
 _KERNEL_STDDEV = 0.05
 _OUTPUT_INIT_STD = 0.1
@@ -63,32 +63,37 @@ def _upsample(filters, name, **kwargs):
     )
 
 
-def build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination):
+def build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, corruption="auto"):
     """Nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.
 
     Three 3x3 of the first width, the last with stride 2; three of the second, likewise; then of the third width one
-    3x3 without padding and two 1x1. Dropout of 0.2 on the image (with minibatch discrimination noise of 0.2 instead)
-    and of 0.5 after each stride. The features are the means over positions, the minibatch features come after them.
+    3x3 without padding and two 1x1. Dropout or noise of 0.2 on the image, dropout of 0.5 after each stride. The
+    features are the means over positions, the minibatch features come after them.
 
     Args:
         image_shape: `(height, width, channels)`, at least 12 x 12.
         num_outputs: Number of logits.
         filters: The three widths.
         minibatch_discrimination: Whether 100 minibatch features are appended to the features.
+        corruption: Of the image: "dropout", "noise", or "auto": as published, noise beside minibatch discrimination.
 
     Returns:
         A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, filters[2])}`.
 
     Raises:
-        ValueError: for smaller images.
+        ValueError: for smaller images, another `corruption`.
     """
+    if corruption not in INPUT_CORRUPTIONS:
+        raise ValueError(f"`corruption` must be one of {INPUT_CORRUPTIONS}. Received: corruption={corruption!r}")
     if min(image_shape[:2]) < 12:
         raise ValueError(f"`image_shape` must be at least 12 x 12. Received: image_shape={image_shape}")
     images = keras.Input(image_shape, name="images")
     hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images)
     # Every layer has a name: one that Keras numbers could meet another's.
-    corruption = GaussianNoise if minibatch_discrimination else keras.layers.Dropout
-    hidden = corruption(0.2, name="corruption")(hidden)
+    if corruption == "auto":
+        corruption = "noise" if minibatch_discrimination else "dropout"
+    layer = GaussianNoise if corruption == "noise" else keras.layers.Dropout
+    hidden = layer(0.2, name="corruption")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
         for index, strides in enumerate((1, 1, 2), start=1):

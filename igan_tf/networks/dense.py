@@ -38,7 +38,13 @@ def build_generator(image_shape, hidden_units, latent_size, latent_range, norm, 
 
 
 def build_discriminator(
-    image_shape, hidden_units, num_outputs, input_noise, hidden_noise, minibatch_discrimination=False
+    image_shape,
+    hidden_units,
+    num_outputs,
+    input_noise,
+    hidden_noise,
+    minibatch_discrimination=False,
+    corruption="auto",
 ):
     """`image -> noise -> [weight-normalized dense, ReLU, noise] * n -> logits`.
 
@@ -55,10 +61,16 @@ def build_discriminator(
         input_noise: Deviation of the noise on the image.
         hidden_noise: Deviation of the noise after each hidden layer.
         minibatch_discrimination: Whether 100 minibatch features are appended to the features.
+        corruption: "auto" or "noise", which are the same here.
 
     Returns:
         A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, hidden_units[-1])}`.
+
+    Raises:
+        ValueError: for another `corruption`.
     """
+    if corruption not in ("auto", "noise"):
+        raise ValueError(f"`corruption` must be 'auto' or 'noise'. Received: corruption={corruption!r}")
     images = keras.Input(image_shape, name="images")
     hidden = GaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
     for index, units in enumerate(hidden_units, start=1):

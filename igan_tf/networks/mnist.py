@@ -4,6 +4,8 @@ from igan_tf.networks import dense
 from igan_tf.networks.parts import scaled
 
 LATENT_RANGE = (0.0, 1.0)
+SIDE_MULTIPLE = SMALLEST_SIDE = 1
+INPUT_CORRUPTIONS = ("noise",)
 INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = False
 
 
@@ -14,7 +16,9 @@ def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", refe
     )
 
 
-def build_discriminator(image_shape=(28, 28, 1), num_outputs=10, minibatch_discrimination=False, width=1.0):
+def build_discriminator(
+    image_shape=(28, 28, 1), num_outputs=10, minibatch_discrimination=False, width=1.0, corruption="auto"
+):
     """Image -> 1000 -> 500 -> 250 -> 250 -> 250 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
     return dense.build_discriminator(
         image_shape,
@@ -23,4 +27,5 @@ def build_discriminator(image_shape=(28, 28, 1), num_outputs=10, minibatch_discr
         input_noise=0.3,
         hidden_noise=0.5,
         minibatch_discrimination=minibatch_discrimination,
+        corruption=corruption,
     )

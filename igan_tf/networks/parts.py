@@ -5,6 +5,7 @@ import keras
 from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm
 
 GENERATOR_NORMS = ("batch", "virtual", "none")
+INPUT_CORRUPTIONS = ("auto", "noise", "dropout")
 
 
 class GeneratorNorm:

@@ -53,6 +53,8 @@ def main(argv):
 
 def make_table(table, folder, run_flags):
     """Runs the grid; returns a line for each failed run."""
+    import tensorflow as tf
+
     from igan_tf import experiment
     from igan_tf.data import load_data
     from igan_tf.tables import grid
@@ -63,9 +65,13 @@ def make_table(table, folder, run_flags):
     for run in table_grid.runs:
         experiment.check_against_data(run.config, data)
         experiment.refuse_other_settings(run.run_dir, run.config)
+    for device in tf.config.list_physical_devices("GPU"):
+        # What this process classifies must leave the runs their memory.
+        tf.config.experimental.set_memory_growth(device, True)
     with experiment.sole_trainer(folder):
         failed = grid.train(table_grid.runs, FLAGS.parallel, lambda run: table_grid.write())
         print(table_grid.write())
+        failed |= table_grid.unusable
     return [f"{name}: {reason}" for name, reason in failed.items()]
 
 
@@ -73,14 +79,14 @@ def _grid_of(table, folder, run_flags):
     def read(flagfile, *own):
         lines = [f"--flagfile={CONFIG_DIR / flagfile}", *run_flags, *own]
         lines += [f"--epochs={FLAGS.epochs}"] if FLAGS.epochs else []
-        lines += [f"--data_dir={Path(FLAGS.data_dir).absolute()}"] if FLAGS.data_dir else []
-        return settings.config_from_lines(settings.expand_flagfiles(lines))
+        lines += [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
+        return settings.config_from_lines(settings.expand_flagfiles(lines)).with_absolute_paths()
 
     if isinstance(table, ErrorTable):
         from igan_tf.tables.error_grid import ErrorGrid
 
         _refuse("an error table", "classifier", "classifier_path", "num_samples")
-        numbers = _numbers("labels", lowest=0), _numbers("subsets", lowest=1)
+        numbers = _numbers("labels", lowest=1), _numbers("subsets", lowest=1)
         return ErrorGrid(table, folder, read, *numbers, FLAGS.seeds)
     from igan_tf.evaluation.classifiers import load_classifier
     from igan_tf.tables.score_grid import ScoreGrid

@@ -5,11 +5,16 @@ import zipfile
 import numpy as np
 
 from igan_tf import durable, experiment
+from igan_tf.config import ConfigError
 from igan_tf.data import load_data
+from igan_tf.training import CheckpointError, Checkpoints
 
 
 class Ensembles:
     """Averages models' probabilities; each run's are computed once and kept beside it.
+
+    Attributes:
+        unusable: Dict of finished runs' names whose last weights cannot be used, and why.
 
     Args:
         folder: Of the table.
@@ -19,29 +24,41 @@ class Ensembles:
     def __init__(self, folder, config):
         self._folder = folder / "probabilities"
         self._data = load_data(config)
+        self._fingerprint = self._data.fingerprint()
+        self.unusable = {}
 
-    def errors(self, groups):
-        """The error, as a fraction, of each list of finished runs' averaged probabilities."""
-        return [self._error(runs) for runs in groups]
+    def has(self, run):
+        """Whether a run is finished and its probabilities are to be had."""
+        if run.result() is None or run.name in self.unusable:
+            return False
+        try:
+            self.probabilities(run)
+        except (CheckpointError, ConfigError) as error:
+            # One damaged run must not take the others' table with it.
+            self.unusable[run.name] = str(error)
+            return False
+        return True
 
-    def _error(self, runs):
+    def error(self, runs):
+        """The error, as a fraction, of the averaged probabilities of runs that it `has`."""
         mean = np.mean([self.probabilities(run) for run in runs], axis=0)
         return float(np.mean(mean.argmax(axis=1) != self._data.test_labels))
 
     def probabilities(self, run):
         """`(N, classes)` float64: the averaged parameters' class probabilities of the test examples in file order."""
         path = self._folder / f"{run.name}.npz"
-        steps = run.result()["steps"]
+        step = run.result()["steps"]
+        # Of these weights on this data, and no others that may have stood under the name.
+        key = f"{Checkpoints(run.run_dir / 'checkpoints').digest(step)} {self._fingerprint}"
         try:
             with np.load(path) as saved:
-                if saved["steps"] == steps:
+                if str(saved["key"]) == key:
                     return saved["probabilities"]
-        except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile):
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             pass
-        probabilities = experiment.load_run(run.run_dir).class_probabilities(
-            self._data.test_images, run.config.batch_size
-        )
+        model = experiment.load_run(run.run_dir, step)
+        probabilities = model.class_probabilities(self._data.test_images, run.config.batch_size)
         path.parent.mkdir(parents=True, exist_ok=True)
         with durable.durable_file(path) as file:
-            np.savez_compressed(file, probabilities=probabilities, steps=steps)
+            np.savez_compressed(file, probabilities=probabilities, key=key)
         return probabilities

@@ -32,6 +32,8 @@ class ErrorGrid:
             )
         subsets = subsets * len(labels) if len(subsets) == 1 else subsets
         self._table, self._folder, self._seeds = table, folder, seeds
+        # Runs that are finished, but whose weights cannot be used, and why.
+        self.unusable = {}
         self._cells = {}
         for count, last in zip(labels, subsets):
             self._cells[count] = []
@@ -44,12 +46,16 @@ class ErrorGrid:
     def write(self):
         """Writes the table of the finished runs; returns its Markdown."""
         ensembles = Ensembles(self._folder, self.runs[0].config)
-        errors = {labels: ensembles.errors(self._ensembles_of(runs)) for labels, runs in self._cells.items()}
-        return report.write_error_table(self._folder, self._table, self._cells, self._seeds, errors)
+        averaged = {
+            labels: [(len(group), ensembles.error(group)) for group in self._ensembles_of(runs, ensembles)]
+            for labels, runs in self._cells.items()
+        }
+        self.unusable = ensembles.unusable
+        return report.write_error_table(self._folder, self._table, self._cells, self._seeds, averaged)
 
-    def _ensembles_of(self, runs):
+    def _ensembles_of(self, runs, ensembles):
         """Finished runs that are averaged with each other: a subset's seeds, or one of each subset; two at least."""
         size = len(runs) if self._seeds == 1 else self._seeds
         groups = [runs[start : start + size] for start in range(0, len(runs), size)]
-        finished = [[run for run in group if run.result() is not None] for group in groups]
+        finished = [[run for run in group if ensembles.has(run)] for group in groups]
         return [group for group in finished if len(group) > 1]

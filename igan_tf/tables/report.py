@@ -10,15 +10,15 @@ import numpy as np
 from igan_tf import durable
 
 
-def write_error_table(folder, table, cells, seeds, ensemble_errors):
-    """Writes `table.md` and `table.csv` of an `ErrorTable`.
+def write_error_table(folder, table, cells, seeds, averaged):
+    """Writes `table.md`, `table.csv` and, a line a run, `runs.csv` of an `ErrorTable`.
 
     Args:
         folder: Where to.
         table: The `ErrorTable`.
         cells: Dict of number of labels -> list of `Run`, subset by subset, a subset's seeds one after the other.
         seeds: Models of each subset.
-        ensemble_errors: Dict of number of labels -> list of ensembles' errors, as fractions.
+        averaged: Dict of number of labels -> list of (number of models, error as a fraction) of each ensemble.
 
     Returns:
         The Markdown.
@@ -26,16 +26,16 @@ def write_error_table(folder, table, cells, seeds, ensemble_errors):
     columns = list(cells)
     runs = list(itertools.chain.from_iterable(cells.values()))
     finished = [run for run in runs if run.result() is not None]
-    rows = []
-    if table.single:
-        rows.append(("one model, paper", [_figure(table, table.single.get(labels)) for labels in columns]))
-    here = {
+    errors = {
         labels: [run.result()["averaged_test_error"] for run in cells[labels] if run.result()] for labels in columns
     }
-    rows.append(("one model, here", [_measured(table, here[labels], len(cells[labels])) for labels in columns]))
-    if table.ensemble:
-        rows.append(("ensemble of 10, paper", [_figure(table, table.ensemble.get(labels)) for labels in columns]))
-    rows.append(("ensemble, here", [_measured(table, ensemble_errors[labels]) for labels in columns]))
+    rows = {
+        "one model, paper": [_figure(table, table.single.get(labels)) for labels in columns],
+        "one model, here": [_measured(table, errors[labels], f" of {len(cells[labels])}") for labels in columns],
+        "ensemble of 10, paper": [_figure(table, table.ensemble.get(labels)) for labels in columns],
+        "ensemble, here": [_ensembles(table, averaged[labels]) for labels in columns],
+    }
+    rows = {name: values for name, values in rows.items() if any(values)}
     lines = [
         _caption(table.title, table.paper_epochs, runs, finished),
         "Errors here are the averaged parameters', mean +- sample standard deviation over the runs that are done. "
@@ -43,9 +43,11 @@ def write_error_table(folder, table, cells, seeds, ensemble_errors):
         "",
         "| labels | " + " | ".join(map(str, columns)) + " |",
         "|---" * (len(columns) + 1) + "|",
-        *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows),
+        *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows.items()),
     ]
-    durable.write_text(folder / "table.csv", _as_csv([_run_figures(run) for run in runs]))
+    durable.write_text(folder / "runs.csv", _as_csv([_run_figures(run) for run in runs]))
+    summary = [{"row": name, **dict(zip(map(str, columns), values))} for name, values in rows.items()]
+    durable.write_text(folder / "table.csv", _as_csv(summary))
     return _write_markdown(folder, lines)
 
 
@@ -91,7 +93,7 @@ def write_score_table(folder, table, runs, records):
 
 def _ensemble_caption(seeds):
     if seeds > 1:
-        return f"An ensemble averages the class probabilities of the {seeds} models of one subset, by seed."
+        return "An ensemble averages the class probabilities of the models of one subset, which differ in their seed."
     return (
         "An ensemble averages the class probabilities of one model of each subset: between them they have seen the "
         "labels of all subsets."
@@ -100,12 +102,15 @@ def _ensemble_caption(seeds):
 
 def _caption(title, paper_epochs, runs, finished):
     """What keeps a shortened table from being taken for the paper's."""
-    epochs = sorted({run.config.epochs for run in runs})
+    epochs = sorted({run.result()["epochs"] for run in finished} or {run.config.epochs for run in runs})
     paper = f" (paper: {paper_epochs})" if paper_epochs else ""
-    caption = f"**{title}.** {', '.join(map(str, epochs))} epochs{paper}, {len(finished)} of {len(runs)} runs done"
+    caption = f"**{title}.** {' or '.join(map(str, epochs))} epochs{paper}, {len(finished)} of {len(runs)} runs done"
     if finished:
         minutes = np.mean([run.training_seconds() for run in finished]) / 60
         caption += f", {minutes:.1f} minutes of training steps a run"
+    anneal_epochs = max(run.config.anneal_epochs for run in runs)
+    if epochs[-1] < anneal_epochs:
+        caption += f"; learning rates would reach 0 at epoch {anneal_epochs}, which these runs do not"
     return caption + "."
 
 
@@ -118,13 +123,19 @@ def _figure(table, figure):
     return f"{_shown(table, figure[0])} +- {_shown(table, figure[1])}" if figure else ""
 
 
-def _measured(table, values, wanted=0):
+def _measured(table, values, of=""):
+    """Mean, sample standard deviation, and how many values they are of."""
     if not values:
         return ""
-    shown = _shown(table, np.mean(values))
-    if len(values) > 1:
-        shown += f" +- {_shown(table, np.std(values, ddof=1))}"
-    return shown + (f" ({len(values)} of {wanted})" if wanted else "")
+    deviation = f" +- {_shown(table, np.std(values, ddof=1))}" if len(values) > 1 else ""
+    return _shown(table, np.mean(values)) + deviation + (f" ({len(values)}{of})" if of else "")
+
+
+def _ensembles(table, averaged):
+    if not averaged:
+        return ""
+    sizes = sorted({size for size, _ in averaged})
+    return f"{_measured(table, [error for _, error in averaged])} (of {' or '.join(map(str, sizes))} models)"
 
 
 def _run_figures(run):

@@ -63,6 +63,13 @@ class Checkpoints:
             if old not in (*best_steps, step):
                 shutil.rmtree(self.path(old))
 
+    def digest(self, step):
+        """The digest that a checkpoint should have: it names what is in it."""
+        try:
+            return (self.path(step) / _DIGEST).read_text(encoding="utf-8").split()[0]
+        except (OSError, IndexError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"the checkpoint {self.path(step)} is damaged: {error}") from error
+
     def load(self, step):
         """Reads one checkpoint.
 
@@ -73,10 +80,10 @@ class Checkpoints:
             CheckpointError: if a file is missing or differs from its digest.
         """
         path = self.path(step)
+        digest = self.digest(step)
         try:
             content = (path / _STATE).read_bytes()
-            digest = (path / _DIGEST).read_text().split()[0]
-        except (OSError, IndexError, UnicodeDecodeError) as error:
+        except OSError as error:
             raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise CheckpointError(f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}")
@@ -105,6 +112,17 @@ class Checkpoints:
         if steps:
             raise CheckpointError(f"no checkpoint in {self.folder} is whole; move the folder away to start anew")
         return None
+
+
+def identity_of(position, where):
+    """What a checkpoint's position says of its run.
+
+    Raises:
+        CheckpointError: for one that an early version wrote, without it.
+    """
+    if "identity" not in position:
+        raise CheckpointError(f"{where} was written by an early version of igan_tf; name another folder to start anew")
+    return position["identity"]
 
 
 def differences(saved, present):

@@ -39,7 +39,7 @@ class Records:
 
         with self._writer.as_default(step=0):
             tf.summary.text("flags", "```\n" + "\n".join(config_lines) + "\n```")
-            hparams.hparams(hyperparameters, trial_id=self.run_dir.name)
+            hparams.hparams(hyperparameters, trial_id="/".join(self.run_dir.absolute().parts[-2:]))
         self._writer.flush()
 
     def write_metrics(self, metrics):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from igan_tf.training.checkpoints import CheckpointError, differences, restore_state, state_of
+from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -75,7 +75,7 @@ class Trainer:
             return False
         arrays, position = saved
         where = self.checkpoints.path(position["step"])
-        if changed := differences(position["identity"], self._identity):
+        if changed := differences(identity_of(position, where), self._identity):
             raise CheckpointError(f"{where} is of a run with other settings or data:\n  " + "\n  ".join(changed))
         restore_state(self.model.state_variables(), arrays, where)
         self.step = position["step"]

@@ -321,6 +321,34 @@ def test_width_scales_every_hidden_layer(name):
     assert generator.get_layer("dense_1").units == NETWORKS[name].build_generator().get_layer("dense_1").units // 2
 
 
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+@pytest.mark.parametrize("minibatch_discrimination", [False, True])
+def test_the_corruption_can_be_chosen(name, minibatch_discrimination):
+    kinds = {"noise": GaussianNoise, "dropout": keras.layers.Dropout}
+    for corruption, kind in kinds.items():
+        discriminator = NETWORKS[name].build_discriminator(
+            minibatch_discrimination=minibatch_discrimination, width=0.1, corruption=corruption
+        )
+        assert type(discriminator.get_layer("corruption")) is kind
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_an_unknown_corruption_is_named(name):
+    with pytest.raises(ValueError, match="Received: corruption='blur'"):
+        NETWORKS[name].build_discriminator(corruption="blur")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_sides_that_a_network_takes_are_those_that_it_names(name):
+    network = NETWORKS[name]
+    side = max(network.SMALLEST_SIDE, network.SIDE_MULTIPLE)
+    images = network.build_generator((side, side + network.SIDE_MULTIPLE, 1), width=0.1)(
+        np.zeros((2, network.build_generator().input_shape[-1]), "float32")
+    )
+    logits = network.build_discriminator(images.shape[1:], num_outputs=3, width=0.1)(images)["logits"]
+    assert logits.shape == (2, 3) and np.all(np.isfinite(ops.convert_to_numpy(logits)))
+
+
 def test_an_unknown_norm_is_named():
     with pytest.raises(ValueError, match="Received: norm='layer'"):
         GeneratorNorm("layer")

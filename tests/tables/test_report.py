@@ -33,7 +33,7 @@ def cells(tmp_path):
 
 
 def test_counts_stand_beside_the_papers(tmp_path, cells):
-    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, ensemble_errors={50: [], 100: [0.0093]})
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averaged={50: [], 100: [(2, 0.0093)]})
     assert (tmp_path / "table.md").read_text() == text
     assert text.splitlines()[3:] == [
         "| labels | 50 | 100 |",
@@ -42,24 +42,62 @@ def test_counts_stand_beside_the_papers(tmp_path, cells):
         # The sample deviation of 100 and 120 is 20 / sqrt(2).
         "| one model, here | 221 (1 of 1) | 110 +- 14.14 (2 of 3) |",
         "| ensemble of 10, paper | 142 +- 96 | 86 +- 5.6 |",
-        "| ensemble, here |  | 93 |",
+        "| ensemble, here |  | 93 (of 2 models) |",
     ]
 
 
 def test_the_caption_says_how_short_the_runs_are(tmp_path, cells):
-    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, ensemble_errors={50: [], 100: []})
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averaged={50: [], 100: []})
     # 300 steps of half a second.
     assert "3 epochs (paper: 300), 3 of 4 runs done, 2.5 minutes of training steps a run." in text
     assert "one model of each subset" in text
-    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=4, ensemble_errors={50: [], 100: []})
-    assert "the 4 models of one subset" in text
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=4, averaged={50: [], 100: []})
+    assert "the models of one subset" in text
+
+
+def test_runs_of_more_epochs_are_named_by_theirs(tmp_path, cells):
+    run = cells[50][0]
+    shorter = Run(run.name, Config(labels=50, epochs=2), tmp_path)
+    assert shorter.result() is not None
+    text = report.write_error_table(tmp_path, TABLES["mnist"], {50: [shorter]}, seeds=1, averaged={50: []})
+    assert "3 epochs (paper: 300)" in text
+
+
+def test_a_rate_that_is_never_annealed_is_named(tmp_path):
+    run = make_run(tmp_path, 1000, 1, error=0.2)
+    config = Config(labels=1000, epochs=3, anneal_epochs=900)
+    text = report.write_error_table(
+        tmp_path, TABLES["svhn"], {1000: [Run(run.name, config, tmp_path)]}, seeds=1, averaged={1000: []}
+    )
+    assert "learning rates would reach 0 at epoch 900, which these runs do not" in text
+
+
+def test_scores(tmp_path):
+    table = TABLES["inception_score"]
+    record = {
+        "inception_score": {"mean": 6.5, "std": 0.25, "splits": 10},
+        "num_samples": 5000,
+        "classifier": {"name": "stand_in", "sha256": "0123456789abcdef"},
+    }
+    runs = [make_run(tmp_path, 100, subset, error=0.5 if subset < 3 else None) for subset in range(1, 7)]
+    text = report.write_score_table(tmp_path, table, runs, [record] + [None] * 5)
+    assert "5000 samples, 10 splits, classifier stand_in (0123456789ab)" in text and "2 of 6 runs done" in text
+    lines = text.splitlines()
+    assert lines[5:8] == [
+        "| real data | 11.24 +- 0.12 | |",
+        "| our methods | 8.09 +- 0.07 | 6.500 +- 0.250 |",
+        "| -VBN+BN | 7.54 +- 0.07 |  |",
+    ]
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["inception_score"] for row in rows] == ["6.5", "", "", "", "", ""]
 
 
 def test_per_cent(tmp_path):
     cells = {1000: [make_run(tmp_path, 1000, 1, error=0.0811)]}
-    text = report.write_error_table(tmp_path, TABLES["svhn"], cells, seeds=2, ensemble_errors={1000: [0.06, 0.07]})
+    text = report.write_error_table(tmp_path, TABLES["svhn"], cells, seeds=2, averaged={1000: [(2, 0.06), (1, 0.07)]})
     assert "| one model, paper | 8.11 +- 1.30 |" in text and "| one model, here | 8.11 (1 of 1) |" in text
-    assert "| ensemble, here | 6.50 +- 0.71 |" in text
+    assert "| ensemble, here | 6.50 +- 0.71 (of 1 or 2 models) |" in text
 
 
 def test_a_run_of_fewer_epochs_is_not_done(tmp_path):
@@ -70,8 +108,12 @@ def test_a_run_of_fewer_epochs_is_not_done(tmp_path):
 
 
 def test_csv(tmp_path, cells):
-    report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, ensemble_errors={50: [], 100: []})
+    report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averaged={50: [], 100: []})
     with open(tmp_path / "table.csv", newline="") as file:
+        summary = list(csv.DictReader(file))
+    assert summary[1] == {"row": "one model, here", "50": "221 (1 of 1)", "100": "110 +- 14.14 (2 of 3)"}
+    assert summary[0]["100"] == "93 +- 6.5"
+    with open(tmp_path / "runs.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["labels"], row["seed_data"], row["averaged_test_error"]) for row in rows] == [
         ("50", "1", "0.0221"),

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from igan_tf import experiment
 from igan_tf.config import Config
 from igan_tf.data import load_data
+from igan_tf.tables.ensembles import Ensembles
+from igan_tf.tables.grid import Run
 from tests.command_line import assert_same_run, environment, events, result
 
 RUN_FLAGS = ["--batch_size=400", "--initialization_examples=50", "--nosupervised_baseline"]
@@ -69,7 +72,7 @@ def test_the_table_is_printed_and_written(finished):
         f"| one model, here | {errors[0]:.2f} (1 of 1) | {np.mean(two):.2f} +- {np.std(two, ddof=1):.2f} (2 of 2) |"
     )
     assert "2 epochs, 3 of 3 runs done" in table and "paper" not in table.split("|", 1)[1]
-    with open(finished / "table.csv", newline="") as file:
+    with open(finished / "runs.csv", newline="") as file:
         assert [row["run"] for row in csv.DictReader(file)] == NAMES
 
 
@@ -88,7 +91,7 @@ def test_an_ensemble_averages_probabilities(finished):
     line = next(
         line for line in (finished / "table.md").read_text().splitlines() if line.startswith("| ensemble, here")
     )
-    assert line == f"| ensemble, here |  | {error * 100:.2f} |"
+    assert line == f"| ensemble, here |  | {error * 100:.2f} (of 2 models) |"
 
 
 def test_again_nothing_is_trained(finished):
@@ -166,10 +169,13 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--labels=20,many"], "--labels must be whole numbers from 0 with commas. Received: --labels=many"),
+        (["--labels=20,many"], "--labels must be whole numbers from 1 with commas. Received: --labels=many"),
         (["--subsets=0"], "--subsets must be whole numbers from 1 with commas. Received: --subsets=0"),
         (["--subsets=1,2,3"], "one for each of the 2 columns. Received: --subsets=1,2,3"),
         (["--labels=25", "--subsets=1"], "--labels must be a multiple of the 10 classes. Received: --labels=25"),
+        (["--labels=0", "--subsets=1"], "--labels must be whole numbers from 1 with commas. Received: --labels=0"),
+        (["--num_samples=100"], "--num_samples does not go with an error table. Received: --num_samples=100"),
+        (["--table=inception_score"], "--labels does not go with --table=inception_score"),
         (["--table=imagenet"], "imagenet"),
         (["--seeds=0"], "--seeds=0"),
     ],
@@ -179,6 +185,29 @@ def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, arguments, w
     assert done.returncode == 1, done.stdout
     assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "table").exists()
+
+
+def test_a_damaged_finished_run_is_reported_and_left_out(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "table")
+    shutil.rmtree(folder / NAMES[1] / "checkpoints")
+    shutil.rmtree(folder / "probabilities")
+    done = run(folder, "--epochs=2")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert NAMES[1] in done.stderr and "is damaged" in done.stderr
+    # One model is no ensemble.
+    assert not any(line.startswith("| ensemble, here") for line in figures(folder))
+
+
+def test_probabilities_are_of_the_weights_that_are_there(finished, tmp_path):
+    """A run that was deleted and trained anew under its name has other weights after as many steps."""
+    folder = shutil.copytree(finished, tmp_path / "table")
+    runs = [Run(name, experiment.read_config(folder / name), folder) for name in NAMES]
+    ensembles = Ensembles(folder, runs[0].config)
+    before = ensembles.probabilities(runs[1])
+    shutil.rmtree(folder / NAMES[1])
+    shutil.copytree(folder / NAMES[2], folder / NAMES[1])
+    np.testing.assert_array_equal(ensembles.probabilities(runs[1]), ensembles.probabilities(runs[2]))
+    assert np.any(ensembles.probabilities(runs[1]) != before)
 
 
 def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished, tmp_path):

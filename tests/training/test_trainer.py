@@ -194,6 +194,16 @@ def test_another_run_is_not_continued(tmp_path):
     assert trainer.step == 0
 
 
+def test_a_checkpoint_without_an_identity_is_named(tmp_path):
+    trainer = make_trainer(tmp_path, epochs=1)
+    trainer.train(Notes())
+    arrays, position = trainer.checkpoints.load_newest()
+    del position["identity"]
+    trainer.checkpoints.save(position["step"], arrays, position)
+    with pytest.raises(CheckpointError, match=r"step-000000004 was written by an early version"):
+        make_trainer(tmp_path, epochs=1).restore()
+
+
 # Which checkpoints stay.
 
 
