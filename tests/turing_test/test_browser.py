@@ -296,6 +296,23 @@ def test_two_windows(study):
     study.driver.switch_to.window(first)
 
 
+def test_a_page_of_someone_before_is_loaded_anew(study):
+    study.enter()
+    first = study.driver.current_window_handle
+    study.driver.switch_to.new_window("tab")
+    study.enter()
+    study.driver.close()
+    study.driver.switch_to.window(first)
+    study.find("real").click()
+    study.wait(lambda: study.script("return performance.getEntriesByType('navigation')[0].type") == "reload", "stale")
+    study.ready()
+    assert study.answers() == []
+    study.find("generated").click()
+    study.stands_at(1)
+    assert study.answers() == ["generated"]
+    study.errors()
+
+
 def test_images_are_crisp_and_loaded_ahead_once(study):
     study.enter()
     for place in range(2):

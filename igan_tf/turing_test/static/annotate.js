@@ -209,7 +209,9 @@ async function answer(choice) {
   } catch (error) {
     if (!(error instanceof Refused)) throw error;
     busy = false;
-    await refresh();
+    // Someone else has begun in this browser: this page's form token is not theirs.
+    if (error.message === "403") window.location.reload();
+    else await refresh();
   }
 }
 
