@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 IGAN_DATA_DIR ?=
 
-.PHONY: help run mnist test test-slow test-backends lint format bench clean
+.PHONY: help run mnist turing-demo test test-slow test-backends lint format bench clean
 
 help:
 	@echo "make run            train on scikit-learn's digits: three draws of 5 labels a class, beside the baseline"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-backends  layer and loss tests on JAX and, where installed, PyTorch"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
+	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
 	@echo "make lint, format   ruff"
 	@echo "make bench          speed and memory ratios; on a quiet machine"
 
@@ -26,6 +27,13 @@ run: $(INSTALLED)
 mnist: $(INSTALLED)
 	$(BIN)/python -m igan_tf.main --flagfile=run_configs/mnist_feature_matching.cfg \
 		--data_dir=$(IGAN_DATA_DIR)/tfds --run_dir=runs/mnist
+
+# A short run on the digits, then its images before people. Stopped and called again, it continues.
+turing-demo: $(INSTALLED)
+	$(BIN)/python -m igan_tf.main --flagfile=run_configs/digits.cfg --label_draws=1 --nosupervised_baseline \
+		--run_dir=runs/turing_demo/digits
+	$(BIN)/python -m igan_tf.turing_test --real=digits:test --generated=digits=runs/turing_demo/digits \
+		--feedback=both --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -m "not slow" tests

@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "([^"]+)"', (HERE / "igan_tf/__init__.py").read_text())[1]
+TURING = ["starlette>=1.10,<2", "uvicorn>=0.54,<1", "jinja2>=3.1,<4", "matplotlib>=3.9,<4"]
 
 setup(
     name="igan_tf",
@@ -16,6 +17,7 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["igan_tf", "igan_tf.*"]),
+    package_data={"igan_tf.turing_test": ["schema.sql", "static/*", "templates/*"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.21,<2.22",
@@ -31,11 +33,14 @@ setup(
         "scikit-learn>=1.5,<2",
         "threadpoolctl>=3.5,<4",
         "pillow>=11,<14",
+        "google-crc32c>=1.6,<2",
+        "protobuf>=6.31.1,<8",
         "tqdm>=4.66,<5",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "backends": ["jax>=0.6,<0.12"],
-        "test": ["pytest>=8,<10", "ruff>=0.17,<0.18", "matplotlib>=3.9,<4"],
+        "turing": TURING,
+        "test": ["pytest>=8,<10", "ruff>=0.17,<0.18", "matplotlib>=3.9,<4", "selenium>=4.30,<5", *TURING],
     },
 )

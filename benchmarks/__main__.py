@@ -7,7 +7,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import cifar10, evaluation, minibatch, mnist
+from benchmarks import cifar10, evaluation, minibatch, mnist, records
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
@@ -18,6 +18,8 @@ BENCHMARKS = {
     "evaluation_throughput_ratio": evaluation.evaluation_throughput_ratio,
     "frechet_time_ratio": evaluation.frechet_time_ratio,
     "evaluation_peak_gigabytes": evaluation.evaluation_peak_gigabytes,
+    "records_throughput_ratio": records.records_throughput_ratio,
+    "records_reading_rate": records.records_reading_rate,
 }
 
 

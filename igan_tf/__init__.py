@@ -17,7 +17,7 @@ _HOME = {
     "labelled_subset": "igan_tf.data",
     "load_run": "igan_tf.experiment",
 }
-_SUBPACKAGES = ("data", "evaluation", "layers", "losses", "models", "networks", "optimizers", "training")
+_SUBPACKAGES = ("data", "evaluation", "layers", "losses", "models", "networks", "optimizers", "training", "turing_test")
 
 __all__ = [*_HOME, *_SUBPACKAGES]
 

@@ -222,11 +222,14 @@ def expand_flagfiles(arguments, folder=None, including=()):
         ConfigError: for a file that cannot be read or that includes itself.
     """
     expanded = []
-    for argument in arguments:
-        name, _, path = argument.partition("=")
+    remaining = iter(arguments)
+    for argument in remaining:
+        name, equals, path = argument.partition("=")
         if name not in ("--flagfile", "-flagfile"):
             expanded.append(argument)
             continue
+        if not equals:
+            path = next(remaining, "")
         path = Path(path) if folder is None else folder / path
         if path in including:
             raise ConfigError(f"--flagfile={path} includes itself")

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import scipy.special
 import tensorflow as tf
 
 from igan_tf import durable
 from igan_tf.config import ConfigError, config_from_lines
 from igan_tf.data import SemiSupervisedBatches, labelled_subset, load_data, read_label_file
-from igan_tf.data.image_data import as_unit_range
 from igan_tf.evaluation.callback import PROTOCOL_FILE, PeriodicScores
 from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.images import ArraySource, chosen_indices
@@ -160,12 +158,6 @@ class Experiment:
             self.model = build_model(config, data.image_shape, data.num_classes, self.batches.steps_per_epoch)
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, self._identity())
-        self._classify = tf.function(
-            lambda images: tf.stack(
-                [tf.argmax(logits, -1) for logits in (self.model(images), self.model.averaged_logits(images))]
-            ),
-            reduce_retracing=True,
-        )
 
     def _identity(self):
         """What must be equal for a run to be continued; `load_run` builds the networks from it without the data."""
@@ -204,25 +196,6 @@ class Experiment:
         finally:
             self.records.close()
 
-    def restore(self):
-        """Loads the newest checkpoint for evaluation or sampling."""
-        if not self.trainer.restore(to_train=False):
-            raise CheckpointError(f"--run_dir={self.run_dir} holds no checkpoint")
-
-    def evaluate(self):
-        """Test errors, as fractions, of the present and of the averaged weights; empty where nothing is labelled."""
-        images, labels = self.data.test_images, self.data.test_labels
-        if not len(labels) or self.model.num_outputs == 1:
-            return {}
-        wrong = np.zeros(2)
-        # In file order, in batches as in training: minibatch features depend on an example's batch.
-        for start in range(0, len(labels), self.config.batch_size):
-            rows = slice(start, start + self.config.batch_size)
-            predicted = self._classify(as_unit_range(images[rows])).numpy()
-            wrong += (predicted != labels[rows]).sum(axis=1)
-        error, averaged_error = (wrong / len(labels)).tolist()
-        return {"test_error": error, "averaged_test_error": averaged_error}
-
     def _initialize(self):
         config, network = self.config, NETWORKS[self.config.network_name]
         if config.initialization_examples:
@@ -251,7 +224,7 @@ class Experiment:
         )
 
     def _end_epoch(self, epoch, step, means):
-        metrics = {"epoch": epoch, "step": step, **means, **self.evaluate()}
+        metrics = {"epoch": epoch, "step": step, **means, **evaluate(self.model, self.data, self.config.batch_size)}
         config = self.config
         if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
             metrics.update(self._scores())
@@ -342,20 +315,22 @@ def _train_draw(config, data, run_dir, report):
     return result
 
 
-def load_experiment(run_dir, report=print, **changes):
-    """The `Experiment` of a run directory, with its newest weights.
+def evaluate_run(run_dir, **changes):
+    """Test errors of a run directory's newest weights, of its data set.
 
     Args:
         run_dir: The run directory, or one draw's folder in it.
-        report: Called with each line for the user.
         **changes: Settings to replace, such as `data_dir`.
     """
     config = dataclasses.replace(read_config(run_dir), **changes)
-    if config.label_draws > 1:
-        raise ConfigError(f"--run_dir={run_dir} holds several draws: name one of its folders draw-<seed_data>")
-    experiment = Experiment(config, load_data(config), run_dir, report)
-    experiment.restore()
-    return experiment
+    return evaluate(load_run(run_dir), load_data(config), config.batch_size)
+
+
+def evaluate(model, data, batch_size):
+    """Test errors, as fractions, of the present and of the averaged weights; empty where nothing is labelled."""
+    if not len(data.test_labels) or model.num_outputs == 1:
+        return {}
+    return model.test_errors(data.test_images, data.test_labels, batch_size)
 
 
 def load_run(run_dir, step=None):
@@ -383,22 +358,6 @@ def load_run(run_dir, step=None):
     model = build_model(config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"])
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
     return model
-
-
-def test_probabilities(run_dir, images):
-    """Class probabilities by a run's averaged parameters: `(N, K)` float64.
-
-    Args:
-        run_dir: The run directory.
-        images: `(N, height, width, channels)`, in file order: they go through in batches as in training.
-    """
-    model = load_run(run_dir)
-    batch_size = read_config(run_dir).batch_size
-    logits = [
-        model.averaged_logits(as_unit_range(images[start : start + batch_size]))
-        for start in range(0, len(images), batch_size)
-    ]
-    return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 
 
 def interpolation_grid(model, rows, columns, seed):

@@ -37,10 +37,11 @@ def main(argv):
         if FLAGS.mode == "train":
             _describe(config, run_dir)
             result = experiment.train(config, run_dir, _report)
-        else:
+        elif FLAGS.mode == "evaluate":
             given = {"data_dir": config.data_dir} if FLAGS["data_dir"].present else {}
-            run = experiment.load_experiment(run_dir, _report, **given)
-            result = run.evaluate() if FLAGS.mode == "evaluate" else _sample(run.model, config.seed)
+            result = experiment.evaluate_run(run_dir, **given)
+        else:
+            result = _sample(experiment.load_run(run_dir), config.seed)
         for name, value in result.items():
             _report(f"{name}: {value}")
     except (settings.ConfigError, DataError, CheckpointError, EvaluationError, NonFiniteLossError) as error:

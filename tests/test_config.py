@@ -250,7 +250,8 @@ def test_a_flag_file_beside_another_is_found_from_anywhere(tmp_path, monkeypatch
     expanded = expand_flagfiles(["--labels=20", "--flagfile=configs/inner/more.cfg", "--beta_1=0.9"])
     assert expanded == ["--labels=20", "--seed=3", "--epochs=7", "--epochs=8", "--beta_1=0.9"]
     assert config_from_lines(expanded).epochs == 8
-    assert expand_flagfiles([f"--flagfile={tmp_path}/configs/base.cfg"]) == ["--seed=3", "--epochs=7"]
+    for arguments in ([f"--flagfile={tmp_path}/configs/base.cfg"], ["--flagfile", f"{tmp_path}/configs/base.cfg"]):
+        assert expand_flagfiles([*arguments, "--labels=20"]) == ["--seed=3", "--epochs=7", "--labels=20"]
 
 
 def test_flag_files_that_cannot_be_are_named(tmp_path):

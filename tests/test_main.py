@@ -59,7 +59,7 @@ def assert_refused(outcome, folder, *words):
         (["--beta_1=nan"], ["--beta_1=nan"]),
         (["--adam=inside"], ["--adam=inside", "inside_root, outside"]),
         (["--mode=trian"], ["mode", "trian"]),
-        (["--dataset=mnits"], ["--dataset=mnits", "digits, mnist, folder"]),
+        (["--dataset=mnits"], ["--dataset=mnits", "digits, mnist, cifar10, svhn, folder"]),
         (["--network=big"], ["--network=big"]),
         (["--generator_steps=0"], ["--generator_steps=0", "--unlabelled_weight=1.0"]),
         (["--label_file=none.csv"], ["--label_file=none.csv", "No such file"]),

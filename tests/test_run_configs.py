@@ -12,7 +12,7 @@ from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, Virtual
 from igan_tf.tables.published import TABLES
 
 FOLDER = Path(__file__).parent.parent / "run_configs"
-ROWS = {row[0]: row[1] for row in TABLES["inception_score"].rows}
+ROWS = {row.name: row.flagfile for row in TABLES["inception_score"].rows}
 # Twenty steps of networks a tenth as wide on a few images.
 SMALL = ["--network_width=0.05", "--batch_size=4", "--reference_size=4", "--initialization_examples=8", "--epochs=1"]
 
@@ -41,7 +41,7 @@ def test_every_line_says_something(path):
 
 def test_every_table_has_its_flag_files():
     for table in TABLES.values():
-        names = [table.flagfile] if hasattr(table, "flagfile") else [row[1] for row in table.rows]
+        names = [table.flagfile] if hasattr(table, "flagfile") else [row.flagfile for row in table.rows]
         assert all((FOLDER / name).is_file() for name in names)
 
 

@@ -1,16 +1,39 @@
-"""Images and labels in, batches in a reproducible order out."""
+"""Images and labels in, batches in a reproducible order out.
 
-from igan_tf.data.batches import SemiSupervisedBatches
+What needs TensorFlow is imported on first use: what only reads images, such as a converter's processes and
+`igan_tf.turing_test`, does without.
+"""
+
+import importlib
+
 from igan_tf.data.image_data import DataError, ImageData
 from igan_tf.data.labelled_subset import labelled_subset, read_label_file
 from igan_tf.data.sources import DATASETS, load_data
+
+_HOME = {
+    "ImageRecords": "igan_tf.data.records.reader",
+    "RecordBatches": "igan_tf.data.records.reader",
+    "SemiSupervisedBatches": "igan_tf.data.batches",
+}
 
 __all__ = [
     "DATASETS",
     "DataError",
     "ImageData",
+    "ImageRecords",
+    "RecordBatches",
     "SemiSupervisedBatches",
     "labelled_subset",
     "load_data",
     "read_label_file",
 ]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

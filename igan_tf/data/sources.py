@@ -7,8 +7,8 @@ import numpy as np
 
 from igan_tf.data.image_data import DataError, ImageData
 
-# What the user's own class folders may hold.
-_IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+# What a folder of images may hold.
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 def load_digits(config):
@@ -89,7 +89,7 @@ def load_folder(config):
         names = _class_names(files)
         files, test_files = _hold_out(files, names, config.test_fraction)
     if not files:
-        raise DataError(f"--data_dir={root} holds no images ({', '.join(sorted(_IMAGE_SUFFIXES))})")
+        raise DataError(f"--data_dir={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     numbers = {None: -1, **{name: number for number, name in enumerate(names)}}
 
     def load(files):
@@ -105,7 +105,7 @@ def _labelled_files(root):
     """Sorted (path, class name or None) of every image below `root`."""
     files = []
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in _IMAGE_SUFFIXES and path.is_file():
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             parts = path.relative_to(root).parts
             files.append((path, parts[0] if len(parts) > 1 and parts[0] != "unlabelled" else None))
     return files

@@ -2,6 +2,7 @@
 
 from igan_tf.layers.batch_statistics_norm import BatchStatisticsNorm
 from igan_tf.layers.concatenate_noise import ConcatenateNoise
+from igan_tf.layers.cross_batch_norm import CrossBatchNorm
 from igan_tf.layers.data_dependent import data_dependent_initialization
 from igan_tf.layers.drop_reference import DropReference
 from igan_tf.layers.freeze_reference import freeze_reference, unfreeze_reference
@@ -14,6 +15,7 @@ from igan_tf.layers.weight_norm import WeightNorm
 __all__ = [
     "BatchStatisticsNorm",
     "ConcatenateNoise",
+    "CrossBatchNorm",
     "DropReference",
     "GaussianNoise",
     "MinibatchDiscrimination",

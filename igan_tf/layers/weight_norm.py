@@ -8,7 +8,6 @@ from keras import ops
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSES = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
-_SUBCLASSES_WITH_ANOTHER_KERNEL = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -51,8 +50,7 @@ class WeightNorm(keras.layers.Wrapper):
     """
 
     def __init__(self, layer, train_scale=True, init_std=1.0, epsilon=1e-6, **kwargs):
-        supported = isinstance(layer, _DENSE + _CONVOLUTIONS + _TRANSPOSES)
-        if not supported or isinstance(layer, _SUBCLASSES_WITH_ANOTHER_KERNEL):
+        if not isinstance(layer, _DENSE + _CONVOLUTIONS + _TRANSPOSES):
             raise ValueError(
                 "`layer` must be a Dense, Conv1D, Conv2D, Conv3D layer or a transposed convolution. "
                 f"Received: layer={layer} (of type {type(layer).__name__})"

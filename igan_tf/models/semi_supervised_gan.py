@@ -2,9 +2,11 @@
 
 import keras
 import numpy as np
+import scipy.special
 import tensorflow as tf
 
 from igan_tf import losses
+from igan_tf.data.image_data import as_unit_range
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
@@ -311,6 +313,35 @@ class SemiSupervisedGAN(keras.Model):
             metric.update_state(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64))
         return {metric.name: metric.result() for metric in self._test_metrics}
 
+    def test_errors(self, images, labels, batch_size):
+        """The fractions of wrong classes with the parameters as they are and with their averages.
+
+        Args:
+            images: `(N, height, width, channels)`, uint8 or float32 in [0, 1].
+            labels: `(N,)` integers.
+            batch_size: As in training: minibatch features depend on an example's batch. The order is `images`'.
+
+        Returns:
+            Dict of `test_error` and `averaged_test_error`.
+        """
+        if getattr(self, "_classifier", None) is None:
+            self._classifier = tf.function(
+                lambda images: tf.stack(
+                    [tf.argmax(logits, -1) for logits in (self(images), self.averaged_logits(images))]
+                ),
+                reduce_retracing=True,
+            )
+        wrong = np.zeros(2)
+        for rows in _batches(len(labels), batch_size):
+            wrong += (self._classifier(as_unit_range(images[rows])).numpy() != labels[rows]).sum(axis=1)
+        error, averaged_error = (wrong / len(labels)).tolist()
+        return {"test_error": error, "averaged_test_error": averaged_error}
+
+    def class_probabilities(self, images, batch_size):
+        """Class probabilities by the averaged parameters, `(N, K)` float64, of what `test_errors` takes."""
+        logits = [self.averaged_logits(as_unit_range(images[rows])) for rows in _batches(len(images), batch_size)]
+        return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
+
     def generate(self, count, seed, batch_size=100):
         """Returns `count` images as a NumPy array, a function of `seed` and the weights alone.
 
@@ -410,6 +441,11 @@ def _as_batch(data):
     if labels is not None:
         batch.update(labelled_images=images, labels=labels)
     return batch
+
+
+def _batches(count, batch_size):
+    """Slices of consecutive rows; the last may be shorter."""
+    return [slice(start, start + batch_size) for start in range(0, count, batch_size)]
 
 
 def _error(logits, labels):

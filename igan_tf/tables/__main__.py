@@ -10,7 +10,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import app, flags, logging
 
 from igan_tf import config as settings
-from igan_tf.tables.published import TABLES
+from igan_tf.tables.published import TABLES, ErrorTable
 
 FLAGS = flags.FLAGS
 CONFIG_DIR = Path(__file__).parents[2] / "run_configs"
@@ -23,6 +23,9 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer("epochs", 0, "Epochs of every run; 0: the flag file's.", lower_bound=0)
 flags.DEFINE_integer("parallel", 1, "Runs that train at once.", lower_bound=1)
+flags.DEFINE_string("classifier", "inception", "What scores samples: see python -m igan_tf.evaluate --help.")
+flags.DEFINE_string("classifier_path", "", "Its weights, where they are not to be fetched.")
+flags.DEFINE_integer("num_samples", 50000, "Samples of each run that are scored.", lower_bound=10)
 flags.DEFINE_string("data_dir", "", "Folder of the TFDS data.")
 flags.DEFINE_string("output_dir", "", "Folder of the runs and the table; by default tables/<table>.")
 
@@ -30,15 +33,16 @@ flags.DEFINE_string("output_dir", "", "Folder of the runs and the table; by defa
 def main(argv):
     """Trains what is missing and writes the table; a failed run makes the exit code 1."""
     from igan_tf.data import DataError
-    from igan_tf.tables import grid
+    from igan_tf.evaluation import EvaluationError
     from igan_tf.training import CheckpointError
+    from igan_tf.training.trainer import Interrupted
 
     logging.set_verbosity(logging.WARNING)
     try:
         failed = make_table(TABLES[FLAGS.table], Path(FLAGS.output_dir or f"tables/{FLAGS.table}"), argv[1:])
-    except (settings.ConfigError, DataError, CheckpointError) as error:
+    except (settings.ConfigError, DataError, CheckpointError, EvaluationError) as error:
         sys.exit(f"igan_tf.tables: {error}")
-    except grid.Stopped as error:
+    except Interrupted as error:
         print(f"igan_tf.tables: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
     except KeyboardInterrupt:
@@ -53,45 +57,46 @@ def make_table(table, folder, run_flags):
     from igan_tf.data import load_data
     from igan_tf.tables import grid
 
-    cells = error_cells(table, folder, run_flags)
-    runs = [run for of_labels in cells.values() for run in of_labels]
+    table_grid = _grid_of(table, folder, run_flags)
     # All that can be refused is, before the first run starts.
-    data = load_data(runs[0].config)
-    for run in runs:
+    data = load_data(table_grid.runs[0].config)
+    for run in table_grid.runs:
         experiment.check_against_data(run.config, data)
-    grid.refuse_other_settings(runs)
+        experiment.refuse_other_settings(run.run_dir, run.config)
     with experiment.sole_trainer(folder):
-        failed = grid.train(runs, FLAGS.parallel, lambda run: _write(table, folder, cells))
-        print(_write(table, folder, cells))
+        failed = grid.train(table_grid.runs, FLAGS.parallel, lambda run: table_grid.write())
+        print(table_grid.write())
     return [f"{name}: {reason}" for name, reason in failed.items()]
 
 
-def error_cells(table, folder, run_flags):
-    """Dict of number of labels -> its runs."""
-    from igan_tf.tables.grid import Run
+def _grid_of(table, folder, run_flags):
+    def read(flagfile, *own):
+        lines = [f"--flagfile={CONFIG_DIR / flagfile}", *run_flags, *own]
+        lines += [f"--epochs={FLAGS.epochs}"] if FLAGS.epochs else []
+        lines += [f"--data_dir={Path(FLAGS.data_dir).absolute()}"] if FLAGS.data_dir else []
+        return settings.config_from_lines(settings.expand_flagfiles(lines))
 
-    columns = _numbers("labels", lowest=0) or table.labels
-    subsets = _numbers("subsets", lowest=1)
-    if len(subsets) not in (1, len(columns)):
-        raise settings.ConfigError(
-            f"--subsets must be one number or one for each of the {len(columns)} columns. "
-            f"Received: --subsets={','.join(FLAGS.subsets)}"
-        )
-    subsets = subsets * len(columns) if len(subsets) == 1 else subsets
-    flagfile = CONFIG_DIR / table.flagfile
-    cells = {}
-    for labels, count in zip(columns, subsets):
-        cells[labels] = []
-        for subset in range(1, count + 1):
-            for seed in range(1, FLAGS.seeds + 1):
-                lines = [f"--labels={labels}", f"--seed_data={subset}", f"--seed={seed}", "--label_draws=1"]
-                lines += [f"--epochs={FLAGS.epochs}"] if FLAGS.epochs else []
-                lines += [f"--data_dir={Path(FLAGS.data_dir).absolute()}"] if FLAGS.data_dir else []
-                config = settings.config_from_lines(
-                    settings.expand_flagfiles([f"--flagfile={flagfile}", *run_flags, *lines])
-                )
-                cells[labels].append(Run(f"labels-{labels}_subset-{subset}_seed-{seed}", config, folder))
-    return cells
+    if isinstance(table, ErrorTable):
+        from igan_tf.tables.error_grid import ErrorGrid
+
+        _refuse("an error table", "classifier", "classifier_path", "num_samples")
+        numbers = _numbers("labels", lowest=0), _numbers("subsets", lowest=1)
+        return ErrorGrid(table, folder, read, *numbers, FLAGS.seeds)
+    from igan_tf.evaluation.classifiers import load_classifier
+    from igan_tf.tables.score_grid import ScoreGrid
+
+    _refuse("--table=inception_score", "labels", "subsets", "seeds")
+    # Fetched or refused now, not after days of training; `domain` is trained on the data when it is used.
+    if FLAGS.classifier != "domain":
+        load_classifier(FLAGS.classifier, path=FLAGS.classifier_path)
+    return ScoreGrid(table, folder, read, FLAGS.classifier, FLAGS.classifier_path, FLAGS.num_samples)
+
+
+def _refuse(table, *names):
+    """Raises a ConfigError for flags that this kind of table does not have."""
+    for name in names:
+        if FLAGS[name].present:
+            raise settings.ConfigError(f"--{name} does not go with {table}. Received: --{name}={FLAGS[name].value}")
 
 
 def _numbers(name, lowest):
@@ -102,24 +107,6 @@ def _numbers(name, lowest):
                 f"--{name} must be whole numbers from {lowest} with commas. Received: --{name}={text}"
             )
     return [int(text) for text in FLAGS[name].value]
-
-
-def _write(table, folder, cells):
-    """The table of what is finished by now."""
-    from igan_tf.tables import report
-    from igan_tf.tables.ensembles import Ensembles
-
-    runs = [run for of_labels in cells.values() for run in of_labels]
-    ensembles = Ensembles(folder, runs)
-    averages = {labels: ensembles.errors(_ensembles_of(of_labels)) for labels, of_labels in cells.items()}
-    return report.write_error_table(folder, table, cells, FLAGS.seeds, averages)
-
-
-def _ensembles_of(runs):
-    """The finished runs that are averaged with each other: a subset's seeds, or one of each subset; two at least."""
-    groups = [runs] if FLAGS.seeds == 1 else [runs[i : i + FLAGS.seeds] for i in range(0, len(runs), FLAGS.seeds)]
-    groups = [[run for run in group if run.result() is not None] for group in groups]
-    return [group for group in groups if len(group) > 1]
 
 
 if __name__ == "__main__":

@@ -4,9 +4,8 @@ import zipfile
 
 import numpy as np
 
-from igan_tf import experiment
+from igan_tf import durable, experiment
 from igan_tf.data import load_data
-from igan_tf.training import durable
 
 
 class Ensembles:
@@ -14,13 +13,12 @@ class Ensembles:
 
     Args:
         folder: Of the table.
-        runs: Its runs, all of one data set.
+        config: Of any of its runs, which have one test set.
     """
 
-    def __init__(self, folder, runs):
+    def __init__(self, folder, config):
         self._folder = folder / "probabilities"
-        # Test sets do not depend on labels or seeds.
-        self._data = load_data(runs[0].config)
+        self._data = load_data(config)
 
     def errors(self, groups):
         """The error, as a fraction, of each list of finished runs' averaged probabilities."""
@@ -40,7 +38,9 @@ class Ensembles:
                     return saved["probabilities"]
         except (FileNotFoundError, KeyError, ValueError, zipfile.BadZipFile):
             pass
-        probabilities = experiment.test_probabilities(run.run_dir, self._data.test_images)
+        probabilities = experiment.load_run(run.run_dir).class_probabilities(
+            self._data.test_images, run.config.batch_size
+        )
         path.parent.mkdir(parents=True, exist_ok=True)
         with durable.durable_file(path) as file:
             np.savez_compressed(file, probabilities=probabilities, steps=steps)

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from igan_tf import experiment
 from igan_tf.config import Config
+from igan_tf.training.records import read_metrics
+from igan_tf.training.trainer import Interrupted
 
 # Should this process be killed, the kernel ends its runs: they save, and the next start finds none still at work.
 _LAUNCH = (
@@ -19,14 +20,6 @@ _LAUNCH = (
     "    ctypes.CDLL(None).prctl(1, signal.SIGTERM)\n"  # PR_SET_PDEATHSIG
     "runpy.run_module('igan_tf.main', run_name='__main__', alter_sys=True)\n"
 )
-
-
-class Stopped(Exception):
-    """SIGTERM or Ctrl-C; every run has saved."""
-
-    def __init__(self, signum):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +48,11 @@ class Run:
 
     def training_seconds(self):
         """Time that the run's steps took, without evaluation and start."""
-        with open(self.run_dir / "metrics.jsonl", encoding="utf-8") as file:
-            lines = [json.loads(line) for line in file]
+        lines = read_metrics(self.run_dir / "metrics.jsonl")
         steps = [line["step"] for line in lines]
         return sum(
             line["seconds_per_step"] * (step - before) for line, step, before in zip(lines, steps, [0, *steps[:-1]])
         )
-
-
-def refuse_other_settings(runs):
-    """Raises a ConfigError if a run's folder holds a run with other settings; before any of them starts."""
-    for run in runs:
-        experiment.refuse_other_settings(run.run_dir, run.config)
 
 
 def train(runs, parallel, on_finished, report=print):
@@ -82,13 +68,13 @@ def train(runs, parallel, on_finished, report=print):
         Dict of the failed runs' names and why: the last line of their log.
 
     Raises:
-        Stopped: after a signal, when every process has saved and ended.
+        Interrupted: after a signal, when every process has saved and ended.
     """
     waiting = collections.deque(run for run in runs if run.result() is None)
     working, failed = {}, {}
 
     def stop(signum, frame):
-        raise Stopped(signum)
+        raise Interrupted(signum)
 
     previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:

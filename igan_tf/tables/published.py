@@ -33,12 +33,22 @@ class ErrorTable:
 
 
 @dataclasses.dataclass(frozen=True)
+class ScoreRow:
+    """One row: its name, flag file of `run_configs/`, the paper's mean and standard deviation."""
+
+    name: str
+    flagfile: str
+    mean: float
+    std: float
+
+
+@dataclasses.dataclass(frozen=True)
 class ScoreTable:
     """Inception Scores by technique left out.
 
     Attributes:
         title: For the caption.
-        rows: `(name, flag file of run_configs/, paper's mean, paper's standard deviation)`.
+        rows: Tuple of `ScoreRow`.
         real: The paper's score of real images.
         paper_epochs: Epochs of the published code.
     """
@@ -87,12 +97,12 @@ TABLES = {
     "inception_score": ScoreTable(
         "CIFAR-10, Inception Score of generated images",
         rows=(
-            ("our methods", "cifar10_ours.cfg", 8.09, 0.07),
-            ("-VBN+BN", "cifar10_no_virtual_batch_norm.cfg", 7.54, 0.07),
-            ("-L+HA", "cifar10_no_labels_historical_averaging.cfg", 6.86, 0.06),
-            ("-LS", "cifar10_no_label_smoothing.cfg", 6.83, 0.06),
-            ("-L", "cifar10_no_labels.cfg", 4.36, 0.04),
-            ("-MBF", "cifar10_no_minibatch_features.cfg", 3.87, 0.03),
+            ScoreRow("our methods", "cifar10_ours.cfg", 8.09, 0.07),
+            ScoreRow("-VBN+BN", "cifar10_no_virtual_batch_norm.cfg", 7.54, 0.07),
+            ScoreRow("-L+HA", "cifar10_no_labels_historical_averaging.cfg", 6.86, 0.06),
+            ScoreRow("-LS", "cifar10_no_label_smoothing.cfg", 6.83, 0.06),
+            ScoreRow("-L", "cifar10_no_labels.cfg", 4.36, 0.04),
+            ScoreRow("-MBF", "cifar10_no_minibatch_features.cfg", 3.87, 0.03),
         ),
         real=(11.24, 0.12),
         paper_epochs=1200,

@@ -2,13 +2,15 @@
 
 import csv
 import io
+import itertools
+import json
 
 import numpy as np
 
-from igan_tf.training import durable
+from igan_tf import durable
 
 
-def write_error_table(folder, table, cells, seeds, averages):
+def write_error_table(folder, table, cells, seeds, ensemble_errors):
     """Writes `table.md` and `table.csv` of an `ErrorTable`.
 
     Args:
@@ -16,23 +18,24 @@ def write_error_table(folder, table, cells, seeds, averages):
         table: The `ErrorTable`.
         cells: Dict of number of labels -> list of `Run`, subset by subset, a subset's seeds one after the other.
         seeds: Models of each subset.
-        averages: Dict of number of labels -> list of ensembles' errors, as fractions.
+        ensemble_errors: Dict of number of labels -> list of ensembles' errors, as fractions.
 
     Returns:
         The Markdown.
     """
     columns = list(cells)
-    runs = [run for of_labels in cells.values() for run in of_labels]
+    runs = list(itertools.chain.from_iterable(cells.values()))
     finished = [run for run in runs if run.result() is not None]
-    rows = [("one model, paper", [_figure(table, table.single.get(labels)) for labels in columns])]
+    rows = []
+    if table.single:
+        rows.append(("one model, paper", [_figure(table, table.single.get(labels)) for labels in columns]))
     here = {
         labels: [run.result()["averaged_test_error"] for run in cells[labels] if run.result()] for labels in columns
     }
     rows.append(("one model, here", [_measured(table, here[labels], len(cells[labels])) for labels in columns]))
-    rows.append(("ensemble of 10, paper", [_figure(table, table.ensemble.get(labels)) for labels in columns]))
-    rows.append(("ensemble, here", [_measured(table, averages[labels]) for labels in columns]))
-    if not table.single:
-        rows = [row for row in rows if "paper" not in row[0]]
+    if table.ensemble:
+        rows.append(("ensemble of 10, paper", [_figure(table, table.ensemble.get(labels)) for labels in columns]))
+    rows.append(("ensemble, here", [_measured(table, ensemble_errors[labels]) for labels in columns]))
     lines = [
         _caption(table.title, table.paper_epochs, runs, finished),
         "Errors here are the averaged parameters', mean +- sample standard deviation over the runs that are done. "
@@ -42,7 +45,47 @@ def write_error_table(folder, table, cells, seeds, averages):
         "|---" * (len(columns) + 1) + "|",
         *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows),
     ]
-    durable.write_text(folder / "table.csv", _as_csv(runs))
+    durable.write_text(folder / "table.csv", _as_csv([_run_figures(run) for run in runs]))
+    return _write_markdown(folder, lines)
+
+
+def write_score_table(folder, table, runs, records):
+    """Writes `table.md` and `table.csv` of a `ScoreTable`.
+
+    Args:
+        folder: Where to.
+        table: The `ScoreTable`.
+        runs: Its rows' `Run`s.
+        records: For each, the record of `igan_tf.evaluate`, or None where the run is not finished.
+
+    Returns:
+        The Markdown.
+    """
+    done = [record for record in records if record]
+    protocol = "Scores here: mean +- standard deviation over the splits of one run's samples"
+    if done:
+        first = done[0]
+        protocol += (
+            f"; {first['num_samples']} samples, {first['inception_score']['splits']} splits, classifier "
+            f"{first['classifier']['name']} ({(first['classifier']['sha256'] or 'no digest')[:12]})"
+        )
+    lines = [
+        _caption(table.title, table.paper_epochs, runs, [run for run in runs if run.result() is not None]),
+        protocol + ". Only scores of one classifier and protocol can be compared; the paper's is the 2015 Inception "
+        'graph with 50,000 samples. "Our methods" on CIFAR-10 is an interpretation (BUILD_NOTES.md).',
+        "",
+        "| | paper | here |",
+        "|---|---|---|",
+        f"| real data | {table.real[0]} +- {table.real[1]} | |",
+    ]
+    rows = []
+    for row, run, record in zip(table.rows, runs, records):
+        score = record["inception_score"] if record else None
+        here = f"{score['mean']:.3f} +- {score['std']:.3f}" if score else ""
+        lines.append(f"| {row.name} | {row.mean} +- {row.std} | {here} |")
+        figures = {"inception_score": score["mean"], "deviation": score["std"]} if score else {}
+        rows.append({"row": row.name, "inception_score": "", "deviation": "", **figures, **_run_figures(run)})
+    durable.write_text(folder / "table.csv", _as_csv(rows))
     return _write_markdown(folder, lines)
 
 
@@ -84,29 +127,30 @@ def _measured(table, values, wanted=0):
     return shown + (f" ({len(values)} of {wanted})" if wanted else "")
 
 
-def _as_csv(runs):
-    rows = []
-    for run in runs:
-        result = run.result() or {}
-        rows.append(
-            {
-                "run": run.name,
-                "dataset": run.config.dataset,
-                "labels": run.config.labels,
-                "seed_data": run.config.seed_data,
-                "seed": run.config.seed,
-                "epochs": result.get("epochs", ""),
-                "steps": result.get("steps", ""),
-                "test_error": result.get("test_error", ""),
-                "averaged_test_error": result.get("averaged_test_error", ""),
-                "training_seconds": round(run.training_seconds(), 1) if result else "",
-            }
-        )
+def _run_figures(run):
+    """What the CSV says of a run; its result is left empty while it is not finished."""
+    result = run.result() or {}
+    return {
+        "run": run.name,
+        "dataset": run.config.dataset,
+        "labels": run.config.labels,
+        "seed_data": run.config.seed_data,
+        "seed": run.config.seed,
+        **{name: result.get(name, "") for name in ("epochs", "steps", "test_error", "averaged_test_error")},
+        "training_seconds": round(run.training_seconds(), 1) if result else "",
+    }
+
+
+def _as_csv(rows):
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue()
+
+
+def write_json(path, value):
+    durable.write_text(path, json.dumps(value, indent=2) + "\n")
 
 
 def _write_markdown(folder, lines):

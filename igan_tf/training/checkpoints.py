@@ -116,17 +116,6 @@ def differences(saved, present):
     ]
 
 
-def variable_names(variables):
-    """A name for each variable: its path, numbered where several share one."""
-    seen = {}
-    names = []
-    for variable in variables:
-        path = variable.path
-        seen[path] = seen.get(path, 0) + 1
-        names.append(path if seen[path] == 1 else f"{path}#{seen[path]}")
-    return names
-
-
 def state_of(named_variables):
     """The values of a dict of variables, as NumPy arrays."""
     return {name: np.asarray(variable.numpy()) for name, variable in named_variables.items()}

@@ -64,22 +64,18 @@ class Trainer:
         """Step, name and value of the highest Inception Score among the checkpoints so far, or None."""
         return self._best_score
 
-    def restore(self, to_train=True):
+    def restore(self):
         """Takes up the newest whole checkpoint, if there is one; returns whether there was.
 
-        Args:
-            to_train: Whether training is to go on: from a checkpoint of another run it is refused. Evaluation needs
-                equal networks alone.
-
         Raises:
-            CheckpointError: that lists the differences.
+            CheckpointError: if it is of another run; the message lists the differences.
         """
         saved = self.checkpoints.load_newest()
         if saved is None:
             return False
         arrays, position = saved
         where = self.checkpoints.path(position["step"])
-        if to_train and (changed := differences(position["identity"], self._identity)):
+        if changed := differences(position["identity"], self._identity):
             raise CheckpointError(f"{where} is of a run with other settings or data:\n  " + "\n  ".join(changed))
         restore_state(self.model.state_variables(), arrays, where)
         self.step = position["step"]

@@ -33,7 +33,7 @@ def cells(tmp_path):
 
 
 def test_counts_stand_beside_the_papers(tmp_path, cells):
-    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averages={50: [], 100: [0.0093]})
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, ensemble_errors={50: [], 100: [0.0093]})
     assert (tmp_path / "table.md").read_text() == text
     assert text.splitlines()[3:] == [
         "| labels | 50 | 100 |",
@@ -47,17 +47,17 @@ def test_counts_stand_beside_the_papers(tmp_path, cells):
 
 
 def test_the_caption_says_how_short_the_runs_are(tmp_path, cells):
-    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averages={50: [], 100: []})
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, ensemble_errors={50: [], 100: []})
     # 300 steps of half a second.
     assert "3 epochs (paper: 300), 3 of 4 runs done, 2.5 minutes of training steps a run." in text
     assert "one model of each subset" in text
-    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=4, averages={50: [], 100: []})
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=4, ensemble_errors={50: [], 100: []})
     assert "the 4 models of one subset" in text
 
 
 def test_per_cent(tmp_path):
     cells = {1000: [make_run(tmp_path, 1000, 1, error=0.0811)]}
-    text = report.write_error_table(tmp_path, TABLES["svhn"], cells, seeds=2, averages={1000: [0.06, 0.07]})
+    text = report.write_error_table(tmp_path, TABLES["svhn"], cells, seeds=2, ensemble_errors={1000: [0.06, 0.07]})
     assert "| one model, paper | 8.11 +- 1.30 |" in text and "| one model, here | 8.11 (1 of 1) |" in text
     assert "| ensemble, here | 6.50 +- 0.71 |" in text
 
@@ -70,7 +70,7 @@ def test_a_run_of_fewer_epochs_is_not_done(tmp_path):
 
 
 def test_csv(tmp_path, cells):
-    report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averages={50: [], 100: []})
+    report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, ensemble_errors={50: [], 100: []})
     with open(tmp_path / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [(row["labels"], row["seed_data"], row["averaged_test_error"]) for row in rows] == [
@@ -89,5 +89,5 @@ def test_the_papers_figures():
     np.testing.assert_allclose([mnist.single[20], mnist.ensemble[200]], [(0.1677, 0.0452), (0.0081, 0.00043)])
     np.testing.assert_allclose([cifar10.single[4000], cifar10.ensemble[8000]], [(0.1863, 0.0232), (0.1487, 0.0089)])
     np.testing.assert_allclose([svhn.single[500], svhn.ensemble[1000]], [(0.1844, 0.048), (0.0588, 0.01)])
-    assert [row[2] for row in TABLES["inception_score"].rows] == [8.09, 7.54, 6.86, 6.83, 4.36, 3.87]
+    assert [row.mean for row in TABLES["inception_score"].rows] == [8.09, 7.54, 6.86, 6.83, 4.36, 3.87]
     assert all(table.paper_epochs for table in TABLES.values() if isinstance(table, ErrorTable) and table.single)

@@ -1,0 +1,116 @@
+"""The conversion to records against its image work alone, and the speed of reading them."""
+
+import concurrent.futures
+import io
+import multiprocessing
+import tempfile
+import time
+from pathlib import Path
+
+from igan_tf.data.records.decoding import convert_image
+from igan_tf.data.records.settings import ConversionSettings
+from igan_tf.data.records.sources import open_source
+
+# Of ImageNet's usual size. Few are made, each stands in the set many times.
+PHOTO_SIZE = (500, 375)
+PHOTOS = 50
+COPIES = 50
+CLASSES = 10
+ROUNDS = 3
+BATCH = 16
+
+
+def records_throughput_ratio():
+    """Images/s of a whole conversion over those of decoding, resizing and encoding alone, with as many processes.
+
+    The conversion starts its processes, reads and writes files, and ends with the manifest; the image work alone begins
+    with all files in the memory of running processes. Both use every processor; they take turns.
+    """
+    from igan_tf.data.records.converter import available_processors, convert
+
+    processes, settings = available_processors(), ConversionSettings()
+    rates = {"conversion": [], "image work alone": []}
+    with tempfile.TemporaryDirectory() as folder:
+        source = _photos(Path(folder) / "photos")
+        for number in range(ROUNDS):
+            rates["image work alone"].append(_rate_alone(source, settings, processes))
+            start = time.perf_counter()
+            convert(source, Path(folder) / f"records-{number}", settings, processes, 0.0, report=_ignore)
+            rates["conversion"].append(len(source.entries) / (time.perf_counter() - start))
+    best = {name: max(values) for name, values in rates.items()}
+    details = {name: ", ".join(f"{rate:.0f}" for rate in values) + " images/s" for name, values in rates.items()}
+    details |= {"images": len(source.entries), "photos": PHOTO_SIZE, "processes": processes, "settings": settings}
+    return {"value": best["conversion"] / best["image work alone"], "details": details}
+
+
+def records_reading_rate():
+    """Images/s that the reader delivers as float32 batches of 16, mirrored at random, from JPEG records of 128x128."""
+    from igan_tf.data import ImageRecords, RecordBatches
+    from igan_tf.data.records.converter import available_processors, convert
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = _photos(Path(folder) / "photos")
+        convert(source, Path(folder) / "records", ConversionSettings(), available_processors(), 0.0, report=_ignore)
+        start = time.perf_counter()
+        records = ImageRecords(Path(folder) / "records")
+        opening = time.perf_counter() - start
+        batches = RecordBatches(records, BATCH, seed=1, flip=True)
+        rates = []
+        for epoch in range(ROUNDS + 1):
+            start = time.perf_counter()
+            for batch in batches.epoch(epoch):
+                batch["images"].numpy()
+            rates.append(batches.steps_per_epoch * BATCH / (time.perf_counter() - start))
+    size = sum(shard.bytes for shard in records.manifest.shards)
+    details = {
+        "epochs after the first": ", ".join(f"{rate:.0f}" for rate in rates[1:]) + " images/s",
+        "opening": f"{1e3 * opening:.0f} ms for {len(records)} images of {size / 1e6:.1f} MB in all",
+    }
+    return {"value": sorted(rates[1:])[ROUNDS // 2], "details": details}
+
+
+def _ignore(line):
+    pass
+
+
+def _photos(folder):
+    """A source of `PHOTOS * COPIES` JPEG files with coarse and fine structure."""
+    from PIL import Image
+
+    photos = []
+    for number in range(PHOTOS):
+        coarse = Image.effect_noise((9 + number % 7, 8), 120).resize(PHOTO_SIZE, Image.Resampling.BICUBIC)
+        fine = Image.effect_noise(PHOTO_SIZE, 30)
+        bands = [coarse, Image.blend(coarse, fine, 0.3), coarse.transpose(Image.Transpose.ROTATE_180)]
+        buffer = io.BytesIO()
+        Image.merge("RGB", bands).save(buffer, "JPEG", quality=92)
+        photos.append(buffer.getvalue())
+    for index in range(PHOTOS * COPIES):
+        class_folder = folder / f"class-{index % CLASSES}"
+        class_folder.mkdir(parents=True, exist_ok=True)
+        (class_folder / f"{index:06d}.JPEG").write_bytes(photos[index % PHOTOS])
+    return open_source(str(folder))
+
+
+def _rate_alone(source, settings, processes):
+    """Images/s of `convert_image` alone, over all processes."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes)
+    parts = [[entry.path for entry in source.entries[number::processes]] for number in range(processes)]
+    with concurrent.futures.ProcessPoolExecutor(processes, context, _set_barrier, (barrier,)) as pool:
+        seconds = list(pool.map(_convert_alone, parts, [settings] * processes))
+    return len(source.entries) / max(seconds)
+
+
+def _set_barrier(barrier):
+    global _barrier
+    _barrier = barrier
+
+
+def _convert_alone(paths, settings):
+    contents = [Path(path).read_bytes() for path in paths]
+    _barrier.wait()
+    start = time.perf_counter()
+    for content in contents:
+        convert_image(content, settings.image_size, settings.encoding, settings.jpeg_quality)
+    return time.perf_counter() - start

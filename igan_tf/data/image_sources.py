@@ -1,0 +1,169 @@
+"""Images without labels, at their own size: from a folder, an .npz file, a TFDS split or scikit-learn's digits.
+
+Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: what is compared, by people or by
+a score, must be what the files hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
+"""
+
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.data.image_data import DataError
+from igan_tf.data.sources import IMAGE_SUFFIXES
+
+# What `read_images` understands, for messages.
+FORMS = "a folder of images, an .npz file, tfds:<name>:<split> or digits:<train or test>"
+_TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
+# Modes of Pillow that hold more than 8 bits a channel, which a conversion would cut off.
+_DEEP_MODES = ("I", "F")
+
+
+def read_images(place, limit=None, generator=None, data_dir=""):
+    """Reads the images that `place` names.
+
+    Args:
+        place: A folder of images, searched with its subfolders; an .npz file with one image array, or with one named
+            `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as `tfds:mnist:test`; `digits:train` or
+            `digits:test`, scikit-learn's digits as training takes them.
+        limit: At most so many images, drawn at random without replacement; None: all.
+        generator: The `numpy.random.Generator` of that draw.
+        data_dir: Folder of the TFDS data; empty: TFDS's own default.
+
+    Returns:
+        uint8 `(N, height, width, channels)`, in the order of the source.
+
+    Raises:
+        DataError: that names the source, and the file in it, that is missing, empty, unreadable or of another size
+            than those before it.
+    """
+    if matched := _TFDS.fullmatch(place):
+        return as_bytes(_chosen(_read_tfds(*matched.groups(), data_dir), limit, generator), place)
+    if place.startswith("digits:"):
+        return as_bytes(_chosen(_read_digits(place), limit, generator), place)
+    path = Path(place)
+    if path.is_dir():
+        return _read_folder(path, limit, generator)
+    if path.suffix == ".npz":
+        return as_bytes(_chosen(_read_npz(path), limit, generator), place)
+    raise DataError(f"images must come from {FORMS}. Received: {place!r}, which is none of them")
+
+
+def as_bytes(images, place):
+    """Images as uint8 `(N, height, width, 1 or 3)`: uint8 as they are, floats in [0, 1] times 255, rounded.
+
+    Raises:
+        DataError: for another type, shape or range, naming `place`.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise DataError(
+            f"{place}: images must be an array (N, height, width) or (N, height, width, 1 or 3), none of them 0. "
+            f"Received: shape {images.shape}"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(f"{place}: images must be uint8, or floats in [0, 1]. Received: {images.dtype}")
+    # Written so that NaN fails, too. The margin is float32's rounding of a sigmoid or of a division by 255.
+    if not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
+        raise DataError(
+            f"{place}: images of type {images.dtype} must be in [0, 1]. "
+            f"Received: values from {images.min()} to {images.max()}"
+        )
+    return np.round(np.clip(images, 0, 1) * 255).astype("uint8")
+
+
+def _chosen(items, limit, generator):
+    """`items`, or `limit` of them in their order."""
+    if limit is None or len(items) <= limit:
+        return items
+    rows = np.sort(generator.permutation(len(items))[:limit])
+    return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows]
+
+
+def _read_folder(folder, limit, generator):
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise DataError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    files = _chosen(files, limit, generator)
+    images = [_read_file(path) for path in files]
+    for path, image in zip(files, images):
+        if image.shape[:2] != images[0].shape[:2]:
+            raise DataError(
+                f"images must all have one size. Received: {path} with {_size(image)}, {files[0]} with "
+                f"{_size(images[0])}"
+            )
+    if any(image.shape[2] == 3 for image in images):
+        images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
+    return np.stack(images)
+
+
+def _size(image):
+    return f"{image.shape[1]}x{image.shape[0]} pixels"
+
+
+def _read_file(path):
+    """One image, `(height, width, 1)` where the file is grey and `(height, width, 3)` where it is not."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as image:
+            if image.mode.startswith(_DEEP_MODES):
+                raise DataError(f"the image {path} has more than 8 bits a channel (Pillow's mode {image.mode})")
+            image = ImageOps.exif_transpose(image)
+            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+                raise DataError(f"the image {path} has transparent pixels: what lies behind them is not known")
+            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
+    except DataError:
+        raise
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(f"the image {path} cannot be read: {error}") from error
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _read_npz(path):
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            names = file.files
+            name = names[0] if len(names) == 1 else "images"
+            if name not in names:
+                raise DataError(f"{path} must hold one array, or one named images. Received: {', '.join(names)}")
+            return file[name]
+    except DataError:
+        raise
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _read_digits(place):
+    from igan_tf.data.sources import load_digits
+
+    data = load_digits(None)
+    splits = {"digits:train": data.train_images, "digits:test": data.test_images}
+    if place not in splits:
+        raise DataError(f"scikit-learn's digits have the splits train and test. Received: {place!r}")
+    return splits[place]
+
+
+def _read_tfds(name, split, data_dir):
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    where = data_dir or tfds.core.constants.DATA_DIR
+    try:
+        builder = tfds.builder(name, data_dir=data_dir or None)
+        read_config = tfds.ReadConfig(try_autocache=False)
+        data = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
+        images = [example["image"] for example in tfds.as_numpy(data)]
+    except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
+        raise DataError(
+            f"tfds:{name}:{split}: no such prepared images in {where}: {str(error).splitlines()[0]}"
+        ) from error
+    sizes = sorted({image.shape for image in images})
+    if len(sizes) != 1:
+        raise DataError(f"tfds:{name}:{split}: images must all have one size. Received: {sizes[:3]}")
+    return np.stack(images)

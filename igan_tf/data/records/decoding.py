@@ -1,0 +1,120 @@
+"""From the bytes of an image file to a square RGB image. What a file is, its content says, never its name."""
+
+import io
+import struct
+import warnings
+
+from PIL import Image
+
+# What photographs come in, as far as this Pillow reads it. Other formats start programs (EPS) or hold no picture.
+Image.init()
+_FORMATS = [
+    name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+]
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class UnreadableImage(ValueError):
+    """The bytes are no whole image; the message is the reason, the same on every machine."""
+
+
+def convert_image(data, size, encoding, jpeg_quality):
+    """Everything that happens to one image: decoded, cut square, resized, encoded.
+
+    Args:
+        data: The bytes of an image file.
+        size: Height and width of the result.
+        encoding: "raw" or "jpeg".
+        jpeg_quality: 1 to 100; for "raw" without meaning.
+
+    Returns:
+        `size * size * 3` bytes by rows, or a JPEG file at full colour resolution (4:4:4).
+
+    Raises:
+        UnreadableImage: with the reason.
+    """
+    image = square_image(data, size)
+    if encoding == "raw":
+        return image.tobytes()
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
+    return buffer.getvalue()
+
+
+def square_image(data, size):
+    """The largest centre square of an image, `size` pixels wide, as a PIL image of mode RGB.
+
+    CMYK (in JPEGs taken as inverted, with the Adobe marker or without), palettes and grey become RGB as Pillow converts
+    them, transparency
+    is dropped, of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the first is taken. The
+    square's corner is at ((width - side) // 2, (height - side) // 2). Resizing is by Lanczos, antialiased when it makes
+    smaller.
+
+    Raises:
+        UnreadableImage: with the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            # Of images over 89 million pixels and of damaged metadata. Over 179 million is an error.
+            warnings.simplefilter("ignore")
+            image = _load(data)
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        # Not `resize(box=...)`, whose filter takes in pixels beside the box.
+        image = image.crop((left, top, left + side, top + side))
+        return image.resize((size, size), Image.Resampling.LANCZOS)
+    except UnreadableImage:
+        raise
+    # Damaged files make Pillow's readers raise nearly everything, and none of it may end a conversion.
+    except Exception as error:
+        raise UnreadableImage(_reason(error)) from error
+
+
+def _load(data):
+    """The whole image, RGB and upright."""
+    if not data:
+        raise UnreadableImage("the file is empty")
+    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image.load()
+    upright = _UPRIGHT.get(_orientation(image))
+    image = _rgb(image)
+    return image if upright is None else image.transpose(upright)
+
+
+def _orientation(image):
+    try:
+        return image.getexif().get(_ORIENTATION)
+    # An image is good though its metadata is not.
+    except Exception:
+        return None
+
+
+def _rgb(image):
+    if image.mode == "RGB":
+        return image
+    if image.mode in _SIXTEEN_BITS:
+        # Pillow would clip all above 255 to white.
+        import numpy as np
+
+        return Image.fromarray((np.asarray(image) >> 8).astype("uint8")).convert("RGB")
+    if image.mode in ("I", "F"):
+        raise UnreadableImage(f"pixels of mode {image.mode} have no known range")
+    return image.convert("RGB")
+
+
+def _reason(error):
+    if isinstance(error, Image.UnidentifiedImageError):
+        return "not an image of a known format"
+    if isinstance(error, struct.error | IndexError | KeyError | TypeError | AttributeError):
+        return f"damaged: {type(error).__name__}: {error}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,76 @@
+"""The TFRecord file format: writing it without TensorFlow, finding and reading single records.
+
+A record is its length (8 bytes, little endian), the length's checksum (4), the data, the data's checksum (4); a
+checksum is a masked CRC-32C. A file is such records one after another and nothing else, so that one that is cut
+between two records looks whole: counts and digests are the manifest's business.
+"""
+
+import os
+import struct
+
+import google_crc32c
+
+_HEADER = struct.Struct("<QI")
+_CHECKSUM = struct.Struct("<I")
+_MASK = 0xA282EAD8
+
+
+class RecordError(ValueError):
+    """A record is cut or damaged; the message says where in the file."""
+
+
+def frame(data):
+    """`data` as it stands in a file."""
+    length = struct.pack("<Q", len(data))
+    return b"".join((length, _checksum(length), data, _checksum(data)))
+
+
+def record_spans(path):
+    """Where the records of a file stand, without reading them.
+
+    Args:
+        path: The file.
+
+    Returns:
+        List of (offset, length) of each record's data, in bytes.
+
+    Raises:
+        RecordError: for a damaged length, and for a file that ends within a record.
+    """
+    spans = []
+    with open(path, "rb") as file:
+        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
+        offset = 0
+        while offset < size:
+            header = os.pread(descriptor, _HEADER.size, offset)
+            if len(header) < _HEADER.size:
+                raise RecordError(f"record {len(spans)} is cut at byte {size}")
+            length, checksum = _HEADER.unpack(header)
+            if _checksum(header[:8]) != _CHECKSUM.pack(checksum):
+                raise RecordError(f"record {len(spans)} is damaged at byte {offset}")
+            end = offset + _HEADER.size + length + _CHECKSUM.size
+            if end > size:
+                raise RecordError(f"record {len(spans)} is cut at byte {size}")
+            spans.append((offset + _HEADER.size, length))
+            offset = end
+    return spans
+
+
+def read_record(descriptor, offset, length):
+    """The data of the record that `record_spans` found at `offset` of an open file.
+
+    Raises:
+        RecordError: where the data is cut or differs from its checksum.
+    """
+    content = os.pread(descriptor, length + _CHECKSUM.size, offset)
+    if len(content) < length + _CHECKSUM.size:
+        raise RecordError(f"the record at byte {offset} is cut")
+    data = content[:length]
+    if _checksum(data) != content[length:]:
+        raise RecordError(f"the record at byte {offset} is damaged")
+    return data
+
+
+def _checksum(data):
+    crc = google_crc32c.value(data)
+    return _CHECKSUM.pack(((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF)

@@ -1,0 +1,155 @@
+"""Batch normalization of a joint batch, half of the channels by the real images and half by the generated ones."""
+
+import math
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class CrossBatchNorm(keras.layers.Layer):
+    """Normalizes the first half of the channels by the real half of the batch, the second half by the generated half.
+
+    In training, with x (N, ..., C) a joint batch [real; generated], h = N / 2 and c = C / 2,
+
+        mean, variance = moments of x[:h, ..., :c] over all axes but the last         for the channels before c
+        mean, variance = moments of x[h:, ..., c:] over all axes but the last         for the channels from c on
+        y = gamma * (x - mean) / sqrt(variance + epsilon) + beta                      mean, variance, gamma, beta: (C,)
+
+    for every row alike: a generated image's first channels are measured by the real images, a real image's last
+    channels by the generated ones. So each example shows the discriminator how it lies among both kinds, and gradients
+    flow from each half to the other.
+
+    Training and inference differ. In training the statistics are the batch's, under `tf.distribute` each replica's, and
+    the layer keeps moving averages of them, `moving_mean` and `moving_variance`: before channel c of real images, from
+    c on of generated ones, averaged over replicas. In inference those take the statistics' place and nothing has to be
+    joint: a single image, or real images alone, get an output that no other example changes, the one that an image gets
+    on average beside a batch of the training. Statistics are in float32 under mixed precision.
+
+    Args:
+        momentum: Moving averages become `momentum * average + (1 - momentum) * statistic` at each call in training.
+        epsilon: Added to the variance.
+        center: Whether to add `beta`.
+        scale: Whether to multiply by `gamma`.
+        gamma_initializer: Initializer of `gamma`; None is N(1, 0.02).
+        beta_initializer: Initializer of `beta`.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Call arguments:
+        inputs: Floating point tensor, channels last; in training the real rows first, as many as generated ones.
+        training: Whether to use, and to record, the batch's own statistics.
+
+    Input shape: `(N, ..., C)`, of rank 2 or more, C even, in training N even.
+
+    Output shape: that of the input.
+
+    Raises:
+        ValueError: For rank 1, an odd or unknown number of channels, in training a batch known to be odd, a `momentum`
+            outside [0, 1] and an `epsilon` that is not above 0.
+
+    Reference: arXiv:1606.03498, section 4 (ImageNet); the layer itself is in the published code alone.
+
+    Differs from the original code: it has no inference, and no moving averages.
+    """
+
+    def __init__(
+        self,
+        momentum=0.99,
+        epsilon=1e-5,
+        center=True,
+        scale=True,
+        gamma_initializer=None,
+        beta_initializer="zeros",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"CrossBatchNorm needs `momentum` from 0 to 1. Received: momentum={momentum!r}")
+        if not epsilon > 0:
+            raise ValueError(f"CrossBatchNorm needs `epsilon` above 0. Received: epsilon={epsilon!r}")
+        self.momentum = momentum
+        self.epsilon = epsilon
+        self.center = center
+        self.scale = scale
+        if gamma_initializer is None:
+            gamma_initializer = keras.initializers.RandomNormal(mean=1.0, stddev=0.02)
+        self.gamma_initializer = keras.initializers.get(gamma_initializer)
+        self.beta_initializer = keras.initializers.get(beta_initializer)
+        self.gamma = self.beta = None
+
+    def build(self, input_shape):
+        self._check_shape(input_shape)
+        shape = (input_shape[-1],)
+        if self.scale:
+            self.gamma = self.add_weight(shape=shape, initializer=self.gamma_initializer, name="gamma", autocast=False)
+        if self.center:
+            self.beta = self.add_weight(shape=shape, initializer=self.beta_initializer, name="beta", autocast=False)
+        moving = {"shape": shape, "trainable": False, "autocast": False, "aggregation": "mean"}
+        self.moving_mean = self.add_weight(name="moving_mean", initializer="zeros", **moving)
+        self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
+        self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
+
+    def call(self, inputs, training=None):
+        x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
+        if training:
+            mean, variance = self._joint_statistics(x)
+            self._record(mean, variance)
+        else:
+            mean, variance = (ops.cast(moving, x.dtype) for moving in (self.moving_mean, self.moving_variance))
+        factor = ops.rsqrt(variance + self.epsilon)
+        if self.scale:
+            factor = factor * ops.cast(self.gamma, x.dtype)
+        offset = -mean * factor
+        if self.center:
+            offset = offset + ops.cast(self.beta, x.dtype)
+        # The map is read once for the statistics and once here.
+        return ops.cast(x * factor + offset, self.compute_dtype)
+
+    def _joint_statistics(self, x):
+        """Mean and variance of every channel over the half of the batch that it is measured by, both (C,)."""
+        if x.shape[0] is not None and x.shape[0] % 2:
+            raise ValueError(
+                "CrossBatchNorm needs a joint batch of as many real as generated rows in training. Received: "
+                f"inputs.shape={tuple(x.shape)}"
+            )
+        rows, channels = ops.shape(x)[0] // 2, x.shape[-1] // 2
+        axes = list(range(len(x.shape) - 1))
+        halves = (x[:rows, ..., :channels], x[rows:, ..., channels:])
+        means, variances = zip(*(_moments(half, axes) for half in halves))
+        return ops.concatenate(means), ops.concatenate(variances)
+
+    def _record(self, mean, variance):
+        for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
+            value = self.momentum * moving.value + (1 - self.momentum) * ops.cast(statistic, moving.dtype)
+            moving.assign(ops.stop_gradient(value))
+
+    def _check_shape(self, shape):
+        if len(shape) < 2:
+            raise ValueError(f"CrossBatchNorm needs inputs of rank 2 or more. Received: input shape {tuple(shape)}")
+        if shape[-1] is None or shape[-1] % 2:
+            raise ValueError(
+                f"CrossBatchNorm needs an even, known number of channels. Received: input shape {tuple(shape)}"
+            )
+
+    def compute_output_shape(self, input_shape):
+        self._check_shape(input_shape)
+        return tuple(input_shape)
+
+    def get_config(self):
+        return super().get_config() | {
+            "momentum": self.momentum,
+            "epsilon": self.epsilon,
+            "center": self.center,
+            "scale": self.scale,
+            "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
+            "beta_initializer": keras.initializers.serialize(self.beta_initializer),
+        }
+
+
+def _moments(x, axes):
+    """Mean and variance over `axes`."""
+    sizes = ops.shape(x)
+    count = ops.cast(math.prod(sizes[axis] for axis in axes), x.dtype)
+    # Sums, not `ops.moments`: under PyTorch and JAX it takes float64 through float32.
+    mean = ops.sum(x, axis=axes) / count
+    return mean, ops.sum(ops.square(x - mean), axis=axes) / count

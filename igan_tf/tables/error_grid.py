@@ -1,0 +1,55 @@
+"""Test errors by number of labels: the runs of such a table, and the table of those that are finished."""
+
+import itertools
+
+from igan_tf.config import ConfigError
+from igan_tf.tables import report
+from igan_tf.tables.ensembles import Ensembles
+from igan_tf.tables.grid import Run
+
+
+class ErrorGrid:
+    """The grid of an `ErrorTable`.
+
+    Args:
+        table: The `ErrorTable`.
+        folder: Of the runs and the table.
+        read: Function of a flag file's name in `run_configs/` and further flags to the run's `Config`.
+        labels: Columns: numbers of labels; empty: the table's own.
+        subsets: Labelled subsets: one number, or one for each column.
+        seeds: Models of each subset.
+
+    Raises:
+        ConfigError: for another number of `subsets`, and for what a run's settings cannot be.
+    """
+
+    def __init__(self, table, folder, read, labels, subsets, seeds):
+        labels = labels or list(table.labels)
+        if len(subsets) not in (1, len(labels)):
+            raise ConfigError(
+                f"--subsets must be one number or one for each of the {len(labels)} columns. "
+                f"Received: --subsets={','.join(map(str, subsets))}"
+            )
+        subsets = subsets * len(labels) if len(subsets) == 1 else subsets
+        self._table, self._folder, self._seeds = table, folder, seeds
+        self._cells = {}
+        for count, last in zip(labels, subsets):
+            self._cells[count] = []
+            for subset, seed in itertools.product(range(1, last + 1), range(1, seeds + 1)):
+                flags = [f"--labels={count}", f"--seed_data={subset}", f"--seed={seed}", "--label_draws=1"]
+                name = f"labels-{count}_subset-{subset}_seed-{seed}"
+                self._cells[count].append(Run(name, read(table.flagfile, *flags), folder))
+        self.runs = list(itertools.chain.from_iterable(self._cells.values()))
+
+    def write(self):
+        """Writes the table of the finished runs; returns its Markdown."""
+        ensembles = Ensembles(self._folder, self.runs[0].config)
+        errors = {labels: ensembles.errors(self._ensembles_of(runs)) for labels, runs in self._cells.items()}
+        return report.write_error_table(self._folder, self._table, self._cells, self._seeds, errors)
+
+    def _ensembles_of(self, runs):
+        """Finished runs that are averaged with each other: a subset's seeds, or one of each subset; two at least."""
+        size = len(runs) if self._seeds == 1 else self._seeds
+        groups = [runs[start : start + size] for start in range(0, len(runs), size)]
+        finished = [[run for run in group if run.result() is not None] for group in groups]
+        return [group for group in finished if len(group) > 1]

@@ -1,0 +1,46 @@
+"""Inception Scores by technique left out: the six runs of that table, and their scores."""
+
+import json
+
+from igan_tf.evaluate import evaluate
+from igan_tf.evaluation.options import parser
+from igan_tf.tables import report
+from igan_tf.tables.grid import Run
+
+
+class ScoreGrid:
+    """The grid of a `ScoreTable`.
+
+    Args:
+        table: The `ScoreTable`.
+        folder: Of the runs, the scores and the table.
+        read: Function of a flag file's name in `run_configs/` and further flags to the run's `Config`.
+        classifier: As `--classifier` of `igan_tf.evaluate`.
+        classifier_path: As `--classifier_path`.
+        num_samples: Samples of each run that are scored.
+    """
+
+    def __init__(self, table, folder, read, classifier, classifier_path, num_samples):
+        self._table, self._folder = table, folder
+        self._scored = {"classifier": classifier, "classifier_path": classifier_path, "num_samples": num_samples}
+        self.runs = [Run(row.flagfile.removesuffix(".cfg"), read(row.flagfile), folder) for row in table.rows]
+
+    def write(self):
+        """Scores the finished runs, writes the table; returns its Markdown."""
+        records = [self._record(run) if run.result() is not None else None for run in self.runs]
+        return report.write_score_table(self._folder, self._table, self.runs, records)
+
+    def _record(self, run):
+        """The record of `igan_tf.evaluate` on a run's last weights; computed once."""
+        path = self._folder / "scores" / f"{run.name}.json"
+        request = {**self._scored, "steps": run.result()["steps"]}
+        if path.exists():
+            saved = json.loads(path.read_text(encoding="utf-8"))
+            if saved["request"] == request:
+                return saved["record"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        flags = [f"--{name}={value}" for name, value in self._scored.items()]
+        arguments = parser().parse_args([f"--source={run.run_dir}", f"--output={path}", *flags])
+        record = evaluate(arguments)
+        report.write_json(path, {"request": request, "record": record})
+        return record

@@ -1,0 +1,42 @@
+"""Images as the browser gets them: nothing but their pixels may tell a real one from a generated one."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from igan_tf.turing_test.settings import StudyError
+
+
+def encode_images(images):
+    """PNG files without compression and without metadata, all of the same number of bytes.
+
+    Compression would turn content into length: sharp and blurred images would differ in bytes, which the network shows
+    to anyone who counts them. A stored PNG's length is a function of its height and width alone.
+
+    Args:
+        images: uint8 `(N, height, width, 1 or 3)`.
+
+    Returns:
+        A list of N bytes objects.
+
+    Raises:
+        StudyError: should two of them differ in length.
+    """
+    files = [_encode(image) for image in images]
+    if len({len(file) for file in files}) > 1:
+        raise StudyError(f"images of shape {images.shape[1:]} cannot be encoded in the same number of bytes")
+    return files
+
+
+def _encode(image):
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def decode_image(file):
+    """The pixels of a file of `encode_images`: uint8 `(height, width, 1 or 3)`."""
+    with Image.open(io.BytesIO(file)) as image:
+        pixels = np.asarray(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]

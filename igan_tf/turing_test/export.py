@@ -1,0 +1,86 @@
+"""A study's answers and report as files: CSV, JSON, PNG."""
+
+import contextlib
+import csv
+import datetime
+import io
+import json
+from pathlib import Path
+
+from igan_tf import durable
+from igan_tf.turing_test import figures
+from igan_tf.turing_test.report import build_report
+from igan_tf.turing_test.settings import CHOICES, StudyError
+from igan_tf.turing_test.votes import load_votes
+
+_ANSWER_COLUMNS = (
+    *("annotator", "feedback", "block", "number", "item", "source", "truth", "choice", "correct", "response_ms"),
+    "answered_at",
+)
+
+
+def report_json(report):
+    return json.dumps(report, indent=2, allow_nan=False) + "\n"
+
+
+def answers_csv(storage):
+    """Every answer that counts, a line each, by annotator and position."""
+    names = [name for name, *_ in storage.sources]
+    with contextlib.closing(storage.connect()) as connection:
+        votes = load_votes(connection)
+    rows = zip(
+        votes.annotator.tolist(),
+        ("on" if told else "off" for told in votes.feedback),
+        (votes.position // storage.settings.block_size + 1).tolist(),
+        (votes.position + 1).tolist(),
+        votes.item.tolist(),
+        (names[source] for source in votes.source),
+        (CHOICES[truth] for truth in votes.generated.astype(int)),
+        (CHOICES[choice] for choice in votes.called_generated.astype(int)),
+        votes.correct.astype(int).tolist(),
+        votes.response_ms.tolist(),
+        (_time(seconds) for seconds in votes.answered_at),
+    )
+    return _csv(_ANSWER_COLUMNS, rows)
+
+
+def annotators_csv(report):
+    """The report's `people`, a line each."""
+    people = report["people"]
+    return _csv(list(people[0]) if people else ["annotator"], (person.values() for person in people))
+
+
+def write_report(storage, folder):
+    """Writes `report.json`, `answers.csv`, `annotators.csv` and every figure as PNG into `folder`.
+
+    Returns:
+        The report.
+
+    Raises:
+        StudyError: where the folder cannot be written.
+    """
+    report = build_report(storage)
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        durable.write_text(folder / "report.json", report_json(report))
+        durable.write_text(folder / "answers.csv", answers_csv(storage))
+        durable.write_text(folder / "annotators.csv", annotators_csv(report))
+        for name in figures.names(report):
+            with durable.durable_file(folder / f"{name}.png") as file:
+                file.write(figures.draw(name, report, storage))
+    except OSError as error:
+        raise StudyError(f"the report cannot be written to {folder}: {error}") from error
+    return report
+
+
+def _csv(header, rows):
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _time(seconds):
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="milliseconds")

@@ -1,0 +1,242 @@
+"""What came of a study: votes in, a report of plain dicts, lists and numbers out, ready for JSON."""
+
+import contextlib
+import dataclasses
+import math
+
+import numpy as np
+
+from igan_tf.turing_test import statistics
+from igan_tf.turing_test.votes import counts_by_annotator, load_votes
+
+# arXiv:1606.03498, section 6.
+PAPER = (
+    {"study": "MNIST, minibatch discrimination", "accuracy": 0.524, "votes": 2000},
+    {"study": "CIFAR-10, all samples", "accuracy": 0.787, "votes": None},
+    {"study": "CIFAR-10, best 1% by Inception Score", "accuracy": 0.714, "votes": None},
+)
+_STATISTICS = {
+    "accuracy": statistics.accuracy,
+    "generated_error": statistics.generated_error,
+    "real_error": statistics.real_error,
+    "d_prime": statistics.d_prime,
+}
+MOST_MISTAKEN = 24
+ALL_SOURCES = "all"
+
+
+def build_report(storage):
+    """The report of a study.
+
+    Returns:
+        A dict with
+        `study`: title, settings and sources; `votes`; `annotators`: how many enrolled, began and finished;
+        `plan`: the votes and annotators that the wanted interval needs;
+        `results`: a list, one entry for each condition and generated source, of `Estimate`s as dicts;
+        `learning`: accuracy by block and condition; `response_seconds`: quartiles by condition and by right or wrong;
+        `people`: a list, one entry an annotator; `mistaken`: the images most often mistaken, either way;
+        `paper`: the paper's figures.
+        NaN is None everywhere.
+    """
+    with contextlib.closing(storage.connect()) as connection:
+        votes = load_votes(connection)
+        (enrolled,) = connection.execute("SELECT count(*) FROM annotators").fetchone()
+    sources = [
+        {"name": name, "generated": bool(generated), "place": place, "images": images}
+        for name, generated, place, images in storage.sources
+    ]
+    settings = storage.settings
+    _, per_person = np.unique(votes.annotator, return_counts=True)
+    report = {
+        "study": {
+            "title": settings.title,
+            "created_at": storage.created_at,
+            "settings": dataclasses.asdict(settings),
+            "sources": sources,
+        },
+        "votes": len(votes),
+        "annotators": {
+            "enrolled": enrolled,
+            "began": len(per_person),
+            "finished": int((per_person == settings.trials).sum()),
+        },
+        "plan": plan(settings),
+        "results": _results(votes, [source["name"] for source in sources]),
+        "learning": _learning(votes, settings),
+        "response_seconds": _response_seconds(votes),
+        "people": _people(votes),
+        "mistaken": {
+            "real_called_generated": _mistaken(votes.where(~votes.generated), sources),
+            "generated_called_real": _mistaken(votes.where(votes.generated), sources),
+        },
+        "paper": list(PAPER),
+    }
+    return without_nan(report)
+
+
+def plan(settings):
+    """What the wanted interval needs, were all votes independent: votes, and annotators who finish."""
+    votes = statistics.required_votes(settings.interval_width)
+    return {
+        "interval_width": settings.interval_width,
+        "required_votes": votes,
+        "required_annotators": math.ceil(votes / settings.trials),
+    }
+
+
+def plan_in_words(settings):
+    """`plan` in one sentence, stated before the start."""
+    needs = plan(settings)
+    return (
+        f"A 95% interval of the accuracy at most {settings.interval_width:g} wide needs "
+        f"{needs['required_votes']:,} votes, {needs['required_annotators']:,} annotators of {settings.trials} each; "
+        "more if some people are better at it than others."
+    )
+
+
+def _conditions(votes):
+    """(feedback, votes) of each condition that has any; both together, as None, where there are both."""
+    found = [(told, votes.where(votes.feedback == told)) for told in (False, True) if (votes.feedback == told).any()]
+    return [*found, (None, votes)] if len(found) == 2 else found
+
+
+def _results(votes, names):
+    """Estimates for each condition and generated source.
+
+    The accuracy over the whole mixture is the part of votes that is right, as in the paper. For one of several
+    sources it is the mean of the parts right of real and of that source's images: the accuracy on a mixture half and
+    half, which is what makes sources comparable.
+    """
+    entries = []
+    for feedback, part in _conditions(votes):
+        several = len(names) > 2
+        for number in [None, *range(1, len(names))] if several else [None]:
+            counts = counts_by_annotator(part, number)[1]
+            used = dict(_STATISTICS)
+            if number is not None:
+                used["accuracy"] = statistics.balanced_accuracy
+            entries.append(
+                {
+                    "feedback": feedback,
+                    "source": names[number] if number else ALL_SOURCES if several else names[1],
+                    "annotators": len(counts),
+                    "votes": int(counts[:, [1, 3]].sum()),
+                    **{
+                        name: dataclasses.asdict(statistics.estimate(statistic, counts))
+                        for name, statistic in used.items()
+                    },
+                }
+            )
+    return entries
+
+
+def _learning(votes, settings):
+    entries = []
+    for feedback, part in _conditions(votes):
+        if feedback is None:
+            continue
+        blocks = part.position // settings.block_size
+        for block in np.unique(blocks):
+            _, counts = counts_by_annotator(part.where(blocks == block))
+            accuracy = statistics.estimate(statistics.accuracy, counts)
+            entries.append(
+                {
+                    "feedback": feedback,
+                    "block": int(block) + 1,
+                    "votes": int(counts[:, [1, 3]].sum()),
+                    "accuracy": dataclasses.asdict(accuracy),
+                }
+            )
+    return entries
+
+
+def _response_seconds(votes):
+    entries = []
+    for feedback, part in _conditions(votes):
+        for name, chosen in (("all", part), ("right", part.where(part.correct)), ("wrong", part.where(~part.correct))):
+            if len(chosen):
+                low, middle, high = np.quantile(chosen.response_ms / 1000, (0.25, 0.5, 0.75)).tolist()
+                entries.append(
+                    {
+                        "feedback": feedback,
+                        "answers": name,
+                        "votes": len(chosen),
+                        "quarter": low,
+                        "median": middle,
+                        "three_quarters": high,
+                    }
+                )
+    return entries
+
+
+def _people(votes):
+    numbers, counts = counts_by_annotator(votes)
+    people = []
+    for number, row in zip(numbers.tolist(), counts):
+        own = votes.where(votes.annotator == number)
+        correct, total = int(row[[0, 2]].sum()), int(row[[1, 3]].sum())
+        low, high = statistics.wilson_interval(correct, total)
+        people.append(
+            {
+                "annotator": number,
+                "feedback": bool(own.feedback[0]),
+                "votes": total,
+                "right": correct,
+                "accuracy": correct / total,
+                "low": float(low),
+                "high": float(high),
+                "generated_error": float(statistics.generated_error(row)),
+                "real_error": float(statistics.real_error(row)),
+                "d_prime": float(statistics.d_prime(row)),
+                "median_seconds": float(np.median(own.response_ms)) / 1000,
+            }
+        )
+    return people
+
+
+def _mistaken(votes, sources):
+    """The images that most people were wrong about, first by the part of them and then by their number."""
+    items, first, rows = np.unique(votes.item, return_index=True, return_inverse=True)
+    seen = np.bincount(rows, minlength=len(items))
+    wrong = np.bincount(rows, weights=~votes.correct, minlength=len(items)).astype(int)
+    # By Wilson's lower limit: three of three do not come before nineteen of twenty.
+    low, _ = statistics.wilson_interval(wrong, seen)
+    order = [place for place in np.lexsort((items, -low)) if wrong[place]]
+    return [
+        {
+            "item": int(items[place]),
+            "source": sources[votes.source[first[place]]]["name"],
+            "wrong": int(wrong[place]),
+            "votes": int(seen[place]),
+        }
+        for place in order[:MOST_MISTAKEN]
+    ]
+
+
+def in_words(report):
+    """The report's main numbers as lines of text."""
+    people = report["annotators"]
+    yield f"{report['study']['title']}: {report['votes']:,} votes of {people['began']} annotators"
+    yield f"  {people['enrolled']} enrolled, {people['finished']} finished"
+    for entry in report["results"]:
+        told = {False: "off", True: "on", None: "both"}[entry["feedback"]]
+        yield f"{entry['source']}, feedback {told}: {entry['votes']:,} votes of {entry['annotators']} annotators"
+        for name in _STATISTICS:
+            numbers = entry[name]
+            yield (
+                f"  {name:16} {numbers['value']:7.3f}  95% {numbers['low']:.3f} to {numbers['high']:.3f}  "
+                f"({numbers['method']})"
+                if numbers["value"] is not None
+                else f"  {name:16}       -"
+            )
+    for study in PAPER:
+        yield f"paper, {study['study']}: accuracy {study['accuracy']:.3f}"
+
+
+def without_nan(value):
+    """`value` with None for NaN: JSON has no NaN."""
+    if isinstance(value, dict):
+        return {name: without_nan(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

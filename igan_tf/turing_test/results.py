@@ -1,0 +1,53 @@
+"""The report as the results page asks for it: drawn up off the server's own thread, once for each new answer."""
+
+import asyncio
+
+from igan_tf.turing_test import export, figures
+from igan_tf.turing_test.report import build_report
+
+
+class Results:
+    """Report and files of a study that is going on, kept until there is another answer.
+
+    Args:
+        storage: The open study.
+    """
+
+    def __init__(self, storage):
+        self._storage = storage
+        self._lock = asyncio.Lock()
+        self._answers = None
+        self._report = None
+        self._figures = {}
+
+    async def report(self):
+        """The report of the answers so far."""
+        async with self._lock:
+            return await self._current()
+
+    async def file(self, name):
+        """(content, media type, whether to offer it for saving) of a file of the report; None for another name."""
+        async with self._lock:
+            report = await self._current()
+            if name == "report.json":
+                return export.report_json(report), "application/json", True
+            if name == "annotators.csv":
+                return export.annotators_csv(report), "text/csv", True
+            if name == "answers.csv":
+                return await asyncio.to_thread(export.answers_csv, self._storage), "text/csv", True
+            figure = name.removesuffix(".png")
+            if figure == name or figure not in figures.names(report):
+                return None
+            if figure not in self._figures:
+                self._figures[figure] = await asyncio.to_thread(figures.draw, figure, report, self._storage)
+            return self._figures[figure], "image/png", False
+
+    def figure_names(self, report):
+        return figures.names(report)
+
+    async def _current(self):
+        answers = self._storage.num_answers(), self._storage.num_annotators()
+        if answers != self._answers:
+            self._report = await asyncio.to_thread(build_report, self._storage)
+            self._answers, self._figures = answers, {}
+        return self._report

@@ -1,0 +1,259 @@
+"""The study's pages: routes and what they answer."""
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+from urllib.parse import parse_qs
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from igan_tf.turing_test import security
+from igan_tf.turing_test.results import Results
+from igan_tf.turing_test.session import outcome, state
+from igan_tf.turing_test.settings import CHOICES
+from igan_tf.turing_test.storage import OutOfOrder, UnknownTrial, new_secret
+
+_STATIC = Path(__file__).parent / "static"
+_STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_COOKIE_SECONDS = 90 * 24 * 3600
+# An hour: what takes longer was a coffee.
+_MOST_MILLISECONDS = 3_600_000
+
+
+def build_app(storage, origins):
+    """The ASGI application.
+
+    Args:
+        storage: A `Storage` opened with `serve=True`.
+        origins: The origins under which browsers reach it, such as "http://127.0.0.1:8765".
+    """
+    pages = Pages(storage, origins)
+    routes = [
+        Route("/", pages.home),
+        Route("/study/{token}", pages.welcome),
+        Route("/study/{token}/enrol", pages.enrol, methods=["POST"]),
+        Route("/resume/{token}", pages.resume),
+        Route("/annotate", pages.annotate),
+        Route("/state", pages.state),
+        Route("/image/{token}", pages.image),
+        Route("/answer", pages.answer, methods=["POST"]),
+        Route("/results/{token}", pages.results),
+        Route("/results/{token}/{name}", pages.results_file),
+        Route("/static/{name}", pages.static),
+    ]
+    handlers = {HTTPException: pages.refuse, Exception: pages.fail}
+    return Starlette(
+        routes=routes, exception_handlers=handlers, middleware=[Middleware(security.Guard, origins=origins)]
+    )
+
+
+class Pages:
+    """The endpoints, over one study."""
+
+    def __init__(self, storage, origins):
+        self.storage = storage
+        self.origins = frozenset(origins)
+        self.report = Results(storage)
+        # Studies on two ports of one machine share its cookies: each has names of its own.
+        suffix = security.form_token(storage.form_secret, "cookie", "")[:8]
+        self._session_cookie, self._visit_cookie = f"annotator_{suffix}", f"visit_{suffix}"
+        self._answers = security.RateLimit(*security.ANSWER_RATE)
+        self._enrolments = security.RateLimit(*security.ENROLMENT_RATE)
+        self._static = {path.name: path.read_bytes() for path in _STATIC.iterdir() if path.suffix in _STATIC_TYPES}
+        self._templates = Environment(
+            loader=PackageLoader("igan_tf.turing_test"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        )
+
+    # Pages for annotators.
+
+    async def home(self, request):
+        return self._page("message.html", heading="A study", text="Please use the link that you were given.")
+
+    async def welcome(self, request):
+        """Instructions and consent; for an annotator who comes back, the way on."""
+        self._check_secret(request, self.storage.study_token)
+        visit = request.cookies.get(self._visit_cookie) or new_secret()
+        annotator = self._known(request)
+        number = new_secret()
+        response = self._page(
+            "welcome.html",
+            number=number,
+            form_token=self._enrolment_token(visit, number),
+            action=f"/study/{self.storage.study_token}/enrol",
+            known=annotator is not None,
+            done=annotator is not None and state(self.storage, annotator)["phase"] == "done",
+        )
+        self._set_cookie(request, response, self._visit_cookie, visit)
+        return response
+
+    async def enrol(self, request):
+        """Makes an annotator of who agrees; the same form sent again leads to the same annotator."""
+        self._check_secret(request, self.storage.study_token)
+        security.check_origin(request, self.origins)
+        fields = _form(await security.read_body(request))
+        visit, number = request.cookies.get(self._visit_cookie, ""), fields.get("number", "")
+        security.check_form_token(self.storage.form_secret, "enrol", f"{visit}:{number}", fields.get("form_token"))
+        self._enrolments.check(request.client.host if request.client else "")
+        if fields.get("consent") != "yes":
+            raise HTTPException(400, "To take part, please tick the box that you agree.")
+        annotator = await asyncio.wrap_future(self.storage.enrol(f"{visit}:{number}"))
+        response = RedirectResponse("/annotate", 303)
+        self._set_cookie(request, response, self._session_cookie, annotator.session)
+        return response
+
+    async def resume(self, request):
+        """The link to come back on another device."""
+        annotator = self.storage.resumed(request.path_params["token"])
+        if annotator is None:
+            raise HTTPException(404, "There is nothing here.")
+        response = RedirectResponse("/annotate", 303)
+        self._set_cookie(request, response, self._session_cookie, annotator.session)
+        return response
+
+    async def annotate(self, request):
+        annotator = self._annotator(request)
+        return self._page(
+            "annotate.html",
+            form_token=security.form_token(self.storage.form_secret, "answer", annotator.session),
+            resume=f"{self._origin(request)}/resume/{annotator.resume}",
+            again=f"/study/{self.storage.study_token}",
+            feedback=annotator.feedback,
+            storage=self.storage,
+        )
+
+    # What the annotators' page asks for.
+
+    async def state(self, request):
+        return JSONResponse(state(self.storage, self._annotator(request)))
+
+    async def image(self, request):
+        file = self.storage.image(self._annotator(request), request.path_params["token"])
+        if file is None:
+            raise HTTPException(404, "There is nothing here.")
+        return Response(file, media_type="image/png")
+
+    async def answer(self, request):
+        """Records one answer and says where the annotator stands; only when it is on the disk."""
+        security.check_origin(request, self.origins)
+        annotator = self._annotator(request)
+        security.check_form_token(
+            self.storage.form_secret, "answer", annotator.session, request.headers.get("x-form-token")
+        )
+        self._answers.check(annotator.number)
+        token, choice, response_ms = _read_answer(await security.read_body(request))
+        try:
+            recorded = await asyncio.wrap_future(self.storage.answer(annotator, token, choice, response_ms))
+        except UnknownTrial:
+            raise HTTPException(404, "There is no such image.") from None
+        except OutOfOrder:
+            raise HTTPException(409, "It is not this image's turn.") from None
+        return JSONResponse(outcome(self.storage, annotator, recorded))
+
+    # Pages for researchers.
+
+    async def results(self, request):
+        self._check_secret(request, self.storage.results_token)
+        report = await self.report.report()
+        base = f"/results/{self.storage.results_token}"
+        link = f"{self._origin(request)}/study/{self.storage.study_token}"
+        return self._page("results.html", report=report, base=base, link=link, figures=self.report.figure_names(report))
+
+    async def results_file(self, request):
+        self._check_secret(request, self.storage.results_token)
+        found = await self.report.file(request.path_params["name"])
+        if found is None:
+            raise HTTPException(404, "There is nothing here.")
+        content, media_type, download = found
+        headers = {"Content-Disposition": f'attachment; filename="{request.path_params["name"]}"'} if download else None
+        return Response(content, media_type=media_type, headers=headers)
+
+    async def static(self, request):
+        # A dict of what the package holds: no path of a request ever reaches the file system.
+        name = request.path_params["name"]
+        if name not in self._static:
+            raise HTTPException(404, "There is nothing here.")
+        return Response(self._static[name], media_type=_STATIC_TYPES[Path(name).suffix])
+
+    # Errors.
+
+    async def refuse(self, request, error):
+        if request.url.path in ("/answer", "/state"):
+            return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
+        return self._page(
+            "message.html",
+            status=error.status_code,
+            headers=error.headers,
+            heading="That did not work",
+            text=error.detail,
+        )
+
+    async def fail(self, request, error):
+        # What is wrong stands in the server's log; a full disk is the usual reason.
+        text = "The study's storage does not answer." if isinstance(error, sqlite3.Error) else "The server is at fault."
+        return self._page("message.html", status=500, heading="That did not work", text=text)
+
+    # Helpers.
+
+    def _page(self, template, status=200, headers=None, **values):
+        text = self._templates.get_template(template).render(settings=self.storage.settings, **values)
+        return HTMLResponse(text, status, headers=headers)
+
+    def _set_cookie(self, request, response, name, value):
+        secure = self._origin(request).startswith("https://")
+        response.set_cookie(name, value, _COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure)
+
+    def _origin(self, request):
+        """The origin under which this browser reaches the server: `Guard` has seen to it that there is one."""
+        host = request.headers["host"].lower()
+        return next(origin for origin in sorted(self.origins) if origin.split("://")[1] == host)
+
+    def _known(self, request):
+        """The annotator whose cookie the request has, or None."""
+        session = request.cookies.get(self._session_cookie)
+        return self.storage.annotator(session) if session else None
+
+    def _annotator(self, request):
+        annotator = self._known(request)
+        if annotator is None:
+            raise HTTPException(403, "This browser takes part in no study. Please use the link that you were given.")
+        return annotator
+
+    def _check_secret(self, request, expected):
+        if not security.same(request.path_params["token"], expected):
+            raise HTTPException(404, "There is nothing here.")
+
+    def _enrolment_token(self, visit, number):
+        return security.form_token(self.storage.form_secret, "enrol", f"{visit}:{number}")
+
+
+def _form(body):
+    """The fields of a form, the first of each name."""
+    try:
+        fields = parse_qs(body.decode("utf-8"), max_num_fields=10, errors="strict")
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None
+    return {name: values[0] for name, values in fields.items()}
+
+
+def _read_answer(body):
+    """Token, choice and milliseconds of an answer's JSON.
+
+    Raises:
+        HTTPException: 400 for anything else.
+    """
+    try:
+        fields = json.loads(body.decode("utf-8"))
+        token, choice, response_ms = fields["trial"], fields["choice"], fields["response_ms"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise HTTPException(400, "An answer has trial, choice and response_ms.") from None
+    if not (isinstance(token, str) and token.isascii() and choice in CHOICES):
+        raise HTTPException(400, "An answer is real or generated.")
+    if type(response_ms) is not int or not 0 <= response_ms <= _MOST_MILLISECONDS:
+        raise HTTPException(400, f"response_ms is a whole number from 0 to {_MOST_MILLISECONDS}.")
+    return token, choice, response_ms

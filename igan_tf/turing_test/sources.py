@@ -1,0 +1,115 @@
+"""From `--real` and `--generated` to images of one size."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.data.image_data import DataError
+from igan_tf.data.image_sources import FORMS, as_bytes, read_images
+from igan_tf.turing_test.settings import StudyError
+
+_FLAGS_FILE = "flags.cfg"
+# The first is a letter or digit: a spreadsheet takes a field that begins with + or - for a formula.
+_NAME = re.compile(r"[^\W_][\w .+-]{0,39}")
+REAL = "real"
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Images of one origin.
+
+    Attributes:
+        name: "real", or the name given with `--generated`.
+        generated: Whether a generator made them.
+        place: What the flag named.
+        images: uint8 `(N, height, width, channels)`; None before they are read.
+    """
+
+    name: str
+    generated: bool
+    place: str
+    images: np.ndarray | None = None
+
+    @property
+    def flag(self):
+        return f"--generated={self.name}={self.place}" if self.generated else f"--real={self.place}"
+
+
+def parse_sources(real, generated):
+    """The sources that the flags name, images not yet read.
+
+    Args:
+        real: The value of `--real`.
+        generated: The values of `--generated`, each `name=place`.
+
+    Raises:
+        StudyError: for a missing, twofold or malformed name.
+    """
+    if not real:
+        raise StudyError(f"--real must name the real images: {FORMS}. Received: --real=")
+    if not generated:
+        raise StudyError(f"--generated must name generated images, as name=place, place a run directory, {FORMS}")
+    sources = [Source(REAL, False, real)]
+    for value in generated:
+        name, separator, place = value.partition("=")
+        if not (separator and place and _NAME.fullmatch(name)):
+            raise StudyError(
+                "--generated must be name=place, the name of up to 40 letters, digits, spaces and . + - _, the first a "
+                "letter or digit. "
+                f"Received: --generated={value}"
+            )
+        if name in (source.name for source in sources):
+            raise StudyError(f"--generated must have a name of its own. Received: --generated={value}, named before")
+        sources.append(Source(name, True, place))
+    return sources
+
+
+def read_sources(sources, limit, seed, data_dir=""):
+    """Reads the images of every source and makes them alike in channels.
+
+    Args:
+        sources: From `parse_sources`.
+        limit: At most so many images of each, drawn at random; a run directory generates just so many.
+        seed: Of the draws, and of the latents of a run directory.
+        data_dir: Folder of TFDS data.
+
+    Returns:
+        The sources with their images, all `(N, height, width, channels)` of one height, width and channels.
+
+    Raises:
+        StudyError: that names the flag, and the file, of what is missing, empty, unreadable or of another size.
+    """
+    read = []
+    for number, source in enumerate(sources):
+        try:
+            images = _read(source.place, limit, np.random.default_rng([seed, number]), data_dir)
+        except ValueError as error:  # DataError, and what a run directory raises: all name the file.
+            raise StudyError(f"{source.flag}: {error}") from error
+        read.append(dataclasses.replace(source, images=images))
+        if images.shape[1:3] != read[0].images.shape[1:3]:
+            raise StudyError(
+                f"all sources must have images of one size: another one would give them away. Received: "
+                f"{source.flag} with {_size(images)}, {read[0].flag} with {_size(read[0].images)}"
+            )
+    channels = max(source.images.shape[-1] for source in read)
+    return [
+        dataclasses.replace(source, images=np.repeat(source.images, channels // source.images.shape[-1], axis=-1))
+        for source in read
+    ]
+
+
+def _size(images):
+    return f"{images.shape[2]}x{images.shape[1]} pixels"
+
+
+def _read(place, limit, generator, data_dir):
+    if (Path(place) / _FLAGS_FILE).is_file():
+        from igan_tf.experiment import load_run
+
+        run = load_run(place)
+        return as_bytes(np.asarray(run.generate(limit, seed=int(generator.integers(2**31)))), place)
+    if not (":" in place or Path(place).exists()):
+        raise DataError(f"{place} does not exist; images come from a run directory, {FORMS}")
+    return read_images(place, limit, generator, data_dir)

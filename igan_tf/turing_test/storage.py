@@ -1,0 +1,352 @@
+"""The study's one file, SQLite: made whole or not at all, and an answer is acknowledged when it is on the disk."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import secrets
+import sqlite3
+import time
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf import durable
+from igan_tf.turing_test import design
+from igan_tf.turing_test.encoding import encode_images
+from igan_tf.turing_test.settings import StudyError, StudySettings
+from igan_tf.turing_test.writer import Writer
+
+FILE = "study.sqlite3"
+# "igtt", and the version of `schema.sql`.
+_APPLICATION_ID = 0x69677474
+_VERSION = 1
+
+
+class UnknownTrial(LookupError):
+    """No trial of this annotator has the token."""
+
+
+class OutOfOrder(LookupError):
+    """The trial is one of the annotator's, but not yet the one to answer."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotator:
+    """Who answers: a number, the secret of the cookie, the secret of the link to come back, the condition."""
+
+    number: int
+    session: str
+    resume: str
+    feedback: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """An answer as it stands, which is the first one given, and what the image was."""
+
+    position: int
+    choice: str
+    truth: str
+
+
+def new_secret():
+    """128 random bits for a link, a cookie or a trial."""
+    return secrets.token_urlsafe(16)
+
+
+def new_seed():
+    """A study's seed, which is a secret: whoever knew it could work out what is real."""
+    return secrets.randbits(64)
+
+
+def check_new_folder(study_dir):
+    """Raises a StudyError unless `study_dir` is a folder that a study can be made in: none yet, or an empty one."""
+    try:
+        occupied = Path(study_dir).exists() and any(Path(study_dir).iterdir())
+    except OSError as error:
+        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+    if occupied:
+        raise StudyError(f"--study_dir={study_dir} holds other files and no study; name a new folder")
+
+
+def create_study(study_dir, settings, sources, seed=None):
+    """Makes a study directory.
+
+    Args:
+        study_dir: A folder that does not exist, or is empty.
+        settings: The `StudySettings`.
+        sources: `Source`s with their images, real first.
+        seed: Of every draw; by default a new one. It is kept in the study.
+
+    Raises:
+        StudyError: where the sources are too small, or the folder cannot be made.
+    """
+    study_dir = Path(study_dir)
+    seed = new_seed() if seed is None else seed
+    check_new_folder(study_dir)
+    items = design.draw_items(settings, sources, seed)
+    files = [encode_images(source.images) for source in sources]
+    try:
+        study_dir.parent.mkdir(parents=True, exist_ok=True)
+        with durable.durable_folder(study_dir) as folder:
+            folder.chmod(0o700)
+            with contextlib.closing(_connect(folder / FILE)) as connection:
+                connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
+                connection.execute("BEGIN")
+                _fill(connection, settings, sources, items, files, seed)
+                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+                connection.execute("COMMIT")
+    except OSError as error:
+        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+
+
+def _fill(connection, settings, sources, items, files, seed):
+    facts = {
+        "settings": dataclasses.asdict(settings),
+        "seed": seed,
+        "created_at": time.time(),
+        "study_token": new_secret(),
+        "results_token": new_secret(),
+        "form_secret": new_secret(),
+        "image_shape": list(sources[0].images.shape[1:]),
+    }
+    connection.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(fact)) for key, fact in facts.items()])
+    connection.executemany(
+        "INSERT INTO sources VALUES (?, ?, ?, ?)",
+        [(number, source.name, source.generated, source.place) for number, source in enumerate(sources)],
+    )
+    connection.executemany(
+        "INSERT INTO items VALUES (?, ?, ?, ?)",
+        [
+            (number, item.source, item.practice, files[item.source][item.row])
+            for number, item in enumerate(items, start=1)
+        ],
+    )
+
+
+def _connect(path):
+    # Autocommit: transactions begin and end where the code says so.
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA trusted_schema = OFF")
+    return connection
+
+
+class Storage:
+    """An open study.
+
+    Reading is done on the caller's thread, by one connection; changing by a `Writer`'s. One server at a time may serve
+    a study; reports may be drawn up meanwhile.
+
+    Args:
+        study_dir: The study directory.
+        serve: Whether to make changes, which needs the study's lock.
+
+    Raises:
+        StudyError: for a folder without a study, a damaged or foreign file, or a study that is being served.
+    """
+
+    def __init__(self, study_dir, serve=False):
+        self.study_dir = Path(study_dir)
+        path = self.study_dir / FILE
+        if not path.is_file():
+            raise StudyError(f"--study_dir={study_dir} holds no study: {FILE} is missing")
+        self._lock = _lock(self.study_dir) if serve else None
+        try:
+            self._reader = _connect(path)
+            self._check_file(path)
+            facts = {name: json.loads(value) for name, value in self._reader.execute("SELECT name, value FROM study")}
+            # (name, generated, place, number of images that count), real first.
+            self.sources = self._reader.execute(
+                "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
+                "practice) FROM sources s ORDER BY source"
+            ).fetchall()
+            self._reader.execute("PRAGMA query_only = ON")
+            self._writer = Writer(_connect(path)) if serve else None
+        except sqlite3.Error as error:
+            raise StudyError(f"{path} cannot be used: {error}") from error
+        self.settings = StudySettings(**facts.pop("settings"))
+        self.seed = facts["seed"]
+        self.study_token = facts["study_token"]
+        self.results_token = facts["results_token"]
+        self.form_secret = facts["form_secret"]
+        self.created_at = facts["created_at"]
+        self.height, self.width, self.channels = facts["image_shape"]
+
+    def _check_file(self, path):
+        (application,), (version,) = (
+            self._reader.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
+        if (application, version) != (_APPLICATION_ID, _VERSION):
+            raise StudyError(f"{path} is not a study of this version. Received: id {application}, version {version}")
+        (found,) = self._reader.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise StudyError(f"{path} is damaged: {found}")
+
+    def close(self):
+        """Finishes the changes that wait and closes the file."""
+        if self._writer:
+            self._writer.close()
+        self._reader.close()
+        if self._lock:
+            self._lock.close()
+
+    def connect(self):
+        """A connection of its own for one more thread, to read and to close."""
+        connection = _connect(self.study_dir / FILE)
+        connection.execute("PRAGMA query_only = ON")
+        return connection
+
+    def num_answers(self):
+        """Of all annotators, practice included."""
+        return self._reader.execute("SELECT count(*) FROM answers").fetchone()[0]
+
+    def num_annotators(self):
+        return self._reader.execute("SELECT count(*) FROM annotators").fetchone()[0]
+
+    def item_image(self, item):
+        """The PNG file of an item."""
+        with contextlib.closing(self.connect()) as connection:
+            return connection.execute("SELECT image FROM items WHERE item = ?", (item,)).fetchone()[0]
+
+    # Annotators.
+
+    def annotator(self, session):
+        """The `Annotator` whose cookie holds `session`, or None."""
+        return self._annotator("session", session)
+
+    def resumed(self, resume):
+        """The `Annotator` whose link to come back holds `resume`, or None."""
+        return self._annotator("resume", resume)
+
+    def _annotator(self, column, value):
+        row = self._reader.execute(
+            f"SELECT annotator, session, resume, feedback FROM annotators WHERE {column} = ?", (value,)
+        ).fetchone()
+        return row and Annotator(*row[:3], bool(row[3]))
+
+    def enrol(self, enrolment):
+        """A future of the `Annotator` whom the form number `enrolment` enrols: always the same one."""
+        return self._writer.submit(lambda connection: self._enrol(connection, enrolment))
+
+    def _enrol(self, connection, enrolment):
+        known = "SELECT annotator, session, resume, feedback FROM annotators WHERE enrolment = ?"
+        if row := connection.execute(known, (enrolment,)).fetchone():
+            return Annotator(*row[:3], bool(row[3]))
+        (number,) = connection.execute("SELECT coalesce(max(annotator), 0) + 1 FROM annotators").fetchone()
+        generator = np.random.default_rng([self.seed, number, 1])
+        conditions = dict(connection.execute("SELECT feedback, count(*) FROM annotators GROUP BY feedback"))
+        feedback = design.draw_feedback(self.settings, conditions.get(1, 0), conditions.get(0, 0), generator)
+        annotator = Annotator(number, new_secret(), new_secret(), feedback)
+        connection.execute(
+            "INSERT INTO annotators VALUES (?, ?, ?, ?, ?, ?)",
+            (number, enrolment, annotator.session, annotator.resume, feedback, time.time()),
+        )
+        times_shown = dict(connection.execute("SELECT item, count(*) FROM trials GROUP BY item"))
+        plan = design.plan_trials(self.settings, self._pools(connection), times_shown, generator)
+        connection.executemany(
+            "INSERT INTO trials VALUES (?, ?, ?, ?, ?)",
+            [
+                (number, position, new_secret(), item, position < self.settings.practice)
+                for position, item in enumerate(plan)
+            ],
+        )
+        return annotator
+
+    def _pools(self, connection):
+        """Items that count, a list a source, and a last list of those to practise on."""
+        rows = connection.execute("SELECT source, practice, item FROM items ORDER BY item").fetchall()
+        num_sources = 1 + max(source for source, _, _ in rows)
+        pools = [
+            [item for at, practice, item in rows if at == source and not practice] for source in range(num_sources)
+        ]
+        return [*pools, [item for _, practice, item in rows if practice]]
+
+    # Trials.
+
+    def position(self, annotator):
+        """How many trials the annotator has answered, which is the position of the next one."""
+        return _position(self._reader, annotator.number)
+
+    def tokens(self, annotator, position, count):
+        """The tokens of the annotator's trials from `position` on, `count` of them or as many as there are."""
+        rows = self._reader.execute(
+            "SELECT token FROM trials WHERE annotator = ? AND position >= ? ORDER BY position LIMIT ?",
+            (annotator.number, position, count),
+        )
+        return [token for (token,) in rows]
+
+    def image(self, annotator, token):
+        """The PNG file of one of the annotator's trials, up to the one after the next to answer; else None."""
+        row = self._reader.execute(
+            "SELECT t.position, i.image FROM trials t JOIN items i USING (item) WHERE t.token = ? AND t.annotator = ?",
+            (token, annotator.number),
+        ).fetchone()
+        if row is None or row[0] > self.position(annotator) + 1:
+            return None
+        return row[1]
+
+    def correct(self, annotator, start, stop):
+        """How many of the answers at positions `start` to `stop` - 1 are right."""
+        return self._reader.execute(
+            "SELECT count(*) FROM answers a JOIN trials t USING (annotator, position) JOIN items i USING (item) "
+            "JOIN sources s USING (source) WHERE a.annotator = ? AND a.position >= ? AND a.position < ? "
+            "AND (a.choice = 'generated') = s.generated",
+            (annotator.number, start, stop),
+        ).fetchone()[0]
+
+    def answer(self, annotator, token, choice, response_ms):
+        """Records an answer. A future of the `Recorded` one, set when it is on the disk.
+
+        A trial that is answered already keeps its answer, and that one is what the future holds.
+
+        Raises (the future does):
+            UnknownTrial: for a token of no trial of this annotator.
+            OutOfOrder: for a trial whose turn has not come.
+        """
+        return self._writer.submit(lambda connection: _answer(connection, annotator.number, token, choice, response_ms))
+
+
+def _position(connection, number):
+    return connection.execute(
+        "SELECT coalesce(max(position) + 1, 0) FROM answers WHERE annotator = ?", (number,)
+    ).fetchone()[0]
+
+
+def _answer(connection, number, token, choice, response_ms):
+    row = connection.execute(
+        "SELECT t.position, s.generated FROM trials t JOIN items i USING (item) JOIN sources s USING (source) "
+        "WHERE t.token = ? AND t.annotator = ?",
+        (token, number),
+    ).fetchone()
+    if row is None:
+        raise UnknownTrial(token)
+    position, generated = row
+    if position > _position(connection, number):
+        raise OutOfOrder(token)
+    connection.execute(
+        "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (number, position, choice, response_ms, time.time()),
+    )
+    (stands,) = connection.execute(
+        "SELECT choice FROM answers WHERE annotator = ? AND position = ?", (number, position)
+    ).fetchone()
+    return Recorded(position, stands, "generated" if generated else "real")
+
+
+def _lock(study_dir):
+    """Holds the study's lock until the file that it returns is closed."""
+    try:
+        file = open(study_dir / ".lock", "w")  # noqa: SIM115 - held as long as the study is served.
+    except OSError as error:
+        raise StudyError(f"--study_dir={study_dir} cannot be written: {error}") from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        raise StudyError(f"--study_dir={study_dir} is being served by another process") from None
+    return file
