@@ -81,9 +81,10 @@ def frechet_time_ratio():
     from igan_tf.evaluation.frechet_distance import trace_of_root
 
     generator = np.random.default_rng(0)
-    # Like Inception's features: not negative, and of quickly falling variances.
+    # Like Inception's features: not negative, and of quickly falling variances, but not of such as TF-GAN takes for 0:
+    # it leaves eigenvalues below 1e-10 as they are, instead of their root.
     mixing = generator.normal(size=(DIMENSIONS, DIMENSIONS)) * np.exp(-np.arange(DIMENSIONS) / 300)
-    features = np.maximum(generator.normal(size=(5000, DIMENSIONS)) @ mixing, 0) / 50
+    features = np.maximum(generator.normal(size=(5000, DIMENSIONS)) @ mixing, 0) / 2
     covariances = [FeatureMoments.of(part).covariance for part in (features[:2500], 1.05 * features[2500:])]
     tensors = [tf.constant(covariance) for covariance in covariances]
     trace = tfgan.trace_sqrt_product

@@ -99,12 +99,9 @@ def _checked(real_features, fake_features, neighbours):
 
 
 def _radii(features, neighbours):
-    """Squared distance of each row to its `neighbours`-th nearest other row."""
+    """Squared distance of each row to its `neighbours`-th nearest other row: itself, at 0, is one row more."""
     nearest = np.full((len(features), neighbours + 1), np.inf)
-    for rows, columns, distances in _distance_blocks(features, features):
-        if rows == columns:
-            # A row is no neighbour of its own; another one in the same place is, at distance 0.
-            np.fill_diagonal(distances, -1.0)
+    for rows, _, distances in _distance_blocks(features, features):
         candidates = np.concatenate([nearest[rows], distances], axis=1)
         nearest[rows] = np.partition(candidates, neighbours, axis=1)[:, : neighbours + 1]
     return nearest.max(axis=1)
