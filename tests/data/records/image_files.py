@@ -124,18 +124,18 @@ _ODD = [
     lambda seed, pixels: ("WebP", saved(Image.fromarray(pixels), "WEBP", lossless=True), pixels),
     lambda seed, pixels: ("grey and alpha", png(np.stack([pixels[..., 0], pixels[..., 1]], -1)), pixels[..., [0] * 3]),
     lambda seed, pixels: ("black and white", saved(Image.fromarray(pixels[..., 0] > 127), "PNG"), None),
-    # The directory of tags begins beyond the end of the block; the block does not begin as it must.
-    lambda seed, pixels: ("EXIF nowhere", _damaged_exif(seed, 10, b"\xff" * 4), _pillow_rgb(jpeg(seed))),
-    lambda seed, pixels: ("EXIF of no kind", _damaged_exif(seed, 6, b"XXXX"), _pillow_rgb(jpeg(seed))),
+    # The directory of tags begins beyond the end of the block; Pillow warns. The block begins wrongly; Pillow raises.
+    lambda seed, pixels: ("EXIF nowhere", _damaged_exif(seed), _pillow_rgb(jpeg(seed))),
+    lambda seed, pixels: ("EXIF of no kind", saved(Image.fromarray(pixels), "PNG", exif=b"X" * 12), pixels),
 ]
 
 
-def _damaged_exif(seed, place, damage):
+def _damaged_exif(seed):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     content = jpeg(seed, exif=exif)
-    place += content.index(b"Exif\0\0")
-    return content[:place] + damage + content[place + len(damage) :]
+    place = content.index(b"Exif\0\0") + 10
+    return content[:place] + b"\xff" * 4 + content[place + 4 :]
 
 
 def damaged_files(count):
