@@ -105,7 +105,6 @@ class _Conversion:
         """Writes anew what is missing or damaged of a finished set."""
         manifest = read_manifest(self.output_dir)
         self._refuse_other_plan({"settings": manifest.settings, "source": manifest.source})
-        self._remove_halves()
         faults = manifest.faults(self.output_dir)
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
@@ -135,12 +134,6 @@ class _Conversion:
         else:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
-        self._remove_halves()
-
-    def _remove_halves(self):
-        """Removes what killed processes were writing."""
-        for path in [*self.output_dir.glob(".*.tmp"), *self.unfinished.glob(".*.tmp")]:
-            path.unlink()
 
     def _refuse_other_plan(self, saved):
         before, now = ({**plan["settings"], **plan["source"]} for plan in (saved, self.plan))

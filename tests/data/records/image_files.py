@@ -124,7 +124,9 @@ _ODD = [
     lambda seed, pixels: ("WebP", saved(Image.fromarray(pixels), "WEBP", lossless=True), pixels),
     lambda seed, pixels: ("grey and alpha", png(np.stack([pixels[..., 0], pixels[..., 1]], -1)), pixels[..., [0] * 3]),
     lambda seed, pixels: ("black and white", saved(Image.fromarray(pixels[..., 0] > 127), "PNG"), None),
-    lambda seed, pixels: ("damaged EXIF", _damaged_exif(seed), _pillow_rgb(jpeg(seed))),
+    # The directory of tags begins beyond the end of the block; Pillow warns. The block begins wrongly; Pillow raises.
+    lambda seed, pixels: ("EXIF nowhere", _damaged_exif(seed), _pillow_rgb(jpeg(seed))),
+    lambda seed, pixels: ("EXIF of no kind", saved(Image.fromarray(pixels), "PNG", exif=b"X" * 12), pixels),
 ]
 
 
@@ -132,7 +134,6 @@ def _damaged_exif(seed):
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     content = jpeg(seed, exif=exif)
-    # The directory of tags begins beyond the end of the block.
     place = content.index(b"Exif\0\0") + 10
     return content[:place] + b"\xff" * 4 + content[place + 4 :]
 

@@ -210,13 +210,13 @@ def assert_all_good_images_are_there(source, folder, bad, size):
 
 def test_damaged_images_are_listed_and_no_good_one_is_lost(tmp_path):
     source = make_photos(tmp_path / "photos", images=2)
-    bad = mixed_folder(source, odd=38, damaged=20)
+    bad = mixed_folder(source, odd=40, damaged=20)
     manifest = convert_here(source, tmp_path / "records", max_unreadable=0.5, encoding="raw", image_size=8)
-    assert manifest.images == 44 and manifest.unreadable == 20
+    assert manifest.images == 46 and manifest.unreadable == 20
     reasons = listed(tmp_path / "records")
     assert reasons.keys() == bad.keys() and list(reasons) == sorted(reasons) and all(reasons.values())
     assert_all_good_images_are_there(source, tmp_path / "records", bad, 8)
-    assert len(ImageRecords(tmp_path / "records")) == 44
+    assert len(ImageRecords(tmp_path / "records")) == 46
 
 
 @pytest.mark.slow

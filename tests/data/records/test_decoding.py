@@ -80,7 +80,7 @@ def test_an_even_image_keeps_its_colour():
         assert (levels(png(np.full((9, 30, 3), (7, 100, 250), "uint8")), size) == (7, 100, 250)).all()
 
 
-@pytest.mark.parametrize(("content", "pixels"), [pytest.param(*file, id=kind) for kind, *file in odd_files(19)])
+@pytest.mark.parametrize(("content", "pixels"), [pytest.param(*file, id=kind) for kind, *file in odd_files(20)])
 def test_odd_files_have_pillows_colours(content, pixels):
     square = centre(pixels)
     size = len(square)
