@@ -73,8 +73,14 @@ def train(runs, parallel, on_finished, report=print):
     waiting = collections.deque(run for run in runs if run.result() is None)
     working, failed = {}, {}
 
+    stop_signal, may_raise = None, False
+
     def stop(signum, frame):
-        raise Interrupted(signum)
+        nonlocal stop_signal
+        stop_signal = signum
+        # Not inside `on_finished`: Keras turns what its calls raise into something else.
+        if may_raise:
+            raise Interrupted(signum)
 
     previous = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
@@ -84,7 +90,11 @@ def train(runs, parallel, on_finished, report=print):
                 report(f"{run.name}: started, {len(waiting)} waiting; its output: {run.log}")
                 process = _start(run)
                 working[process.pid] = run, process
+            may_raise = True
+            if stop_signal is not None:
+                raise Interrupted(stop_signal)
             pid, status = os.wait()
+            may_raise = False
             if pid not in working:
                 continue
             run, process = working.pop(pid)
@@ -95,9 +105,10 @@ def train(runs, parallel, on_finished, report=print):
             else:
                 failed[run.name] = f"exit code {process.returncode}: {_last_line(run.log)}"
                 report(f"{run.name}: FAILED, {failed[run.name]}")
+        if stop_signal is not None:
+            raise Interrupted(stop_signal)
     finally:
-        for signum in previous:
-            signal.signal(signum, signal.SIG_IGN)
+        may_raise = False
         for _, process in working.values():
             process.terminate()
         for _, process in working.values():
