@@ -152,6 +152,16 @@ def test_generated_images_as_training_data(here, cache, run_dir, monkeypatch):
     assert 0 <= found["smallest_generated_class"] <= 0.1
 
 
+def test_generated_images_have_the_discriminators_labels(run_dir):
+    from igan_tf.evaluation.generated_training_data import labelled_samples
+
+    model = experiment.load_run(run_dir)
+    images, labels = labelled_samples(model, 130, 3)
+    np.testing.assert_array_equal(images, model.generate(130, 3))
+    logits = np.concatenate([model.averaged_logits(part) for part in (images[:100], images[100:])])
+    np.testing.assert_array_equal(labels, logits.argmax(axis=1))
+
+
 def test_uniform_noise(here, cache):
     record = run(cache, "--source=noise:8x8x1", "--num_samples=60", "--splits=1")
     assert record["source"] == "uniform noise 8x8x1" and record["num_samples"] == 60
