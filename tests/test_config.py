@@ -47,10 +47,13 @@ OTHER_VALUES = {
     "precision": "mixed_float16",
     "jit_compile": True,
     "checkpoint_epochs": 5,
+    "score_epochs": 5,
+    "score_samples": 100,
+    "score_classifier": "inception",
     "sample_epochs": 5,
     "histogram_epochs": 0,
 }
-FREE = {"data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "histogram_epochs"}
+FREE = {"data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"}
 
 
 def refused(**settings):
@@ -127,6 +130,8 @@ TOO_LOW = {
     "network_width": 0.001,
     "reference_size": 0,
     "anneal_epochs": -1,
+    "score_epochs": -1,
+    "score_samples": 19,
     "seed_data": -1,
     "image_size": 3,
     "channels": 0,
