@@ -9,9 +9,9 @@ from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_predict
 
+from igan_tf.turing_test.creation import create_study
 from igan_tf.turing_test.settings import StudySettings
 from igan_tf.turing_test.sources import Source
-from igan_tf.turing_test.storage import create_study
 from tests.turing_test.served import images, served, truth
 
 SERVED = 400
