@@ -105,18 +105,18 @@ def settings_from_flags(flag_values):
 
 def _open_or_create(flag_values):
     """The `Storage` of --study_dir, made from the flags if it is not there."""
-    from igan_tf.turing_test import storage
+    from igan_tf.turing_test import creation, storage
     from igan_tf.turing_test.report import plan_in_words
     from igan_tf.turing_test.sources import parse_sources, read_sources
 
     settings = settings_from_flags(flag_values)
     if not (Path(flag_values.study_dir) / storage.FILE).exists():
         sources = parse_sources(flag_values.real, flag_values.generated)
-        storage.check_new_folder(flag_values.study_dir)
+        creation.check_new_folder(flag_values.study_dir)
         print(plan_in_words(settings), flush=True)
-        seed = storage.new_seed()
+        seed = creation.new_seed()
         read = read_sources(sources, settings.images_per_source, seed, flag_values.data_dir)
-        storage.create_study(flag_values.study_dir, settings, read, seed)
+        creation.create_study(flag_values.study_dir, settings, read, seed)
         return storage.Storage(flag_values.study_dir, serve=True)
     study = storage.Storage(flag_values.study_dir, serve=True)
     try:

@@ -1,4 +1,4 @@
-"""The study's one file, SQLite: made whole or not at all, and an answer is acknowledged when it is on the disk."""
+"""The study's one file, SQLite: an answer is acknowledged when it is on the disk, once, and for good."""
 
 import contextlib
 import dataclasses
@@ -11,16 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf import durable
 from igan_tf.turing_test import design
-from igan_tf.turing_test.encoding import encode_images
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.writer import Writer
 
 FILE = "study.sqlite3"
 # "igtt", and the version of `schema.sql`.
-_APPLICATION_ID = 0x69677474
-_VERSION = 1
+APPLICATION_ID = 0x69677474
+VERSION = 1
 
 
 class UnknownTrial(LookupError):
@@ -55,78 +53,8 @@ def new_secret():
     return secrets.token_urlsafe(16)
 
 
-def new_seed():
-    """A study's seed, which is a secret: whoever knew it could work out what is real."""
-    return secrets.randbits(64)
-
-
-def check_new_folder(study_dir):
-    """Raises a StudyError unless `study_dir` is a folder that a study can be made in: none yet, or an empty one."""
-    try:
-        occupied = Path(study_dir).exists() and any(Path(study_dir).iterdir())
-    except OSError as error:
-        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
-    if occupied:
-        raise StudyError(f"--study_dir={study_dir} holds other files and no study; name a new folder")
-
-
-def create_study(study_dir, settings, sources, seed=None):
-    """Makes a study directory.
-
-    Args:
-        study_dir: A folder that does not exist, or is empty.
-        settings: The `StudySettings`.
-        sources: `Source`s with their images, real first.
-        seed: Of every draw; by default a new one. It is kept in the study.
-
-    Raises:
-        StudyError: where the sources are too small, or the folder cannot be made.
-    """
-    study_dir = Path(study_dir)
-    seed = new_seed() if seed is None else seed
-    check_new_folder(study_dir)
-    items = design.draw_items(settings, sources, seed)
-    files = [encode_images(source.images) for source in sources]
-    try:
-        study_dir.parent.mkdir(parents=True, exist_ok=True)
-        with durable.durable_folder(study_dir) as folder:
-            folder.chmod(0o700)
-            with contextlib.closing(_connect(folder / FILE)) as connection:
-                connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
-                connection.execute("BEGIN")
-                _fill(connection, settings, sources, items, files, seed)
-                connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {_VERSION}")
-                connection.execute("COMMIT")
-    except OSError as error:
-        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
-
-
-def _fill(connection, settings, sources, items, files, seed):
-    facts = {
-        "settings": dataclasses.asdict(settings),
-        "seed": seed,
-        "created_at": time.time(),
-        "study_token": new_secret(),
-        "results_token": new_secret(),
-        "form_secret": new_secret(),
-        "image_shape": list(sources[0].images.shape[1:]),
-    }
-    connection.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(fact)) for key, fact in facts.items()])
-    connection.executemany(
-        "INSERT INTO sources VALUES (?, ?, ?, ?)",
-        [(number, source.name, source.generated, source.place) for number, source in enumerate(sources)],
-    )
-    connection.executemany(
-        "INSERT INTO items VALUES (?, ?, ?, ?)",
-        [
-            (number, item.source, item.practice, files[item.source][item.row])
-            for number, item in enumerate(items, start=1)
-        ],
-    )
-
-
-def _connect(path):
+def open_file(path):
+    """A connection to a study's file whose commits are on the disk when they return."""
     # Autocommit: transactions begin and end where the code says so.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
     connection.execute("PRAGMA journal_mode = WAL")
@@ -157,7 +85,7 @@ class Storage:
             raise StudyError(f"--study_dir={study_dir} holds no study: {FILE} is missing")
         self._lock = _lock(self.study_dir) if serve else None
         try:
-            self._reader = _connect(path)
+            self._reader = open_file(path)
             self._check_file(path)
             facts = {name: json.loads(value) for name, value in self._reader.execute("SELECT name, value FROM study")}
             # (name, generated, place, number of images that count), real first.
@@ -166,7 +94,7 @@ class Storage:
                 "practice) FROM sources s ORDER BY source"
             ).fetchall()
             self._reader.execute("PRAGMA query_only = ON")
-            self._writer = Writer(_connect(path)) if serve else None
+            self._writer = Writer(open_file(path)) if serve else None
         except sqlite3.Error as error:
             raise StudyError(f"{path} cannot be used: {error}") from error
         self.settings = StudySettings(**facts.pop("settings"))
@@ -181,7 +109,7 @@ class Storage:
         (application,), (version,) = (
             self._reader.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
         )
-        if (application, version) != (_APPLICATION_ID, _VERSION):
+        if (application, version) != (APPLICATION_ID, VERSION):
             raise StudyError(f"{path} is not a study of this version. Received: id {application}, version {version}")
         (found,) = self._reader.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
@@ -197,7 +125,7 @@ class Storage:
 
     def connect(self):
         """A connection of its own for one more thread, to read and to close."""
-        connection = _connect(self.study_dir / FILE)
+        connection = open_file(self.study_dir / FILE)
         connection.execute("PRAGMA query_only = ON")
         return connection
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from igan_tf.turing_test.creation import create_study
 from igan_tf.turing_test.encoding import decode_image
 from igan_tf.turing_test.settings import StudySettings
 from igan_tf.turing_test.sources import Source
-from igan_tf.turing_test.storage import create_study
 
 REPOSITORY = Path(__file__).parent.parent.parent
 # Real images are dark, generated ones bright: so a test knows what an image is by its pixels, and only by them.

@@ -9,9 +9,9 @@ from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_predict
 
+from igan_tf.turing_test.creation import create_study
 from igan_tf.turing_test.settings import StudySettings
 from igan_tf.turing_test.sources import Source
-from igan_tf.turing_test.storage import create_study
 from tests.turing_test.served import images, served, truth
 
 SERVED = 400
@@ -58,6 +58,8 @@ def features(state, image, token, seconds):
         len(state.headers),
         seconds,
         *(byte for byte in token.encode()),
+        # All that the state says beside the tokens; a name more than there should be is a feature more.
+        *(hash(repr(value)) % 2**20 for name, value in sorted(state.json().items()) if name not in ("trial", "next")),
     ]
 
 

@@ -66,6 +66,9 @@ def test_the_pauses_and_numbers(server):
         ("done", 12, 12),
     ]
     assert [(state["answered"], state["all"]) for state in states] == [(n, 14) for n in range(15)]
+    # These and no others: each was looked at for what it tells of the image at hand.
+    names = {"phase", "number", "total", "answered", "all", "trial", "next", "pause", "result"}
+    assert all(set(state) == names for state in states)
     pauses = {state["answered"]: state["pause"] for state in states if state["pause"]}
     assert {place: (pause["kind"], pause["block"], pause["blocks"]) for place, pause in pauses.items()} == {
         2: ("practice", 0, 3),

@@ -7,9 +7,10 @@ import threading
 
 import pytest
 
-from igan_tf.turing_test import storage as storage_module
+from igan_tf.turing_test import creation
+from igan_tf.turing_test.creation import create_study
 from igan_tf.turing_test.settings import StudyError, StudySettings
-from igan_tf.turing_test.storage import FILE, OutOfOrder, Storage, UnknownTrial, create_study
+from igan_tf.turing_test.storage import FILE, OutOfOrder, Storage, UnknownTrial
 from igan_tf.turing_test.writer import Writer
 from tests.turing_test.served import make_study, sources, truth
 
@@ -50,7 +51,7 @@ def test_an_error_while_it_is_made_leaves_nothing(tmp_path, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(storage_module, "_fill", fail)
+    monkeypatch.setattr(creation, "_fill", fail)
     with pytest.raises(RuntimeError):
         create_study(tmp_path / "study", StudySettings(trials=12, practice=2), sources())
     assert list(tmp_path.iterdir()) == []

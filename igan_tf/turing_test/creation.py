@@ -1,0 +1,85 @@
+"""Making a study: a directory that is there whole or not at all."""
+
+import contextlib
+import dataclasses
+import json
+import secrets
+import time
+from pathlib import Path
+
+from igan_tf import durable
+from igan_tf.turing_test import design
+from igan_tf.turing_test.encoding import encode_images
+from igan_tf.turing_test.settings import StudyError
+from igan_tf.turing_test.storage import APPLICATION_ID, FILE, VERSION, new_secret, open_file
+
+
+def new_seed():
+    """A study's seed, which is a secret: whoever knew it could work out what is real."""
+    return secrets.randbits(64)
+
+
+def check_new_folder(study_dir):
+    """Raises a StudyError unless `study_dir` is a folder that a study can be made in: none yet, or an empty one."""
+    try:
+        occupied = Path(study_dir).exists() and any(Path(study_dir).iterdir())
+    except OSError as error:
+        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+    if occupied:
+        raise StudyError(f"--study_dir={study_dir} holds other files and no study; name a new folder")
+
+
+def create_study(study_dir, settings, sources, seed=None):
+    """Makes a study directory.
+
+    Args:
+        study_dir: A folder that does not exist, or is empty.
+        settings: The `StudySettings`.
+        sources: `Source`s with their images, real first.
+        seed: Of every draw; by default a new one. It is kept in the study.
+
+    Raises:
+        StudyError: where the sources are too small, or the folder cannot be made.
+    """
+    study_dir = Path(study_dir)
+    seed = new_seed() if seed is None else seed
+    check_new_folder(study_dir)
+    items = design.draw_items(settings, sources, seed)
+    files = [encode_images(source.images) for source in sources]
+    try:
+        study_dir.parent.mkdir(parents=True, exist_ok=True)
+        with durable.durable_folder(study_dir) as folder:
+            folder.chmod(0o700)
+            with contextlib.closing(open_file(folder / FILE)) as connection:
+                connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
+                connection.execute("BEGIN")
+                _fill(connection, settings, sources, items, files, seed)
+                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute("COMMIT")
+    except OSError as error:
+        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+
+
+def _fill(connection, settings, sources, items, files, seed):
+    facts = {
+        "settings": dataclasses.asdict(settings),
+        "seed": seed,
+        "created_at": time.time(),
+        "study_token": new_secret(),
+        "results_token": new_secret(),
+        "form_secret": new_secret(),
+        "image_shape": list(sources[0].images.shape[1:]),
+    }
+    connection.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(fact)) for key, fact in facts.items()])
+    connection.executemany(
+        "INSERT INTO sources VALUES (?, ?, ?, ?)",
+        [(number, source.name, source.generated, source.place) for number, source in enumerate(sources)],
+    )
+    connection.executemany(
+        "INSERT INTO items VALUES (?, ?, ?, ?)",
+        [
+            (number, item.source, item.practice, files[item.source][item.row])
+            for number, item in enumerate(items, start=1)
+        ],
+    )
