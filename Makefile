@@ -36,7 +36,7 @@ turing-demo: $(INSTALLED)
 		--feedback=both --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -m "not slow" tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow tests

@@ -41,6 +41,13 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "backends": ["jax>=0.6,<0.12"],
         "turing": TURING,
-        "test": ["pytest>=8,<10", "ruff>=0.17,<0.18", "matplotlib>=3.9,<4", "selenium>=4.30,<5", *TURING],
+        "test": [
+            "pytest>=8,<10",
+            "pytest-xdist>=3.6,<4",
+            "ruff>=0.17,<0.18",
+            "matplotlib>=3.9,<4",
+            "selenium>=4.30,<5",
+            *TURING,
+        ],
     },
 )
