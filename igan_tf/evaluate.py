@@ -176,8 +176,8 @@ def open_source(spec, arguments, classifier, model=None):
         count, seed = arguments.num_samples or GENERATED_SAMPLES, arguments.seed or 0
         return images.GeneratedSource(lambda: model.generate_batches(count, seed), count, spec, f"seed {seed}")
     kind, _, rest = spec.partition(":")
-    if kind == "tfds" and "/" in rest:
-        return images.TfdsSource(*rest.split("/", 1), arguments.data_dir)
+    if kind == "tfds" and ":" in rest:
+        return images.TfdsSource(*rest.split(":", 1), arguments.data_dir)
     if kind == "noise" and (size := re.fullmatch(r"(\d+)x(\d+)x([13])", rest)):
         shape = tuple(map(int, size.groups()))
         return images.NoiseSource(arguments.num_samples or NOISE_SAMPLES, shape, arguments.seed or 0)

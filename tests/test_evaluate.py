@@ -229,7 +229,7 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=digits:test", "--classifier_sha256=ab"], ["--classifier_sha256 must be", "=ab"]),
         (["--source=digits:test", "--protocol=original"], ["--protocol=original", "--classifier=domain"]),
         (["--source=digits:test", "--dataset=digit"], ["--dataset", "digit"]),
-        (["--source=tfds:mnist/test", "--data_dir=empty"], ["tfds:mnist/test", "--data_dir=empty"]),
+        (["--source=tfds:mnist:test", "--data_dir=empty"], ["tfds:mnist:test", "--data_dir=empty"]),
         (["--source=mnist:test", "--data_dir=empty"], ["--dataset=mnist", "--data_dir=empty"]),
     ],
     ids=lambda value: value[-1] if value and value[-1].startswith("--") else "",
@@ -277,7 +277,7 @@ def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
     path = real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"
     evaluate.main(
         [
-            "--source=tfds:cifar10/test[:40]",
+            "--source=tfds:cifar10:test[:40]",
             f"--data_dir={real_data_dir / 'tfds'}",
             f"--classifier={path}",
             "--splits=2",

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from igan_tf.data.sources import IMAGE_SUFFIXES
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import resize
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
 
 
 class ImageSource:
@@ -128,7 +127,7 @@ class FolderSource(ImageSource):
             path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
         )
         if not self._files:
-            raise EvaluationError(f"--source={root} holds no images ({', '.join(IMAGE_SUFFIXES)})")
+            raise EvaluationError(f"--source={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         split = "all files" if square is None else "all files, largest centre squares"
         super().__init__(len(self._files), str(root), split, None if square is None else (0.0, 255.0))
         self._mode = "RGB" if channels == 3 else "L"
@@ -241,10 +240,10 @@ class TfdsSource(ImageSource):
             count = builder.info.splits[split].num_examples
         except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
             raise EvaluationError(
-                f"--source=tfds:{name}/{split}: no such data set in {place}, or no such split: {error}"
+                f"--source=tfds:{name}:{split}: no such data set in {place}, or no such split: {error}"
             ) from error
         if not isinstance(self._dataset.element_spec, dict) or "image" not in self._dataset.element_spec:
-            raise EvaluationError(f"--source=tfds:{name}/{split} has no feature `image`")
+            raise EvaluationError(f"--source=tfds:{name}:{split} has no feature `image`")
         super().__init__(count, f"tfds:{builder.info.full_name}", split)
 
     def rows(self):

@@ -5,7 +5,7 @@ import re
 
 SOURCES = (
     "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images; an .npz; "
-    "tfds:NAME/SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
+    "tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
 )
 
 

@@ -174,14 +174,14 @@ def test_cifar10_of_tfds(real_data_dir):
 @pytest.mark.parametrize(("name", "split"), [("mnist", "test"), ("nothing_of_this_name", "test")])
 def test_tfds_that_is_not_there(tmp_path, name, split):
     with pytest.raises(
-        EvaluationError, match=f"--source=tfds:{name}/{split}: no such data set in --data_dir={tmp_path}"
+        EvaluationError, match=f"--source=tfds:{name}:{split}: no such data set in --data_dir={tmp_path}"
     ):
         TfdsSource(name, split, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_that_is_not_there(real_data_dir):
-    with pytest.raises(EvaluationError, match=r"tfds:mnist/validation: .* no such split"):
+    with pytest.raises(EvaluationError, match=r"tfds:mnist:validation: .* no such split"):
         TfdsSource("mnist", "validation", str(real_data_dir / "tfds"))
 
 
