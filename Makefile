@@ -44,9 +44,9 @@ test-slow: $(INSTALLED)
 # PyTorch is tested where it is installed; JAX is installed here.
 test-backends: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[backends]'
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests/layers tests/losses tests/optimizers
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile tests/layers tests/losses tests/optimizers
 	if $(BIN)/python -c "import torch" 2>/dev/null; \
-		then KERAS_BACKEND=torch $(BIN)/python -m pytest tests/layers tests/losses tests/optimizers; \
+		then KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile tests/layers tests/losses tests/optimizers; \
 		else echo "PyTorch is not installed: not tested"; fi
 
 lint: $(INSTALLED)

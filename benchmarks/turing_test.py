@@ -1,8 +1,9 @@
 """Load on the visual Turing test: annotators who answer without a pause. `python -m benchmarks.turing_test`.
 
 Each annotator does what the page does: asks where it stands, loads the image, answers, loads the next one. Printed and,
-with --json, written: answers stored of those sent, answers stored twice, and the time from sending an answer to its
-acknowledgement, which comes after it is on the disk. Clients and server share the machine.
+with --json, written: answers acknowledged and stored, annotators with another number of answers than they gave, and the
+time from sending an answer to its acknowledgement, which comes after it is on the disk. Clients and server share the
+machine.
 """
 
 import argparse
@@ -92,15 +93,15 @@ def measure(annotators, answers):
             times, seconds, refused = asyncio.run(load(server, annotators))
         with contextlib.closing(sqlite3.connect(study / FILE)) as connection:
             (stored,) = connection.execute("SELECT count(*) FROM answers").fetchone()
-            (different,) = connection.execute(
-                "SELECT count(*) FROM (SELECT DISTINCT annotator, position FROM answers)"
+            (too_many,) = connection.execute(
+                "SELECT count(*) FROM (SELECT 1 FROM answers GROUP BY annotator HAVING count(*) != ?)", (answers,)
             ).fetchone()
             (integrity,) = connection.execute("PRAGMA integrity_check").fetchone()
     milliseconds = np.array(times) * 1000
     return {
         "acknowledged": len(times),
         "stored": stored,
-        "stored_twice": stored - different,
+        "annotators_with_another_number": too_many,
         "integrity_check": integrity,
         "refused_for_haste": refused,
         "answers_per_second": round(len(times) / seconds, 1),

@@ -85,6 +85,8 @@ def evaluate(arguments, report=print):
         keep_features=bool(arguments.save_statistics),
         progress=True,
     )
+    # First of all: what follows may fail.
+    _write(arguments.output, record)
     if arguments.save_statistics:
         save_statistics(arguments.save_statistics, classified.statistics)
     if arguments.save_reference:
@@ -108,6 +110,8 @@ def _check(arguments, run):
         raise EvaluationError(f"--generated_training_data needs a run directory. Received: --source={arguments.source}")
     if arguments.save_reference and not arguments.reference:
         raise EvaluationError("--save_reference needs --reference. Received: --reference=")
+    if arguments.top_dir and Path(arguments.top_dir).exists() and not Path(arguments.top_dir).is_dir():
+        raise EvaluationError(f"--top_dir={arguments.top_dir} cannot be written: it is no folder")
     for flag in ("output", "save_statistics", "save_reference"):
         value = getattr(arguments, flag)
         if value and not Path(value).absolute().parent.is_dir():
@@ -193,11 +197,24 @@ def open_source(spec, arguments, classifier, model=None):
 
 
 def _split_of(dataset, split, arguments):
-    from igan_tf.config import Config
+    import dataclasses
+
+    from igan_tf.config import Config, ConfigError
     from igan_tf.data import load_data
     from igan_tf.evaluation import EvaluationError, images
+    from igan_tf.experiment import read_config
 
-    data = load_data(Config(dataset=dataset, data_dir=arguments.data_dir))
+    run = _find_run(arguments.source)
+    config = read_config(run[0]) if run else None
+    if config and config.dataset == dataset:
+        # The run's own: its size of images, its test set. Of its training images all, whatever part it took.
+        config = dataclasses.replace(config, data_dir=arguments.data_dir or config.data_dir, train_images=0)
+    else:
+        try:
+            config = Config(dataset=dataset, data_dir=arguments.data_dir)
+        except ConfigError as error:
+            raise EvaluationError(f"--source or --reference, {dataset}:{split}: {error}") from error
+    data = load_data(config)
     array = data.train_images if split == "train" else data.test_images
     if not len(array):
         raise EvaluationError(f"{dataset}:{split} holds no images")

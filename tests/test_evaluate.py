@@ -16,6 +16,7 @@ from igan_tf import evaluate, experiment
 from igan_tf.config import Config
 from igan_tf.data import load_data
 from igan_tf.evaluation import inception_score, load_classifier
+from igan_tf.evaluation.options import parser
 from tests.command_line import REPOSITORY, environment
 
 RUN = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
@@ -287,3 +288,9 @@ def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
     record = json.loads((here / "cifar.json").read_text())
     assert record["source"] == "tfds:cifar10/3.0.2" and record["num_samples"] == 40
     assert 2 < record["inception_score"]["mean"] < 20
+
+
+def test_seeds_beyond_32_bits_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--source=a", f"--seed={2**31}"])
+    assert f"--seed must be at most {2**31 - 1}. Received: --seed={2**31}" in capsys.readouterr().err

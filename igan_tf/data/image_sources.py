@@ -6,6 +6,7 @@ a score, must be what the files hold. Every reader returns uint8 `(N, height, wi
 
 import re
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -135,7 +136,8 @@ def _read_npz(path):
             return file[name]
     except DataError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    # A TypeError: an .npy under another name. A zlib.error, a NotImplementedError: damage.
+    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}") from error
 
 
@@ -160,9 +162,8 @@ def _read_tfds(name, split, data_dir):
         data = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
         images = [example["image"] for example in tfds.as_numpy(data)]
     except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
-        raise DataError(
-            f"tfds:{name}:{split}: no such prepared images in {where}: {str(error).splitlines()[0]}"
-        ) from error
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise DataError(f"tfds:{name}:{split}: no such prepared images in {where}: {first_line}") from error
     sizes = sorted({image.shape for image in images})
     if len(sizes) != 1:
         raise DataError(f"tfds:{name}:{split}: images must all have one size. Received: {sizes[:3]}")

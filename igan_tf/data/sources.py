@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf.data.image_data import DataError, ImageData
+from igan_tf.data.records.decoding import UnreadableImage, to_rgb
 
 # What a folder of images may hold.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
@@ -132,9 +133,9 @@ def _read_image(path, size, channels):
 
     try:
         with Image.open(path) as image:
-            image = ImageOps.exif_transpose(image).convert("L" if channels == 1 else "RGB")
+            image = to_rgb(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UnreadableImage, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"--data_dir: the image {path} cannot be read: {error}") from error
     return np.asarray(image).reshape(size, size, channels)
 

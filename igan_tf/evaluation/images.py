@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from igan_tf.data.records.decoding import UnreadableImage, to_rgb
 from igan_tf.data.sources import IMAGE_SUFFIXES
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import resize
@@ -77,6 +78,8 @@ class ArraySource(ImageSource):
     """Images in memory: uint8, or floating point in `image_range`."""
 
     def __init__(self, images, name="array", split="", image_range=None):
+        if image_range is None and images.dtype != "uint8":
+            image_range = (0.0, 1.0)
         super().__init__(len(images), name, split, image_range)
         self._images = images
 
@@ -143,8 +146,8 @@ class FolderSource(ImageSource):
 
         try:
             with Image.open(path) as file:
-                image = ImageOps.exif_transpose(file).convert(self._mode)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                image = to_rgb(ImageOps.exif_transpose(file)).convert(self._mode)
+        except (UnreadableImage, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise EvaluationError(f"the image {path} cannot be read: {error}") from error
         if self._square is not None:
             side = min(image.size)

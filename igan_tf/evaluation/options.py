@@ -9,6 +9,10 @@ SOURCES = (
 )
 
 
+# Latents are drawn from 32-bit seeds: greater ones would meet smaller ones again.
+_GREATEST_SEED = 2**31 - 1
+
+
 def _whole(name, low):
     """An argparse type: a whole number of at least `low`."""
 
@@ -22,7 +26,10 @@ def _whole(name, low):
 
 
 def _seed(text):
-    return None if text == "none" else _whole("seed", 0)(text)
+    seed = None if text == "none" else _whole("seed", 0)(text)
+    if seed is not None and seed > _GREATEST_SEED:
+        raise argparse.ArgumentTypeError(f"--seed must be at most {_GREATEST_SEED}. Received: --seed={text}")
+    return seed
 
 
 def _fraction(text):

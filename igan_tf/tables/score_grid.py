@@ -4,6 +4,7 @@ import json
 
 from igan_tf.config import ConfigError
 from igan_tf.evaluate import evaluate
+from igan_tf.evaluation import EvaluationError
 from igan_tf.evaluation.options import parser
 from igan_tf.tables import report
 from igan_tf.tables.grid import Run
@@ -35,7 +36,7 @@ class ScoreGrid:
         for run in self.runs:
             try:
                 records.append(self._record(run) if run.result() is not None else None)
-            except (CheckpointError, ConfigError) as error:
+            except (CheckpointError, ConfigError, EvaluationError) as error:
                 # One damaged run must not take the others' table with it.
                 self.unusable[run.name] = str(error)
                 records.append(None)
@@ -51,9 +52,10 @@ class ScoreGrid:
             saved = json.loads(path.read_text(encoding="utf-8"))
             if saved["request"] == request:
                 return saved["record"]
+        own_output = path.with_suffix(".evaluate.json")
         path.parent.mkdir(parents=True, exist_ok=True)
         flags = [f"--{name}={value}" for name, value in self._scored.items()]
-        arguments = parser().parse_args([f"--source={checkpoints.path(step)}", f"--output={path}", *flags])
+        arguments = parser().parse_args([f"--source={checkpoints.path(step)}", f"--output={own_output}", *flags])
         record = evaluate(arguments)
         report.write_json(path, {"request": request, "record": record})
         return record

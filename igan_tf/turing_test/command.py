@@ -3,6 +3,7 @@
 import dataclasses
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -94,7 +95,14 @@ def _check_flags(flag_values):
         )
     if url:
         parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.netloc or parts.path.strip("/") or parts.query:
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.netloc
+            or parts.path.strip("/")
+            or parts.query
+            or parts.fragment
+            or parts.username
+        ):
             raise StudyError(f"--public_url must be of the form https://name or https://name:port. Received: {url}")
 
 
@@ -157,12 +165,19 @@ def _serve(flag_values):
         study = _open_or_create(flag_values)
         try:
             port = listener.getsockname()[1]
-            origins = [flag_values.public_url.rstrip("/").lower()] if flag_values.public_url else []
-            if flag_values.host in _OWN_MACHINE:
-                origins += [f"http://{name}:{port}" for name in _OWN_MACHINE]
+            origins = _origins(flag_values.public_url, flag_values.host, port)
             serving.serve(study, listener, origins, proxied=bool(flag_values.public_url), started=_announce)
         finally:
             study.close()
+
+
+def _origins(public_url, host, port):
+    """The origins under which browsers reach the server, the one for links first, as browsers name them."""
+    origins = [public_url.rstrip("/").lower()] if public_url else []
+    if host in _OWN_MACHINE:
+        origins += [f"http://{name}:{port}" for name in _OWN_MACHINE]
+    # They leave out the scheme's own port.
+    return [re.sub(r"^(http://[^/]*):80$|^(https://[^/]*):443$", r"\1\2", origin) for origin in origins]
 
 
 def _announce(study, origin):

@@ -57,6 +57,8 @@ def create_study(study_dir, settings, sources, seed=None):
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
                 connection.execute("COMMIT")
+            # Another command may have made one meanwhile: it stays.
+            check_new_folder(study_dir)
     except OSError as error:
         raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
 

@@ -78,7 +78,8 @@ def _errors(estimates):
 
 def _accuracy(report):
     """Every condition and source, above the paper's studies."""
-    entries = report["results"]
+    # One of several sources has none before there are votes on it and on real images.
+    entries = [entry for entry in report["results"] if entry["accuracy"]["value"] is not None]
     figure, axes = _axes(7, 1.6 + 0.42 * (len(entries) + len(PAPER)))
     labels = []
     for place, entry in enumerate(entries):

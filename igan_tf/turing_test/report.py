@@ -76,21 +76,24 @@ def build_report(storage):
 
 def plan(settings):
     """What the wanted interval needs, were all votes independent: votes, and annotators who finish."""
+    # Feedback changes accuracy: each condition has an interval of its own.
+    conditions = 2 if settings.feedback == "both" else 1
     votes = statistics.required_votes(settings.interval_width)
     return {
         "interval_width": settings.interval_width,
-        "required_votes": votes,
-        "required_annotators": math.ceil(votes / settings.trials),
+        "required_votes": conditions * votes,
+        "required_annotators": conditions * math.ceil(votes / settings.trials),
     }
 
 
 def plan_in_words(settings):
     """`plan` in one sentence, stated before the start."""
     needs = plan(settings)
+    each = ", with and without feedback," if settings.feedback == "both" else ""
     return (
-        f"A 95% interval of the accuracy at most {settings.interval_width:g} wide needs "
+        f"A 95% interval of the accuracy{each} at most {settings.interval_width:g} wide needs "
         f"{needs['required_votes']:,} votes, {needs['required_annotators']:,} annotators of {settings.trials} each; "
-        "more if some people are better at it than others."
+        "more if some people are better at it than others, or for one of several sources."
     )
 
 

@@ -42,9 +42,6 @@ class Results:
                 self._figures[figure] = await asyncio.to_thread(figures.draw, figure, report, self._storage)
             return self._figures[figure], "image/png", False
 
-    def figure_names(self, report):
-        return figures.names(report)
-
     async def _current(self):
         answers = self._storage.num_answers(), self._storage.num_annotators()
         if answers != self._answers:

@@ -9,11 +9,11 @@ from urllib.parse import parse_qs
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from igan_tf.turing_test import security
+from igan_tf.turing_test import figures, security
+from igan_tf.turing_test.report import plan_in_words
 from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.session import outcome, state
 from igan_tf.turing_test.settings import CHOICES
@@ -48,9 +48,8 @@ def build_app(storage, origins):
         Route("/static/{name}", pages.static),
     ]
     handlers = {HTTPException: pages.refuse, Exception: pages.fail}
-    return Starlette(
-        routes=routes, exception_handlers=handlers, middleware=[Middleware(security.Guard, origins=origins)]
-    )
+    # Around the whole: Starlette's own middleware stands inside of the page that it makes of an error.
+    return security.Guard(Starlette(routes=routes, exception_handlers=handlers), origins)
 
 
 class Pages:
@@ -100,6 +99,9 @@ class Pages:
         visit, number = request.cookies.get(self._visit_cookie, ""), fields.get("number", "")
         security.check_form_token(self.storage.form_secret, "enrol", f"{visit}:{number}", fields.get("form_token"))
         self._enrolments.check(request.client.host if request.client else "")
+        if fields.get("anew") != "yes" and self._known(request):
+            # This browser has begun in another window since.
+            return RedirectResponse("/annotate", 303)
         if fields.get("consent") != "yes":
             raise HTTPException(400, "To take part, please tick the box that you agree.")
         annotator = await asyncio.wrap_future(self.storage.enrol(f"{visit}:{number}"))
@@ -123,7 +125,6 @@ class Pages:
             form_token=security.form_token(self.storage.form_secret, "answer", annotator.session),
             resume=f"{self._origin(request)}/resume/{annotator.resume}",
             again=f"/study/{self.storage.study_token}",
-            feedback=annotator.feedback,
             storage=self.storage,
         )
 
@@ -162,7 +163,14 @@ class Pages:
         report = await self.report.report()
         base = f"/results/{self.storage.results_token}"
         link = f"{self._origin(request)}/study/{self.storage.study_token}"
-        return self._page("results.html", report=report, base=base, link=link, figures=self.report.figure_names(report))
+        return self._page(
+            "results.html",
+            report=report,
+            base=base,
+            link=link,
+            plan=plan_in_words(self.storage.settings),
+            figures=figures.names(report),
+        )
 
     async def results_file(self, request):
         self._check_secret(request, self.storage.results_token)

@@ -117,9 +117,9 @@ def estimate(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
     statistic's range. The root makes up for drawing from A annotators what the world draws from all; Student's t for
     s being an estimate. A percentile interval has neither, and misses far too often when there are few annotators.
 
-    One annotator, or several in whom s is 0, tell nothing of how people differ; then the votes are taken as
-    independent: Wilson's interval, Newcombe's (1998, sum of squares about two of Wilson's) for the balanced accuracy,
-    Gourevitch and Galanter's (1967) for d'.
+    A counts those alone who saw every kind of image that the statistic is of. One such annotator, or several in whom
+    s is 0, tell nothing of how people differ; then the votes are taken as independent: Wilson's interval, Newcombe's
+    (1998, sum of squares about two of Wilson's) for the balanced accuracy, Gourevitch and Galanter's (1967) for d'.
 
     Args:
         statistic: One of this module's functions of counts.
@@ -134,13 +134,15 @@ def estimate(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
     value = float(statistic(counts.sum(axis=0)))
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, "no votes")
-    error = bootstrap_error(statistic, counts, seed, draws) if len(counts) > 1 else 0.0
+    kinds = {accuracy: counts[:, 1] + counts[:, 3], generated_error: counts[:, 3], real_error: counts[:, 1]}
+    people = int((kinds.get(statistic, np.minimum(counts[:, 1], counts[:, 3])) > 0).sum())
+    error = bootstrap_error(statistic, counts, seed, draws) if people > 1 else 0.0
     # Rounding alone is not spread.
     if error < 1e-9:
         low, high = _interval_of_votes(statistic, counts.sum(axis=0))
         return Estimate(value, low, high, "votes as independent")
-    freedom = len(counts) - 1
-    margin = stdtrit(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(len(counts) / freedom) * error
+    freedom = people - 1
+    margin = stdtrit(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(people / freedom) * error
     lowest, highest = (-math.inf, math.inf) if statistic is d_prime else (0.0, 1.0)
     return Estimate(value, max(lowest, value - margin), min(highest, value + margin), "bootstrap over annotators")
 

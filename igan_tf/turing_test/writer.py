@@ -56,19 +56,17 @@ class Writer:
             self._commit([entry for entry in batch if entry is not None])
 
     def _commit(self, batch):
-        outcomes = []
+        # From here on nobody can cancel them.
+        batch = [(change, future) for change, future in batch if future.set_running_or_notify_cancel()]
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            for change, future in batch:
-                if future.set_running_or_notify_cancel():
-                    outcomes.append((future, *self._attempt(change)))
+            outcomes = [(future, *self._attempt(change)) for change, future in batch]
             self._connection.execute("COMMIT")
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("ROLLBACK")
             for _, future in batch:
-                if not (future.cancelled() or future.done()):
-                    future.set_exception(error)
+                future.set_exception(error)
             return
         for future, value, error in outcomes:
             if error is None:

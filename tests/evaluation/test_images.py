@@ -234,3 +234,15 @@ def test_prefetched_stops_when_it_is_left():
     assert threading.active_count() == before
     items.close()
     assert closed.is_set()
+
+
+def test_sixteen_bits_keep_their_upper_eight(tmp_path):
+    ramp = np.linspace(0, 65535, 64).astype("uint16").reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    (images,) = FolderSource(tmp_path).batches(1)
+    np.testing.assert_array_equal(images[0, ..., 0], ramp >> 8)
+
+
+def test_floats_without_a_range_are_from_0_to_1():
+    assert ArraySource(np.zeros((2, 4, 4, 3), "float32")).image_range == (0.0, 1.0)
+    assert ArraySource(np.zeros((2, 4, 4, 3), "uint8")).image_range is None

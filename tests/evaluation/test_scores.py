@@ -214,3 +214,13 @@ def test_scores_need_no_tensorflow():
 
     assert all(getattr(evaluation, name) for name in evaluation.__all__)
     assert callable(evaluation.inception_score) and callable(evaluation.frechet_distance)
+
+
+def test_probabilities_given_for_logits_are_refused():
+    """The score of a softmax of probabilities is small and wrong, and nothing else would tell."""
+    probabilities = np.eye(4, dtype="float32")
+    hidden = as_classifier(lambda pixels: probabilities[: len(pixels)], "hidden", (0, 1))
+    with pytest.raises(EvaluationError, match="hidden gives probabilities where logits are expected"):
+        hidden(np.zeros((4, 8, 8, 3), "float32"))
+    with pytest.raises(EvaluationError, match="must all have one size"):
+        hidden([np.zeros((8, 8, 3), "uint8"), np.zeros((9, 9, 3), "uint8")])

@@ -55,6 +55,8 @@ def parsed(*arguments):
         (["--study_dir=x", "--public_url=study.example.org"], "Received: study.example.org"),
         (["--study_dir=x", "--public_url=https://a.example/path"], "Received: https://a.example/path"),
         (["--study_dir=x", "--public_url=ftp://a.example"], "Received: ftp://a.example"),
+        (["--study_dir=x", "--public_url=https://me@a.example"], "Received: https://me@a.example"),
+        (["--study_dir=x", "--public_url=https://a.example#b"], "Received: https://a.example#b"),
     ],
 )
 def test_flags_that_are_refused_before_anything_is_read(arguments, words):
@@ -149,3 +151,18 @@ def test_a_wheel_holds_pages_and_schema(tmp_path):
         if path.is_file() and path.suffix in (".py", ".html", ".css", ".js", ".svg", ".sql")
     }
     assert present == held and {path.rsplit(".")[-1] for path in held} == {"py", "html", "css", "js", "svg", "sql"}
+
+
+@pytest.mark.parametrize(
+    ("public_url", "host", "port", "expected"),
+    [
+        ("", "127.0.0.1", 8765, "http://127.0.0.1:8765"),
+        ("", "127.0.0.1", 80, "http://127.0.0.1"),
+        ("https://A.example/", "0.0.0.0", 8765, "https://a.example"),
+        ("https://a.example:443", "0.0.0.0", 8765, "https://a.example"),
+        ("http://a.example:80", "0.0.0.0", 80, "http://a.example"),
+        ("https://a.example:80", "0.0.0.0", 80, "https://a.example:80"),
+    ],
+)
+def test_origins_are_those_that_browsers_name(public_url, host, port, expected):
+    assert command._origins(public_url, host, port)[0] == expected

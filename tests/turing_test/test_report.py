@@ -257,3 +257,27 @@ def test_the_reports_interval_covers_an_annotator_of_known_accuracy(tmp_path):
     study.close()
     # 95 of 100 but for binomial error: fewer than 88 would come about once in 500 times.
     assert stats.binom.cdf(87, 100, 0.95) < 0.002 < covered / 100 and covered >= 88
+
+
+def test_the_figures_can_be_drawn_before_every_source_has_votes(tmp_path):
+    """One vote, two sources: the sources' own accuracies have no value yet."""
+    folder = tmp_path / "study"
+    make_study(folder, generated=("a", "b"), trials=8, block_size=4, practice=0)
+    storage = Storage(folder, serve=True)
+    try:
+        annotator = storage.enrol("first").result()
+        storage.answer(annotator, storage.tokens(annotator, 0, 1)[0], "real", 500).result()
+        report = build_report(storage)
+        assert None in {entry["accuracy"]["value"] for entry in report["results"]}
+        for name in figures.names(report):
+            assert figures.draw(name, report, storage).startswith(b"\x89PNG")
+        list(in_words(report))
+    finally:
+        storage.close()
+
+
+def test_each_condition_needs_its_votes():
+    needs = plan(StudySettings(interval_width=0.05, trials=100, feedback="both"))
+    assert (needs["required_votes"], needs["required_annotators"]) == (2 * 1533, 2 * 16)
+    words = plan_in_words(StudySettings(interval_width=0.05, trials=100, feedback="both"))
+    assert "with and without feedback" in words and "3,066 votes, 32 annotators" in words

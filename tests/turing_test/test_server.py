@@ -1,11 +1,14 @@
 """The pages over real sockets: who is told what, and that no answer counts twice or is lost."""
 
+import asyncio
 import sqlite3
 import threading
 
 import pytest
 
-from igan_tf.turing_test.storage import FILE
+from igan_tf.turing_test.security import form_token
+from igan_tf.turing_test.server import build_app
+from igan_tf.turing_test.storage import FILE, Storage
 from tests.turing_test.served import make_study, served
 
 SETTINGS = {"trials": 12, "block_size": 4, "practice": 2}
@@ -185,6 +188,52 @@ def test_a_form_sent_twice_enrols_once(server):
     # A new page is a new form: the next person at the same device.
     client.send_form(client.form())
     assert client.cookies != first
+
+
+def test_two_windows_of_the_welcome_page_make_one_annotator(server):
+    client = server.client()
+    first, second = client.form(), client.form()
+    assert first["number"] != second["number"]
+    client.send_form(first)
+    cookies = dict(client.cookies)
+    client.open().answer(client.state()["trial"], "real")
+    reply = client.send_form(second)
+    assert reply.status == 303 and reply.header("location") == "/annotate"
+    assert client.cookies == cookies and client.state()["answered"] == 1
+
+
+def test_an_error_of_the_servers_own_has_the_security_headers(tmp_path, monkeypatch):
+    make_study(tmp_path / "study")
+    storage = Storage(tmp_path / "study", serve=True)
+
+    def broken(session):
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(storage, "annotator", broken)
+    cookie = f"annotator_{form_token(storage.form_secret, 'cookie', '')[:8]}=x"
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/state",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:1"), (b"cookie", cookie.encode())],
+    }
+    sent = []
+
+    async def receive():
+        return {"type": "http.request"}
+
+    async def send(message):
+        sent.append(message)
+
+    # Starlette answers, then hands the error to the server's log.
+    with pytest.raises(sqlite3.OperationalError):
+        asyncio.run(build_app(storage, ["http://127.0.0.1:1"])(scope, receive, send))
+    storage.close()
+    headers = dict(sent[0]["headers"])
+    assert sent[0]["status"] == 500 and headers[b"cache-control"] == b"no-store"
+    assert b"default-src 'none'" in headers[b"content-security-policy"]
+    assert headers[b"x-content-type-options"] == b"nosniff"
 
 
 def test_cookies_are_out_of_reach_of_scripts_and_other_sites(server):

@@ -210,3 +210,28 @@ def test_the_interval_covers_a_known_d_prime(annotators):
         found = estimate(d_prime, counts, study, DRAWS)
         covered += found.low <= truth <= found.high
     assert covered >= at_least(400)
+
+
+@pytest.mark.parametrize("seen_by", [2, 3, 5])
+@pytest.mark.parametrize("statistic", [statistics.generated_error, statistics.d_prime, statistics.balanced_accuracy])
+def test_who_saw_none_of_a_kind_is_not_one_more_person(statistic, seen_by):
+    """Three of twenty people who saw the source say as much of it as those three alone."""
+    generator = np.random.default_rng(0)
+    seen = np.column_stack(
+        [
+            generator.integers(5, 10, seen_by),
+            np.full(seen_by, 10),
+            generator.integers(3, 9, seen_by),
+            np.full(seen_by, 10),
+        ]
+    )
+    unseen = np.zeros((20 - seen_by, 4))
+    if statistic is statistics.generated_error:
+        # They saw real images alone, which say nothing of generated ones.
+        unseen[:, 0], unseen[:, 1] = 7, 10
+    alone = statistics.estimate(statistic, seen)
+    together = statistics.estimate(statistic, np.concatenate([seen, unseen]))
+    assert together.value == pytest.approx(alone.value)
+    # Two bootstraps of different draws: within a few per cent of each other, where the interval of twenty people
+    # would be less than half as wide.
+    assert together.high - together.low > 0.7 * (alone.high - alone.low)

@@ -55,10 +55,9 @@ def square_image(data, size):
     """The largest centre square of an image, `size` pixels wide, as a PIL image of mode RGB.
 
     CMYK (in JPEGs taken as inverted, with the Adobe marker or without), palettes and grey become RGB as Pillow converts
-    them, transparency
-    is dropped, of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the first is taken. The
-    square's corner is at ((width - side) // 2, (height - side) // 2). Resizing is by Lanczos, antialiased when it makes
-    smaller.
+    them, transparency is dropped, of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the
+    first is taken. The square's corner is at ((width - side) // 2, (height - side) // 2). Resizing is by Lanczos,
+    antialiased when it makes smaller.
 
     Raises:
         UnreadableImage: with the reason.
@@ -87,7 +86,7 @@ def _load(data):
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
-    image = _rgb(image)
+    image = to_rgb(image)
     return image if upright is None else image.transpose(upright)
 
 
@@ -99,7 +98,12 @@ def _orientation(image):
         return None
 
 
-def _rgb(image):
+def to_rgb(image):
+    """A PIL image in mode RGB; of 16 bits the upper eight.
+
+    Raises:
+        UnreadableImage: for pixels without a known range.
+    """
     if image.mode == "RGB":
         return image
     if image.mode in _SIXTEEN_BITS:

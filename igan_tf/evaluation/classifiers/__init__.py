@@ -51,6 +51,10 @@ def load_classifier(
         raise EvaluationError(f"--protocol must be one of {', '.join(PROTOCOLS)}. Received: --protocol={protocol}")
     if protocol == "original" and name != "inception":
         raise EvaluationError(f"--protocol=original is that of --classifier=inception. Received: --classifier={name}")
+    if path and name not in ("inception", "keras_inception_v3"):
+        raise EvaluationError(
+            f"--classifier_path goes with --classifier=inception or keras_inception_v3. Received: --classifier={name}"
+        )
     cache = cache_folder(cache_dir)
     suffix = Path(name).suffix
     if name == "inception":
@@ -67,10 +71,6 @@ def load_classifier(
         if data is None:
             raise EvaluationError("--classifier=domain needs the data set to train on: --dataset, or a run directory")
         return domain.load(data, data_name, cache, report, sha256=sha256)
-    if path:
-        raise EvaluationError(
-            f"--classifier_path goes with --classifier=inception or keras_inception_v3. Received: --classifier={name}"
-        )
     if suffix == ".tflite":
         from igan_tf.evaluation.classifiers import tflite
 

@@ -1,5 +1,6 @@
 """One interface to every classifier: images in, logits or probabilities and features out."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -83,7 +84,14 @@ class Classifier:
             outputs = self._function(self._prepare(images[start : start + batch_size], low, high))
             for parts, output in zip((values, features), outputs):
                 parts.append(np.asarray(output, "float32").reshape(len(output), -1))
-        return Outputs(np.concatenate(values), np.concatenate(features))
+        values = np.concatenate(values)
+        if self.from_logits and values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
+            # A softmax hidden in an inner model, say: the score of a softmax of it would be small and wrong.
+            raise EvaluationError(
+                f"{self.name} gives probabilities where logits are expected; leave out its softmax, make it the last "
+                "layer, or say from_logits=False"
+            )
+        return Outputs(values, np.concatenate(features))
 
     def _prepared(self, images, low, high):
         """Black and white to the network's, then the one resize."""
@@ -113,11 +121,13 @@ def check_images(images, image_range, channels):
     Raises:
         EvaluationError: that says what is wrong.
     """
-    images = np.asarray(images)
+    with contextlib.suppress(ValueError):
+        images = np.asarray(images)
+    if not isinstance(images, np.ndarray) or images.dtype == object:
+        raise EvaluationError("`images` must all have one size. Received: images of several sizes")
     if images.ndim != 4 or 0 in images.shape:
-        hint = " (images of several sizes?)" if images.dtype == object else ""
         raise EvaluationError(
-            f"`images` must have the shape (N, height, width, channels). Received: images of shape {images.shape}{hint}"
+            f"`images` must have the shape (N, height, width, channels). Received: images of shape {images.shape}"
         )
     if images.shape[-1] not in (1, channels):
         raise EvaluationError(

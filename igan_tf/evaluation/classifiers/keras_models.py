@@ -106,7 +106,13 @@ def _classifier(model, name, digest, value_range):
         values, features, from_logits = output["logits"], output["features"], True
     elif isinstance(output, keras.KerasTensor) and len(output.shape) == 2:
         values, from_logits = output, not _ends_in_softmax(model)
-        features = [layer for layer in model.layers if layer.weights][-1].input
+        last = [layer for layer in model.layers if layer.weights][-1]
+        if isinstance(last, keras.Model):
+            raise EvaluationError(
+                f"--classifier={name} must return a dict of logits and features: its last layer with weights is a "
+                f"model, {last.name}, whose inner features are not known"
+            )
+        features = last.input
     else:
         raise EvaluationError(
             f"--classifier={name} must return (N, K), or a dict of logits and features. Received: {output}"

@@ -12,7 +12,6 @@ const formToken = document.querySelector('meta[name="form-token"]').content;
 const feedbackMs = Number(main.dataset.feedbackMs);
 const size = { width: Number(main.dataset.width), height: Number(main.dataset.height) };
 const buttons = { real: byId("real"), generated: byId("generated") };
-const words = { real: "real", generated: "generated" };
 
 let current = null; // The state on show.
 let accepting = false; // Whether a press counts.
@@ -71,10 +70,13 @@ function load(token) {
     loading.set(token, (async () => {
       for (let attempt = 0; ; attempt += 1) {
         try {
-          return await loadOnce(token);
+          const image = await loadOnce(token);
+          if (attempt) byId("trouble").textContent = "";
+          return image;
         } catch {
           // The server lets an image be seen when its turn is near: another tab may have moved on.
           if (attempt > 3 && current && current.trial !== token && current.next !== token) return null;
+          if (current && current.trial === token) byId("trouble").textContent = "No connection. Trying again.";
           await waitForNetwork(RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)]);
         }
       }
@@ -137,6 +139,8 @@ async function present(state) {
     `${state.phase === "practice" ? "Practice image" : "Image"} ${state.number} of ${state.total}`;
   if (moved) byId("question").focus();
   requestAnimationFrame(() => requestAnimationFrame(() => {
+    // Frames rest in a hidden tab: what another one answered meanwhile must not open this image's gate.
+    if (current !== state || busy) return;
     shownAt = performance.now();
     accepting = true;
   }));
@@ -201,7 +205,7 @@ async function answer(choice) {
       const elsewhere = outcome.choice === choice ? "" : "Answered in another window. ";
       byId("stage").className = `stage ${kind}`;
       byId("feedback").className = `feedback ${kind}`;
-      byId("feedback").textContent = `${elsewhere}${right ? "✓ Right" : "✗ Wrong"}: it is ${words[truth]}.`;
+      byId("feedback").textContent = `${elsewhere}${right ? "✓ Right" : "✗ Wrong"}: it is ${truth}.`;
       await wait(feedbackMs);
     }
     busy = false;
@@ -237,7 +241,7 @@ async function catchUp() {
   if (busy || !current) return;
   try {
     const state = await ask("/state", {}, "No connection. Trying again.");
-    if (!busy && state.answered !== current.answered) await present(state);
+    if (!busy && state.answered > current.answered) await present(state);
   } catch {
     byId("trouble").textContent = "This page is out of date. Please load it again.";
   }
