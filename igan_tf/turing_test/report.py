@@ -188,13 +188,19 @@ def _people(votes):
                 "accuracy": correct / total,
                 "low": float(low),
                 "high": float(high),
-                "generated_error": float(statistics.generated_error(row)),
-                "real_error": float(statistics.real_error(row)),
-                "d_prime": float(statistics.d_prime(row)),
+                **_with_interval("generated_error", statistics.generated_error, row),
+                **_with_interval("real_error", statistics.real_error, row),
+                **_with_interval("d_prime", statistics.d_prime, row),
                 "median_seconds": float(np.median(own.response_ms)) / 1000,
             }
         )
     return people
+
+
+def _with_interval(name, statistic, row):
+    """One person's value and interval: Wilson's for parts, the votes being all there is."""
+    found = statistics.estimate(statistic, row[None])
+    return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
 def _mistaken(votes, sources):

@@ -149,6 +149,13 @@ def test_each_annotator_has_wilsons_interval(study):
         assert (person["right"], person["votes"], person["accuracy"]) == (right, 24, right / 24)
         low, high = statistics.wilson_interval(right, 24)
         assert (person["low"], person["high"]) == (low, high)
+        for what in ("generated", "real"):
+            chosen = [choice for _, _, actual, choice, _, _ in rows if actual == what]
+            wrong = sum(choice != what for choice in chosen)
+            low, high = statistics.wilson_interval(wrong, len(chosen))
+            assert person[f"{what}_error"] == pytest.approx(wrong / len(chosen))
+            assert (person[f"{what}_error_low"], person[f"{what}_error_high"]) == (low, high)
+        assert person["d_prime_low"] < person["d_prime"] < person["d_prime_high"]
 
 
 def test_the_most_mistaken_images(study):
