@@ -1,11 +1,8 @@
 """One full-width CIFAR-10 training step against the convolutions and products that it cannot do without."""
 
-import tensorflow as tf
-
 from benchmarks.products import Product, run_one_after_another
+from benchmarks.steps import BATCH, training_step
 from benchmarks.timing import alternate
-
-BATCH = 100
 
 
 def generator(what, rows, kinds, first_kinds):
@@ -53,26 +50,10 @@ def products():
 
 def cifar10_step_ratio():
     """Seconds of CIFAR-10's feature matching `train_step`, batch 100, over those of its products alone."""
-    listed = products()
-    step_seconds, product_seconds = alternate(_training_step(), run_one_after_another(listed), repetitions=5, warm_up=1)
+    from igan_tf.networks import cifar10
+
+    listed, step = products(), training_step(cifar10, (32, 32, 3), 0.0003, feature_matching_norm="l1")
+    step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=5, warm_up=1)
     details = {"step": f"{step_seconds:.2f} s", "convolutions and products": f"{product_seconds:.2f} s"}
     details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
     return {"value": step_seconds / product_seconds, "details": details}
-
-
-def _training_step():
-    from igan_tf.models import SemiSupervisedGAN
-    from igan_tf.networks import cifar10
-    from igan_tf.optimizers import InsideRootAdam
-
-    model = SemiSupervisedGAN(cifar10.build_generator(), cifar10.build_discriminator())
-    model.compile(InsideRootAdam(0.0003), InsideRootAdam(0.0003), feature_matching_norm="l1")
-    images = tf.random.uniform((3, BATCH, 32, 32, 3))
-    batch = {
-        "labelled_images": images[0],
-        "labels": tf.range(BATCH) % 10,
-        "unlabelled_images": images[1],
-        "unlabelled_images_2": images[2],
-    }
-    function = tf.function(model.train_step)
-    return lambda: [value.numpy() for value in function(batch).values()]

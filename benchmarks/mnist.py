@@ -3,9 +3,9 @@
 import tensorflow as tf
 
 from benchmarks.products import Product, run_one_after_another
+from benchmarks.steps import BATCH, training_step
 from benchmarks.timing import alternate
 
-BATCH = 100
 GENERATOR = [(100, 500), (500, 500), (500, 784)]
 DISCRIMINATOR = [(784, 1000), (1000, 500), (500, 250), (250, 250), (250, 250), (250, 10)]
 
@@ -27,8 +27,10 @@ def products():
 
 def mnist_step_ratio():
     """Seconds of MNIST's `train_step`, batch 100, over those of its products one after another."""
-    listed = products()
-    step_seconds, product_seconds = alternate(_training_step(), run_one_after_another(listed), repetitions=60)
+    from igan_tf.networks import mnist
+
+    listed, step = products(), training_step(mnist, (28, 28, 1), 0.003)
+    step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=60)
     details = {"step": f"{1e3 * step_seconds:.1f} ms", "products": f"{1e3 * product_seconds:.1f} ms"}
     details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
     return {"value": step_seconds / product_seconds, "details": details}
@@ -49,21 +51,3 @@ def noise_time_ratio():
     ours, keras_own = alternate(timed(GaussianNoise(0.5)), timed(keras.layers.GaussianNoise(0.5)), repetitions=60)
     details = {"GaussianNoise": f"{1e3 * ours:.2f} ms", "keras.layers.GaussianNoise": f"{1e3 * keras_own:.2f} ms"}
     return {"value": ours / keras_own, "details": {**details, "shape": tuple(inputs.shape)}}
-
-
-def _training_step():
-    from igan_tf.models import SemiSupervisedGAN
-    from igan_tf.networks import mnist
-    from igan_tf.optimizers import InsideRootAdam
-
-    model = SemiSupervisedGAN(mnist.build_generator(), mnist.build_discriminator())
-    model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003))
-    images = tf.random.uniform((3, BATCH, 28, 28, 1))
-    batch = {
-        "labelled_images": images[0],
-        "labels": tf.range(BATCH) % 10,
-        "unlabelled_images": images[1],
-        "unlabelled_images_2": images[2],
-    }
-    function = tf.function(model.train_step)
-    return lambda: [value.numpy() for value in function(batch).values()]

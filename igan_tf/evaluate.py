@@ -218,7 +218,7 @@ def _split_of(dataset, split, arguments):
     array = data.train_images if split == "train" else data.test_images
     if not len(array):
         raise EvaluationError(f"{dataset}:{split} holds no images")
-    return images.ArraySource(array, dataset, split, None if array.dtype == "uint8" else (0.0, 1.0))
+    return images.ArraySource(array, dataset, split)
 
 
 # What comes of it.

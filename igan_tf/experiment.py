@@ -232,7 +232,7 @@ class Experiment:
         real, name = self.data.test_images, "test"
         if not len(real):
             real, name = self.data.train_images, "train"
-        source = ArraySource(real, config.dataset, name, None if real.dtype == "uint8" else (0.0, 1.0))
+        source = ArraySource(real, config.dataset, name)
         indices = chosen_indices(len(real), min(config.score_samples, len(real)), _SAMPLE_SEED)
         return PeriodicScores(
             classifier, self.model.generate_batches, config.score_samples, source, indices, seed=_SAMPLE_SEED

@@ -75,7 +75,7 @@ class ImageSource:
 
 
 class ArraySource(ImageSource):
-    """Images in memory: uint8, or floating point in `image_range`."""
+    """Images in memory: uint8, or floating point in `image_range`; (0, 1) for None."""
 
     def __init__(self, images, name="array", split="", image_range=None):
         if image_range is None and images.dtype != "uint8":

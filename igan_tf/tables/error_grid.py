@@ -1,5 +1,6 @@
 """Test errors by number of labels: the runs of such a table, and the table of those that are finished."""
 
+import functools
 import itertools
 
 from igan_tf.config import ConfigError
@@ -32,8 +33,6 @@ class ErrorGrid:
             )
         subsets = subsets * len(labels) if len(subsets) == 1 else subsets
         self._table, self._folder, self._seeds = table, folder, seeds
-        # Runs that are finished, but whose weights cannot be used, and why.
-        self.unusable = {}
         self._cells = {}
         for count, last in zip(labels, subsets):
             self._cells[count] = []
@@ -43,19 +42,27 @@ class ErrorGrid:
                 self._cells[count].append(Run(name, read(table.flagfile, *flags), folder))
         self.runs = list(itertools.chain.from_iterable(self._cells.values()))
 
+    @functools.cached_property
+    def _ensembles(self):
+        """Of this table; reads the test set once, when it is first written."""
+        return Ensembles(self._folder, self.runs[0].config)
+
+    @property
+    def unusable(self):
+        """Dict of the names of runs that are finished, but whose weights cannot be used, and why."""
+        return self._ensembles.unusable
+
     def write(self):
         """Writes the table of the finished runs; returns its Markdown."""
-        ensembles = Ensembles(self._folder, self.runs[0].config)
         averaged = {
-            labels: [(len(group), ensembles.error(group)) for group in self._ensembles_of(runs, ensembles)]
+            labels: [(len(group), self._ensembles.error(group)) for group in self._groups(runs)]
             for labels, runs in self._cells.items()
         }
-        self.unusable = ensembles.unusable
         return report.write_error_table(self._folder, self._table, self._cells, self._seeds, averaged)
 
-    def _ensembles_of(self, runs, ensembles):
+    def _groups(self, runs):
         """Finished runs that are averaged with each other: a subset's seeds, or one of each subset; two at least."""
         size = len(runs) if self._seeds == 1 else self._seeds
         groups = [runs[start : start + size] for start in range(0, len(runs), size)]
-        finished = [[run for run in group if ensembles.has(run)] for group in groups]
+        finished = [[run for run in group if self._ensembles.has(run)] for group in groups]
         return [group for group in finished if len(group) > 1]
