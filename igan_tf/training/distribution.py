@@ -31,6 +31,9 @@ class Worker:
         return self.index == 0
 
 
+ALONE = Worker()
+
+
 def this_worker(environment=os.environ):
     """The `Worker` that TF_CONFIG makes this process; without TF_CONFIG, the only one.
 
@@ -42,7 +45,7 @@ def this_worker(environment=os.environ):
     """
     text = environment.get("TF_CONFIG", "")
     if not text:
-        return Worker()
+        return ALONE
     try:
         content = json.loads(text)
         cluster, task = content["cluster"], content["task"]

@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from igan_tf.data import DataError
 from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
+from igan_tf.training.distribution import ALONE
 from igan_tf.training.timer import Timer
 
 
@@ -45,7 +46,7 @@ class Trainer:
         worker: The `Worker` that this process is; only the chief writes checkpoints.
     """
 
-    def __init__(self, model, batches, checkpoints, config, strategy, identity, worker):
+    def __init__(self, model, batches, checkpoints, config, strategy, identity, worker=ALONE):
         self._identity = identity
         self.model = model
         self.batches = batches
@@ -135,7 +136,7 @@ class Trainer:
         best_steps = [best["step"] for best in (self._best, self._best_score) if best]
         self.checkpoints.save(self.step, arrays, position, best_steps)
 
-    def train(self, on_epoch_end, on_step_end):
+    def train(self, on_epoch_end, on_step_end=lambda step, losses: None):
         """Trains to `config.epochs`.
 
         Args:
@@ -190,11 +191,13 @@ class Trainer:
         with progress:
             for batch in self._rest_of_epoch():
                 logs = self._train_function(batch, tf.constant(float(self._stop_signal is not None)))
-                self._step_in_epoch += 1
-                self.step += 1
                 if pending is not None:
                     stop = self._take(pending, progress)
                 pending = logs
+                self._step_in_epoch += 1
+                self.step += 1
+                if self.worker.count == 1:
+                    stop = self._stop_signal is not None
                 if self._step_in_epoch < steps:
                     on_step_end(self.step, functools.partial(self._named, logs))
                     if not stop and not self._checkpoint_timer.due():
@@ -263,7 +266,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _signals(self):
-        """Lets SIGTERM and Ctrl-C end the run after a step, the same for all workers; a second one ends it at once."""
+        """Lets SIGTERM and Ctrl-C end the run after a step, the same of all workers; a second one ends it at once."""
 
         def request_stop(signum, frame):
             self._stop_signal = signum
