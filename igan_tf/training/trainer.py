@@ -90,12 +90,11 @@ class Trainer:
         saved = self.checkpoints.load_newest()
         if saved is not None:
             self._take_up(*saved)
-        if self.worker.count > 1:
-            if float(self._mean_over_workers(tf.constant(self.step, tf.float64))) != self.step:
-                raise CheckpointError(
-                    f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
-                    f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
-                )
+        if float(self._mean_over_workers(tf.constant(self.step, tf.float64))) != self.step:
+            raise CheckpointError(
+                f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
+                f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
+            )
         return saved is not None
 
     @tf.function
