@@ -123,7 +123,7 @@ def _check(arguments, run):
 
 def _find_run(spec):
     """(run directory, step or None) if `spec` is a run directory or one of its checkpoints; otherwise None."""
-    from igan_tf.experiment import FLAGS_FILE
+    from igan_tf.run_directory import FLAGS_FILE
 
     path = Path(spec)
     if (path / FLAGS_FILE).is_file():
