@@ -10,9 +10,10 @@ import tensorflow as tf
 from keras import layers
 
 from igan_tf.layers import ConcatenateNoise, DropReference, PrependReference, VirtualBatchNorm, freeze_reference
-from igan_tf.models import SemiSupervisedGAN, sampling
+from igan_tf.models import ImageNetGAN, SemiSupervisedGAN, sampling
 from igan_tf.models.randomness import drawing_from, fold_in
 from igan_tf.models.sampling import LatentSampling
+from igan_tf.networks import imagenet
 from igan_tf.optimizers import InsideRootAdam
 from igan_tf.training.distribution import mirrored_strategy
 
@@ -212,3 +213,13 @@ def test_another_model_inherits_it():
     assert model.latent_size == 3
     np.testing.assert_array_equal(model.generate(5, seed=2), trained.generate(5, seed=2))
     assert len(list(model.generate_batches(201, seed=0))) == 3 == -(-201 // sampling.BATCH_SIZE)
+
+
+def test_imagenets_generator():
+    keras.utils.set_random_seed(0)
+    generator = imagenet.build_generator((32, 32, 3), latent_size=3, reference_size=REFERENCE, gf_dim=8)
+    model = ImageNetGAN(generator, imagenet.build_discriminator((32, 32, 3), num_outputs=1, df_dim=2))
+    found = model.generate(6, seed=2, batch_size=4)
+    expected = np.concatenate([expected_images(model, 2, 4, index) for index in range(2)])[:6]
+    assert found.shape == (6, 32, 32, 3) and found.std() > 0.01
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
