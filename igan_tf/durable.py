@@ -16,20 +16,30 @@ def sync_folder(folder):
 
 
 @contextlib.contextmanager
-def durable_file(path):
-    """Opens a temporary file that takes `path`'s place when the scope ends without an error."""
+def whole_file(path):
+    """Opens a temporary file that takes `path`'s place when the scope ends without an error.
+
+    A killed process leaves no half of it; a power failure may. It does not wait for the disk.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def durable_file(path):
+    """As `whole_file`, and the file outlasts a power failure once the scope has ended."""
+    with whole_file(path) as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(Path(path).parent)
 
 
 def write_text(path, text):

@@ -123,7 +123,7 @@ def _check(arguments, run):
 
 def _find_run(spec):
     """(run directory, step or None) if `spec` is a run directory or one of its checkpoints; otherwise None."""
-    from igan_tf.experiment import FLAGS_FILE
+    from igan_tf.run_directory import FLAGS_FILE
 
     path = Path(spec)
     if (path / FLAGS_FILE).is_file():
@@ -172,6 +172,7 @@ def open_source(spec, arguments, classifier, model=None):
     Raises:
         EvaluationError, DataError: where there is no such thing.
     """
+    from igan_tf.data.image_sources import npz_files
     from igan_tf.evaluation import EvaluationError, images
 
     if model is None and (run := _find_run(spec)):
@@ -190,6 +191,8 @@ def open_source(spec, arguments, classifier, model=None):
     path = Path(spec)
     if path.suffix == ".npz" and path.is_file():
         return images.NpzSource(spec, arguments.npz_key, arguments.image_range)
+    if path.is_dir() and npz_files(path):
+        return images.NpzFolderSource(spec, arguments.npz_key, arguments.image_range)
     if path.is_dir():
         square = classifier.input_size if arguments.center_square else None
         return images.FolderSource(spec, classifier.channels, square)

@@ -4,8 +4,8 @@ import argparse
 import re
 
 SOURCES = (
-    "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images; an .npz; "
-    "tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
+    "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images or of .npz files; an "
+    ".npz; tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
 )
 
 
