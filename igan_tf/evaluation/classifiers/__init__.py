@@ -5,6 +5,7 @@ from pathlib import Path
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
 from igan_tf.evaluation.classifiers.files import cache_folder
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 from igan_tf.evaluation.classifiers.from_callable import as_classifier
 
 __all__ = ["Classifier", "NAMES", "Outputs", "PROTOCOLS", "as_classifier", "load_classifier"]
@@ -25,6 +26,7 @@ def load_classifier(
     data_name="",
     cache_dir=None,
     report=print,
+    flags=EVALUATION,
 ):
     """The classifier that `--classifier` names.
 
@@ -40,6 +42,7 @@ def load_classifier(
         data_name: What it is called.
         cache_dir: Where fetched and trained weights are kept; by default the user's cache.
         report: Called with each line for the user.
+        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`.
@@ -60,25 +63,26 @@ def load_classifier(
     if name == "inception":
         from igan_tf.evaluation.classifiers import inception
 
-        return inception.load(path, sha256, protocol, cache, report)
+        return inception.load(path, sha256, protocol, cache, report, flags)
     if name == "keras_inception_v3":
         from igan_tf.evaluation.classifiers import keras_models
 
-        return keras_models.load_inception_v3(path, sha256, report)
+        return keras_models.load_inception_v3(path, sha256, report, flags)
     if name == "domain":
         from igan_tf.evaluation.classifiers import domain
 
         if data is None:
             raise EvaluationError("--classifier=domain needs the data set to train on: --dataset, or a run directory")
-        return domain.load(data, data_name, cache, report, sha256=sha256)
+        return domain.load(data, data_name, cache, report, sha256, flags)
     if suffix == ".tflite":
         from igan_tf.evaluation.classifiers import tflite
 
-        return tflite.load(name, sha256, value_range)
+        return tflite.load(name, sha256, value_range, flags)
     if suffix == ".keras":
         from igan_tf.evaluation.classifiers import keras_models
 
         return keras_models.load_file(name, sha256, trust_file, value_range)
     raise EvaluationError(
-        f"--classifier must be one of {', '.join(NAMES)}, or a .tflite or .keras file. Received: --classifier={name}"
+        f"{flags.classifier} must be one of {', '.join(NAMES)}, or a .tflite or .keras file. "
+        f"Received: {flags.classifier}={name}"
     )

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from igan_tf.evaluation import EvaluationError, load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
+from igan_tf.evaluation.classifiers.flag_names import TRAINING
 
 
 def network(softmax):
@@ -62,6 +63,10 @@ def test_quantized(tmp_path):
     np.testing.assert_allclose(outputs.values, model(images().astype("float32")), atol=0.05)
     expected = np.asarray(features(images().astype("float32")))
     np.testing.assert_allclose(outputs.features, expected, atol=0.03 * expected.max())
+    with pytest.raises(
+        EvaluationError, match=r"--classifier_range is for .* takes uint8.* Received: --classifier_range=0,1$"
+    ):
+        load_classifier(str(path), value_range=(0, 1))
     assert (outputs.values * 256 == np.round(outputs.values * 256)).all()
 
 
@@ -79,6 +84,8 @@ def test_what_is_refused(tmp_path):
     path = convert(model, tmp_path / "net.tflite")
     with pytest.raises(EvaluationError, match=r"--classifier_range must say which pixel values .* float32"):
         load_classifier(str(path))
+    with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say"):
+        load_classifier(str(path), flags=TRAINING)
     with pytest.raises(EvaluationError, match=f"--classifier_sha256 must be the digest of {path}"):
         load_classifier(str(path), value_range=(0, 1), sha256="1" * 64)
     text = tmp_path / "text.tflite"
