@@ -14,7 +14,8 @@ from igan_tf.data import DATASETS
 from igan_tf.evaluation.classifiers import NAMES as CLASSIFIERS
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS
-from igan_tf.networks.parts import GENERATOR_NORMS, INPUT_CORRUPTIONS
+from igan_tf.networks.parts import DISCRIMINATOR_NORMS, GENERATOR_NORMS, INPUT_CORRUPTIONS
+from igan_tf.training.distribution import STRATEGIES
 
 MODES = ("train", "evaluate", "sample")
 _GREATEST_SEED = 2**31 - 1
@@ -24,7 +25,7 @@ class ConfigError(ValueError):
     """A setting or a combination of settings that cannot be; the message names flag and value."""
 
 
-def _setting(default, help_text, choices=None, low=None, high=None, free=False):
+def _setting(default, help_text, choices=None, low=None, high=None, free=False, only=None):
     """A field of `Config`.
 
     Args:
@@ -33,8 +34,9 @@ def _setting(default, help_text, choices=None, low=None, high=None, free=False):
         choices: The values allowed, or None.
         low, high: Bounds, included; or None.
         free: Whether a run may be resumed with another value: true of what does not change the numbers.
+        only: "semi_supervised" or "imagenet" where only that recipe has such a setting.
     """
-    metadata = {"help": help_text, "choices": choices, "low": low, "high": high, "free": free}
+    metadata = {"help": help_text, "choices": choices, "low": low, "high": high, "free": free, "only": only}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -44,33 +46,62 @@ class Config:
 
     # Data.
     dataset: str = _setting("mnist", "What to train on.", choices=tuple(DATASETS))
-    data_dir: str = _setting("", "Folder of the TFDS data, or of the images of --dataset=folder.", free=True)
-    labels: int = _setting(100, "Labelled training examples in all, the same number of each class; 0: none.", low=0)
+    data_dir: str = _setting(
+        "", "Folder of the TFDS data, of the images of --dataset=folder, or of --dataset=imagenet's records.", free=True
+    )
+    labels: int = _setting(
+        100, "Labelled training examples in all, the same number of each class; 0: none.", low=0, only="semi_supervised"
+    )
     # Free to move; what it says is not: checkpoints know the labelled examples.
-    label_file: str = _setting("", "File of `index,label` lines that replaces the drawn subset.", free=True)
-    seed_data: int = _setting(1, "Seed of the draw of the labelled subset.", low=0, high=_GREATEST_SEED)
-    image_size: int = _setting(32, "Height and width to which --dataset=folder resizes.", low=4, high=512)
+    label_file: str = _setting(
+        "", "File of `index,label` lines that replaces the drawn subset.", free=True, only="semi_supervised"
+    )
+    seed_data: int = _setting(
+        1, "Seed of the draw of the labelled subset.", low=0, high=_GREATEST_SEED, only="semi_supervised"
+    )
+    use_labels: bool = _setting(True, "Let the discriminator learn the classes of the records.", only="imagenet")
+    image_size: int = _setting(
+        0,
+        "Height and width of images: to which --dataset=folder resizes (0: 32), or which the records must have (0: "
+        "any).",
+        low=0,
+        high=512,
+    )
     channels: int = _setting(3, "Channels of --dataset=folder: 3 or 1.", low=1, high=3)
     test_fraction: float = _setting(0.2, "Part of each class that --dataset=folder holds out.", low=0, high=0.9)
-    train_images: int = _setting(0, "Training images used, a fixed draw of them; 0: all.", low=0)
+    train_images: int = _setting(
+        0, "Training images used, a fixed draw of them; 0: all.", low=0, only="semi_supervised"
+    )
+    flip: bool = _setting(False, "Mirror every other image, anew in each epoch.", only="imagenet")
     # Networks.
-    network: str = _setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
-    network_width: float = _setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
+    network: str = _setting(
+        "auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS), only="semi_supervised"
+    )
+    network_width: float = _setting(
+        1.0, "Factor on the networks' units and filters.", low=0.01, high=16, only="semi_supervised"
+    )
+    gf_dim: int = _setting(64, "What the generator's channels are multiples of.", low=8, high=1024, only="imagenet")
+    df_dim: int = _setting(64, "What the discriminator's filters are multiples of.", low=2, high=1024, only="imagenet")
+    latent_size: int = _setting(8192, "Length of z.", low=1, high=2**20, only="imagenet")
     generator_norm: str = _setting("batch", "The generator's normalization.", GENERATOR_NORMS)
     reference_size: int = _setting(100, "Examples in the reference batch of --generator_norm=virtual.", low=1)
+    discriminator_norm: str = _setting(
+        "cross", "The discriminator's normalization; batch: each half by itself.", DISCRIMINATOR_NORMS, only="imagenet"
+    )
     minibatch_discrimination: bool = _setting(False, "Give the discriminator minibatch features.")
     input_corruption: str = _setting(
         "auto",
         "What the discriminator's images are disturbed by; auto: noise in dense networks and beside minibatch "
         "discrimination, dropout in other convolutional ones.",
         INPUT_CORRUPTIONS,
+        only="semi_supervised",
     )
     # Training.
     seed: int = _setting(
         1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=_GREATEST_SEED
     )
     epochs: int = _setting(300, "Passes over the unlabelled data.", low=1, free=True)
-    batch_size: int = _setting(100, "Examples of each kind in a batch, over all replicas.", low=1)
+    batch_size: int = _setting(100, "Examples of each kind in a batch of each replica.", low=1)
     discriminator_learning_rate: float = _setting(0.003, "Adam's rate for the discriminator.", low=0)
     generator_learning_rate: float = _setting(0.003, "Adam's rate for the generator.", low=0)
     anneal_epochs: int = _setting(
@@ -84,28 +115,57 @@ class Config:
         choices=("inside_root", "outside"),
     )
     initialization_examples: int = _setting(
-        500, "Examples that the discriminator's data-dependent initialization sees; 0: none.", low=0
+        500,
+        "Examples that the discriminator's data-dependent initialization sees; 0: none.",
+        low=0,
+        only="semi_supervised",
     )
     # Techniques.
-    generator_objective: str = _setting("feature_matching", "What the generator minimises.", GENERATOR_OBJECTIVES)
-    feature_matching_norm: str = _setting("l2", "Squared or absolute difference of mean features.", ("l2", "l1"))
+    generator_objective: str = _setting(
+        "feature_matching", "What the generator minimises.", GENERATOR_OBJECTIVES, only="semi_supervised"
+    )
+    feature_matching_norm: str = _setting(
+        "l2", "Squared or absolute difference of mean features.", ("l2", "l1"), only="semi_supervised"
+    )
+    feature_matching: float = _setting(
+        0.0, "Weight of feature matching beside the generator's adversarial loss; 0: off.", low=0, only="imagenet"
+    )
     label_smoothing: float = _setting(0.0, "The target of real data is 1 minus this.", low=0, high=0.999999)
     historical_averaging: float = _setting(0.0, "Weight of the historical averaging penalty; 0: off.", low=0)
-    unlabelled_weight: float = _setting(1.0, "Weight of the unsupervised loss.", low=0)
-    generator_steps: int = _setting(1, "Generator updates after each discriminator update.", low=0)
-    average_decay: float = _setting(
-        0.9999, "Decay of the running average of weights that is evaluated.", low=0, high=0.99999999
+    unlabelled_weight: float = _setting(1.0, "Weight of the unsupervised loss.", low=0, only="semi_supervised")
+    generator_steps: int = _setting(
+        1, "Generator updates after each discriminator update.", low=0, only="semi_supervised"
     )
-    average_debias: bool = _setting(True, "Correct that average for its start at 0, which the published code does not.")
+    average_decay: float = _setting(
+        0.9999,
+        "Decay of the running average of weights that is evaluated.",
+        low=0,
+        high=0.99999999,
+        only="semi_supervised",
+    )
+    average_debias: bool = _setting(
+        True, "Correct that average for its start at 0, which the published code does not.", only="semi_supervised"
+    )
     # Runs beside the run.
     label_draws: int = _setting(
-        1, "How many labelled subsets to train on, one after the other: --seed_data, --seed_data + 1, ...", low=1
+        1,
+        "How many labelled subsets to train on, one after the other: --seed_data, --seed_data + 1, ...",
+        low=1,
+        only="semi_supervised",
     )
     supervised_baseline: bool = _setting(
-        False, "First train the same discriminator on the labelled examples alone, for comparison."
+        False,
+        "First train the same discriminator on the labelled examples alone, for comparison.",
+        only="semi_supervised",
     )
     # Machine.
-    strategy: str = _setting("single", "One device, or all of this machine's.", choices=("single", "mirrored"))
+    # Not "auto": the batch is each replica's, so a second GPU would make another experiment of a paper's flag file.
+    strategy: str = _setting(
+        "single",
+        "One device; mirrored: all of this machine's; multi_worker: those of all machines in TF_CONFIG; auto: the last "
+        "of these that there is occasion for.",
+        choices=STRATEGIES,
+    )
     precision: str = _setting(
         "float32",
         "Precision of the networks' arithmetic; weights stay float32, and float16's losses are scaled.",
@@ -114,7 +174,13 @@ class Config:
     jit_compile: bool = _setting(False, "Compile the training step with XLA.")
     # Records of the run.
     checkpoint_epochs: int = _setting(1, "Epochs between checkpoints.", low=1, free=True)
+    checkpoint_minutes: float = _setting(0.0, "Minutes between checkpoints inside an epoch; 0: none.", low=0, free=True)
+    log_steps: int = _setting(0, "Steps between losses in the records inside an epoch; 0: none.", low=0, free=True)
     sample_epochs: int = _setting(1, "Epochs between sample grids.", low=1, free=True)
+    sample_minutes: float = _setting(0.0, "Minutes between sample grids inside an epoch; 0: none.", low=0, free=True)
+    early_sample_steps: int = _setting(
+        0, "Steps between sample grids within the first 300 steps; 0: none.", low=0, free=True
+    )
     score_epochs: int = _setting(0, "Epochs between scores of samples, the last included; 0: none.", low=0, free=True)
     score_samples: int = _setting(5000, "Samples, and at most as many real images, that are scored.", low=20)
     score_classifier: str = _setting(
@@ -127,15 +193,37 @@ class Config:
     def __post_init__(self):
         for field in dataclasses.fields(self):
             check_setting(field, getattr(self, field.name))
+        self._check_recipe()
         self._check_combinations()
 
+    def _check_recipe(self):
+        """Refuses settings that the recipe does not have."""
+        for field in dataclasses.fields(self):
+            name, value = field.name, getattr(self, field.name)
+            if field.metadata["only"] not in (None, self.recipe_name) and value != field.default:
+                raise ConfigError(
+                    f"--{name} does not concern --dataset={self.dataset}. Received: {_flag_line(name, value)}"
+                )
+        if self.dataset == "imagenet" and not self.data_dir:
+            raise ConfigError(
+                "--dataset=imagenet needs --data_dir, a folder of records made by `python -m "
+                "igan_tf.data.imagenet_records`. Received: --data_dir="
+            )
+
     def _check_combinations(self):
+        if 0 < self.image_size < 4:
+            raise ConfigError(f"--image_size must be 0 or at least 4. Received: --image_size={self.image_size}")
         if self.channels == 2:
             raise ConfigError("--channels must be 1 or 3. Received: --channels=2")
         if self.score_classifier not in CLASSIFIERS and not self.score_classifier.endswith(".tflite"):
             raise ConfigError(
                 f"--score_classifier must be one of {', '.join(CLASSIFIERS)}, or a .tflite file. "
                 f"Received: --score_classifier={self.score_classifier}"
+            )
+        if self.dataset == "imagenet" and self.score_epochs and self.score_classifier == "domain":
+            raise ConfigError(
+                "--score_epochs needs another classifier than the small network of --score_classifier=domain for "
+                f"--dataset=imagenet. Received: --score_epochs={self.score_epochs}"
             )
         if self.dataset == "folder" and not self.data_dir:
             raise ConfigError("--dataset=folder needs --data_dir, the folder of images. Received: --data_dir=")
@@ -149,11 +237,8 @@ class Config:
                 f"--seed_data + --label_draws - 1 must be at most {_GREATEST_SEED}. "
                 f"Received: --seed_data={self.seed_data} --label_draws={self.label_draws}"
             )
-        if self.input_corruption not in ("auto", *NETWORKS[self.network_name].INPUT_CORRUPTIONS):
-            raise ConfigError(
-                f"--network={self.network_name} has no such corruption. "
-                f"Received: --input_corruption={self.input_corruption}"
-            )
+        if self.recipe_name == "semi_supervised":
+            self._check_semi_supervised()
         if self.precision == "mixed_float16" and self.strategy != "single":
             # Keras decides by the first replica's gradients whether all of them are finite.
             raise ConfigError(
@@ -162,6 +247,13 @@ class Config:
             )
         if self.jit_compile and self.strategy != "single":
             raise ConfigError(f"--jit_compile goes with --strategy=single alone. Received: --strategy={self.strategy}")
+
+    def _check_semi_supervised(self):
+        if self.input_corruption not in ("auto", *NETWORKS[self.network_name].INPUT_CORRUPTIONS):
+            raise ConfigError(
+                f"--network={self.network_name} has no such corruption. "
+                f"Received: --input_corruption={self.input_corruption}"
+            )
         if self.supervised_baseline and not self.labelled:
             raise ConfigError("--supervised_baseline needs labelled examples. Received: --labels=0")
         if not self.generator_steps and self.unlabelled_weight:
@@ -176,6 +268,11 @@ class Config:
             )
         if not (self.labelled or self.unlabelled_weight):
             raise ConfigError("nothing to train on. Received: --labels=0 with --unlabelled_weight=0")
+
+    @property
+    def recipe_name(self):
+        """The recipe that trains on the data set: a module of `igan_tf.recipes`."""
+        return "imagenet" if self.dataset == "imagenet" else "semi_supervised"
 
     @property
     def labelled(self):

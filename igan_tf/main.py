@@ -30,7 +30,8 @@ def main(argv):
     from igan_tf.data import DataError
     from igan_tf.evaluation import EvaluationError
     from igan_tf.training import CheckpointError, NonFiniteLossError
-    from igan_tf.training.trainer import Interrupted
+    from igan_tf.training.distribution import ClusterError
+    from igan_tf.training.trainer import Interrupted, WorkerLostError
 
     logging.set_verbosity(logging.WARNING)
     try:
@@ -48,7 +49,15 @@ def main(argv):
             result = _sample(experiment.load_run(run_dir), config.seed)
         for name, value in result.items():
             _report(f"{name}: {value}")
-    except (settings.ConfigError, DataError, CheckpointError, EvaluationError, NonFiniteLossError) as error:
+    except (
+        settings.ConfigError,
+        DataError,
+        CheckpointError,
+        ClusterError,
+        EvaluationError,
+        NonFiniteLossError,
+        WorkerLostError,
+    ) as error:
         sys.exit(f"igan_tf: {error}")
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
@@ -81,8 +90,15 @@ def _describe(config, run_dir):
     """The devices and every setting."""
     import tensorflow as tf
 
+    from igan_tf.training import distribution
+
+    # Several workers: before TensorFlow looks for devices.
+    strategy = distribution.build_strategy(config.strategy)
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())
-    _report(f"devices: {devices}; strategy: {config.strategy}; XLA: {config.jit_compile}; run directory: {run_dir}")
+    _report(
+        f"devices: {devices}; strategy: {config.strategy}, replicas: {strategy.num_replicas_in_sync}; "
+        f"XLA: {config.jit_compile}; run directory: {run_dir}"
+    )
     _report("settings: " + " ".join(config.as_flags()))
 
 

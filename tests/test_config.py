@@ -11,6 +11,17 @@ FIELDS = {field.name: field for field in dataclasses.fields(Config)}
 OTHER_VALUES = {
     "dataset": "digits",
     "data_dir": "/some where/with = and #",
+    "use_labels": False,
+    "flip": True,
+    "gf_dim": 32,
+    "df_dim": 16,
+    "latent_size": 100,
+    "discriminator_norm": "batch",
+    "feature_matching": 0.5,
+    "checkpoint_minutes": 60.0,
+    "log_steps": 10,
+    "sample_minutes": 5.0,
+    "early_sample_steps": 10,
     "labels": 50,
     "label_file": "labels.csv",
     "seed_data": 2**31 - 1,
@@ -53,7 +64,15 @@ OTHER_VALUES = {
     "sample_epochs": 5,
     "histogram_epochs": 0,
 }
-FREE = {"data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"}
+FREE = {
+    *("data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"),
+    *("checkpoint_minutes", "log_steps", "sample_minutes", "early_sample_steps"),
+}
+
+
+def base_of(name):
+    """The settings beside which a setting can be given."""
+    return {"dataset": "imagenet", "data_dir": "d"} if FIELDS[name].metadata["only"] == "imagenet" else {}
 
 
 def refused(**settings):
@@ -77,8 +96,8 @@ def test_every_setting_is_tested_here():
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_setting_is_a_flag_and_passes_through_a_flag_file(name, tmp_path):
-    changed = Config(**{name: OTHER_VALUES[name]})
-    assert changed != Config()
+    changed = Config(**base_of(name), **{name: OTHER_VALUES[name]})
+    assert changed != Config(**base_of(name))
     assert config_from_lines(changed.as_flags()) == changed
     path = tmp_path / "flags.cfg"
     path.write_text("\n".join(changed.as_flags()) + "\n")
@@ -119,7 +138,7 @@ def test_which_settings_have_choices():
     names = {name for name, field in FIELDS.items() if field.metadata["choices"]}
     assert names == {
         *("dataset", "network", "adam", "generator_objective", "feature_matching_norm", "strategy", "precision"),
-        *("generator_norm", "input_corruption"),
+        *("generator_norm", "input_corruption", "discriminator_norm"),
     }
 
 
@@ -133,7 +152,15 @@ TOO_LOW = {
     "score_epochs": -1,
     "score_samples": 19,
     "seed_data": -1,
-    "image_size": 3,
+    "image_size": -1,
+    "gf_dim": 7,
+    "df_dim": 1,
+    "latent_size": 0,
+    "feature_matching": -0.1,
+    "checkpoint_minutes": -0.1,
+    "log_steps": -1,
+    "sample_minutes": -0.1,
+    "early_sample_steps": -1,
     "channels": 0,
     "test_fraction": -0.01,
     "seed": -1,
@@ -192,6 +219,21 @@ def test_floats_must_be_finite(name, value):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"image_size": 3}, "--image_size must be 0 or at least 4. Received: --image_size=3"),
+        ({"dataset": "imagenet"}, "--dataset=imagenet needs --data_dir, .* Received: --data_dir="),
+        (
+            {"dataset": "imagenet", "data_dir": "d", "labels": 50},
+            "--labels does not concern --dataset=imagenet. Received: --labels=50",
+        ),
+        ({"use_labels": False}, "--use_labels does not concern --dataset=mnist. Received: --nouse_labels"),
+        (
+            {"dataset": "imagenet", "data_dir": "d", "network": "mnist"},
+            "--network does not concern --dataset=imagenet. Received: --network=mnist",
+        ),
+        (
+            {"dataset": "imagenet", "data_dir": "d", "score_epochs": 1},
+            "--score_epochs needs another classifier .* Received: --score_epochs=1",
+        ),
         ({"channels": 2}, "--channels must be 1 or 3. Received: --channels=2"),
         ({"dataset": "folder"}, "--dataset=folder needs --data_dir, .* Received: --data_dir="),
         ({"label_file": "f", "label_draws": 2}, "--label_file .* does not go with --label_draws=2"),
@@ -216,6 +258,7 @@ def test_each_combination_is_checked(settings, message):
         {"unlabelled_weight": 0.0, "generator_steps": 0},
         {"unlabelled_weight": 0.0},
         {"dataset": "folder", "data_dir": "d"},
+        {"dataset": "imagenet", "data_dir": "d", "score_epochs": 1, "score_classifier": "inception"},
     ],
 )
 def test_what_goes_together_is_allowed(settings):
@@ -241,7 +284,8 @@ def test_network_name():
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_only_what_leaves_the_numbers_alone_is_free_to_change(name):
-    assert (Config().fixed() == Config(**{name: OTHER_VALUES[name]}).fixed()) == (name in FREE)
+    base = base_of(name)
+    assert (Config(**base).fixed() == Config(**{**base, name: OTHER_VALUES[name]}).fixed()) == (name in FREE)
     assert (f"--{name}" in Config().fixed()) == (name not in FREE)
 
 

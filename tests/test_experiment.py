@@ -13,6 +13,7 @@ import pytest
 from igan_tf import experiment, load_run
 from igan_tf.config import Config, ConfigError
 from igan_tf.data import SemiSupervisedBatches, load_data
+from igan_tf.recipes import semi_supervised
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.trainer import Interrupted
 from tests.command_line import FLAGS, assert_same_run, command, environment, events, metrics, result, run_process
@@ -42,10 +43,10 @@ def signal_at(monkeypatch):
     def make_train_function(self):
         train_function = original(self)
 
-        def run(batch):
+        def run(*arguments):
             if self.step + 1 == at["step"]:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return train_function(batch)
+            return train_function(*arguments)
 
         return run
 
@@ -257,7 +258,7 @@ def test_label_draws_and_the_supervised_baseline(tmp_path):
 def load_data_batches(run_dir):
     config = experiment.read_config(run_dir)
     data = load_data(config)
-    return SemiSupervisedBatches(data.train_images, *experiment.labelled_examples(config, data), 400, config.seed)
+    return SemiSupervisedBatches(data.train_images, *semi_supervised.labelled_examples(config, data), 400, config.seed)
 
 
 def test_a_label_file_replaces_the_subset(tmp_path):
@@ -313,12 +314,14 @@ def test_mixed_precision_runs_and_continues(tmp_path, signal_at, precision):
 
 
 def test_on_two_devices(tmp_path, signal_at):
-    train(tmp_path / "whole", strategy="mirrored")
+    # The batch is each replica's.
+    two = {"strategy": "mirrored", "batch_size": 200}
+    train(tmp_path / "whole", **two)
     signal_at(3)
     with pytest.raises(Interrupted):
-        train(tmp_path / "run", strategy="mirrored")
+        train(tmp_path / "run", **two)
     signal_at(-1)
-    train(tmp_path / "run", strategy="mirrored")
+    train(tmp_path / "run", **two)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     assert load_run(tmp_path / "run").generate(2, seed=0).shape == (2, 8, 8, 1)
 

@@ -65,7 +65,7 @@ def assert_refused(outcome, folder, *words):
         (["--label_file=none.csv"], ["--label_file=none.csv", "No such file"]),
         (["--dataset=folder", "--data_dir=nowhere"], ["--dataset=folder", "--data_dir=nowhere"]),
         (["--dataset=mnist", "--data_dir=nowhere"], ["--dataset=mnist", "--data_dir=nowhere", "tfds.load"]),
-        (["--strategy=mirrored", "--batch_size=25"], ["--batch_size=25", "2 replicas"]),
+        (["--strategy=mirrored", "--batch_size=700"], ["--batch_size=700", "2 replicas"]),
         (["--strategy=mirrored", "--jit_compile"], ["--jit_compile", "--strategy=mirrored"]),
         (["--strategy=mirrored", "--precision=mixed_float16"], ["mixed_float16", "--strategy=mirrored"]),
         (["--network=cifar10"], ["--network=cifar10 needs images", "multiples of 8, at least 16", "8 x 8"]),

@@ -99,10 +99,10 @@ def test_stopped_and_continued_is_bit_equal(tmp_path, finished, monkeypatch, ste
     def make_train_function(self):
         function = original(self)
 
-        def run(batch):
+        def run(*arguments):
             if self.step + 1 == step:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return function(batch)
+            return function(*arguments)
 
         return run
 

@@ -19,19 +19,28 @@ class SemiSupervisedBatches:
         images: `(N, height, width, channels)`, all training images; they are the unlabelled set.
         labelled_indices: Which of them have labels; may be empty.
         labels: Their labels.
-        batch_size: Examples of each kind in a batch, over all replicas.
+        batch_size: Examples of each kind in a batch, over all replicas of all workers.
         seed: Of the order.
+        worker: This worker's number, from 0.
+        num_workers: How many workers take parts of the same batches.
 
     Raises:
-        ValueError: for a batch larger than the data.
+        ValueError: for a batch larger than the data or not divisible among the workers.
     """
 
-    def __init__(self, images, labelled_indices, labels, batch_size, seed):
+    def __init__(self, images, labelled_indices, labels, batch_size, seed, worker=0, num_workers=1):
         if not 1 <= batch_size <= len(images):
             raise ValueError(
                 f"`batch_size` must be from 1 to the number of training images, {len(images)}. "
                 f"Received: batch_size={batch_size}"
             )
+        if batch_size % num_workers:
+            raise ValueError(
+                f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
+                f"num_workers={num_workers}"
+            )
+        part = batch_size // num_workers
+        self._rows = slice(worker * part, (worker + 1) * part)
         self.labelled_indices = np.asarray(labelled_indices, "int64")
         self.labels = np.asarray(labels, "int64")
         self.batch_size = batch_size
@@ -41,8 +50,12 @@ class SemiSupervisedBatches:
         with tf.device("CPU"):
             self._images = tf.constant(images)
 
+    @property
+    def num_labelled(self):
+        return len(self.labels)
+
     def order(self, epoch):
-        """The indices of one epoch: a dict of arrays `(steps_per_epoch, batch_size)`."""
+        """The indices of one epoch, those of all workers: a dict of arrays `(steps_per_epoch, batch_size)`."""
         order = {
             "unlabelled_images": self._permutation(epoch, _UNLABELLED, self.num_images),
             "unlabelled_images_2": self._permutation(epoch, _UNLABELLED_2, self.num_images),
@@ -53,8 +66,8 @@ class SemiSupervisedBatches:
         return {name: rows[:used].reshape(self.steps_per_epoch, -1) for name, rows in order.items()}
 
     def epoch(self, epoch, start_step=0):
-        """The batches of one epoch from `start_step` on, as a `tf.data.Dataset` of dicts."""
-        order = {name: rows[start_step:] for name, rows in self.order(epoch).items()}
+        """This worker's part of the batches of one epoch from `start_step` on, as a `tf.data.Dataset` of dicts."""
+        order = {name: rows[start_step:, self._rows] for name, rows in self.order(epoch).items()}
         return (
             tf.data.Dataset.from_tensor_slices(order)
             .map(self._gather, num_parallel_calls=1, deterministic=True)

@@ -8,6 +8,7 @@ import numpy as np
 from igan_tf.data.image_data import DataError, ImageData
 from igan_tf.data.records.decoding import UnreadableImage, to_rgb
 
+_FOLDER_IMAGE_SIZE = 32
 # What a folder of images may hold.
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
@@ -91,12 +92,13 @@ def load_folder(config):
         files, test_files = _hold_out(files, names, config.test_fraction)
     if not files:
         raise DataError(f"--data_dir={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    size = config.image_size or _FOLDER_IMAGE_SIZE
     numbers = {None: -1, **{name: number for number, name in enumerate(names)}}
 
     def load(files):
-        images = np.zeros((len(files), config.image_size, config.image_size, config.channels), "uint8")
+        images = np.zeros((len(files), size, size, config.channels), "uint8")
         for image, (path, _) in zip(images, files):
-            image[...] = _read_image(path, config.image_size, config.channels)
+            image[...] = _read_image(path, size, config.channels)
         return images, np.array([numbers[name] for _, name in files], "int64")
 
     return ImageData(*load(files), *load(test_files), tuple(names))
@@ -140,17 +142,35 @@ def _read_image(path, size, channels):
     return np.asarray(image).reshape(size, size, channels)
 
 
+def load_imagenet(config):
+    """The records in `--data_dir`, opened: see `igan_tf.data.imagenet_records`."""
+    from igan_tf.data.records.reader import ImageRecords
+
+    try:
+        records = ImageRecords(config.data_dir)
+    except DataError as error:
+        raise DataError(f"--data_dir={config.data_dir}: {error}") from error
+    size = records.image_shape[0]
+    if config.image_size not in (0, size):
+        raise DataError(
+            f"--data_dir={config.data_dir} holds records of {size}x{size} images; the converter has a flag of the same "
+            f"name. Received: --image_size={config.image_size}"
+        )
+    return records
+
+
 DATASETS = {
     "digits": load_digits,
     "mnist": load_mnist,
     "cifar10": load_cifar10,
     "svhn": load_svhn,
     "folder": load_folder,
+    "imagenet": load_imagenet,
 }
 
 
 def load_data(config):
-    """The `ImageData` that `config.dataset`, `config.data_dir` and their companions name.
+    """What `config.dataset`, `config.data_dir` and their companions name: `ImageData`, or `ImageRecords`.
 
     Raises:
         DataError: with what is missing and how to get it.

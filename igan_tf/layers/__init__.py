@@ -9,6 +9,7 @@ from igan_tf.layers.freeze_reference import freeze_reference, unfreeze_reference
 from igan_tf.layers.gaussian_noise import GaussianNoise
 from igan_tf.layers.minibatch_discrimination import MinibatchDiscrimination
 from igan_tf.layers.prepend_reference import PrependReference
+from igan_tf.layers.separate_batch_norm import SeparateBatchNorm
 from igan_tf.layers.virtual_batch_norm import VirtualBatchNorm
 from igan_tf.layers.weight_norm import WeightNorm
 
@@ -20,6 +21,7 @@ __all__ = [
     "GaussianNoise",
     "MinibatchDiscrimination",
     "PrependReference",
+    "SeparateBatchNorm",
     "VirtualBatchNorm",
     "WeightNorm",
     "data_dependent_initialization",

@@ -5,6 +5,7 @@ import keras
 from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm
 
 GENERATOR_NORMS = ("batch", "virtual", "none")
+DISCRIMINATOR_NORMS = ("cross", "batch", "none")
 INPUT_CORRUPTIONS = ("auto", "noise", "dropout")
 
 
@@ -20,18 +21,20 @@ class GeneratorNorm:
 
     Args:
         kind: "batch": the batch's own statistics; "virtual": a fixed reference batch's and the example's; "none".
-            None has a `gamma`; "batch" and "virtual" have a `beta`, which serves as the layer's bias.
+            "batch" and "virtual" have a `beta`, which may serve as the layer's bias.
         reference_size: Examples in the reference batch of "virtual".
+        scale: Whether "batch" and "virtual" have a `gamma`.
 
     Raises:
         ValueError: for another kind.
     """
 
-    def __init__(self, kind="batch", reference_size=100):
+    def __init__(self, kind="batch", reference_size=100, scale=False):
         if kind not in GENERATOR_NORMS:
             raise ValueError(f"`norm` must be one of {GENERATOR_NORMS}. Received: norm={kind!r}")
         self.kind = kind
         self.reference_size = reference_size
+        self.scale = scale
 
     @property
     def use_bias(self):
@@ -49,8 +52,8 @@ class GeneratorNorm:
         if self.kind == "none":
             return hidden
         if self.kind == "batch":
-            return BatchStatisticsNorm(name=name)(hidden)
-        return VirtualBatchNorm(self.reference_size, scale=False, name=name)(hidden)
+            return BatchStatisticsNorm(scale=self.scale, name=name)(hidden)
+        return VirtualBatchNorm(self.reference_size, scale=self.scale, name=name)(hidden)
 
     def end(self, hidden):
         """Leaves the reference's rows behind, after the last normalization."""

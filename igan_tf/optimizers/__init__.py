@@ -1,6 +1,7 @@
-"""Optimizers of the published code that Keras lacks."""
+"""The optimizers of the paper's experiments, where Keras has none such."""
 
 from igan_tf.optimizers.annealed_rate import AnnealedRate
+from igan_tf.optimizers.fused_adam import FusedAdam
 from igan_tf.optimizers.inside_root_adam import InsideRootAdam
 
-__all__ = ["AnnealedRate", "InsideRootAdam"]
+__all__ = ["AnnealedRate", "FusedAdam", "InsideRootAdam"]

@@ -1,8 +1,99 @@
-"""Strategies over this machine's devices."""
+"""Strategies: one device, all of this machine's, or those of several machines."""
 
+import dataclasses
 import functools
+import json
+import os
 
 import tensorflow as tf
+
+STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
+
+
+class ClusterError(ValueError):
+    """The environment variable TF_CONFIG does not describe a cluster; the message quotes it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """This process's place among those that train together.
+
+    Attributes:
+        index: From 0; the first is the chief, which alone writes.
+        count: How many there are.
+    """
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_chief(self):
+        return self.index == 0
+
+
+ALONE = Worker()
+
+
+def this_worker(environment=os.environ):
+    """The `Worker` that TF_CONFIG makes this process; without TF_CONFIG, the only one.
+
+    TF_CONFIG is TensorFlow's: `{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}`. A
+    task of the type "chief" is the first worker.
+
+    Raises:
+        ClusterError: for anything else.
+    """
+    text = environment.get("TF_CONFIG", "")
+    if not text:
+        return ALONE
+    try:
+        content = json.loads(text)
+        cluster, task = content["cluster"], content["task"]
+        chiefs, workers = len(cluster.get("chief", [])), len(cluster.get("worker", []))
+        kind, index = task["type"], int(task["index"])
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ClusterError(
+            'TF_CONFIG must be JSON with "cluster", addresses by type, and "task", type and index. '
+            f"Received: TF_CONFIG={text}"
+        ) from error
+    sizes = {"chief": chiefs, "worker": workers}
+    if chiefs > 1 or kind not in sizes or not 0 <= index < sizes[kind]:
+        raise ClusterError(
+            'TF_CONFIG\'s task must be a "worker" or the one "chief" of its cluster, its index below their number. '
+            f"Received: TF_CONFIG={text}"
+        )
+    return Worker(index if kind == "chief" else chiefs + index, chiefs + workers)
+
+
+def build_strategy(name):
+    """The `tf.distribute.Strategy` of `--strategy`: one for the life of the process.
+
+    "multi_worker" must come before anything else of TensorFlow's: it configures the process.
+
+    Args:
+        name: One of `STRATEGIES`. "auto": "multi_worker" where TF_CONFIG names more than one worker, "mirrored" where
+            there is more than one GPU, otherwise "single".
+
+    Raises:
+        ClusterError: for a TF_CONFIG that cannot be used, and for "multi_worker" without one; for another strategy in
+            spite of one.
+    """
+    worker = this_worker()
+    if name == "multi_worker" or (name == "auto" and worker.count > 1):
+        if not os.environ.get("TF_CONFIG"):
+            raise ClusterError("--strategy=multi_worker needs TF_CONFIG, which names the workers. Received: none")
+        return _multi_worker_strategy()
+    if worker.count > 1:
+        # Each would train for itself and write into the others' run directory.
+        raise ClusterError(f"TF_CONFIG names {worker.count} workers. Received: --strategy={name}")
+    if name == "mirrored" or (name == "auto" and len(tf.config.list_logical_devices("GPU")) > 1):
+        return mirrored_strategy()
+    return tf.distribute.get_strategy()
+
+
+@functools.cache
+def _multi_worker_strategy():
+    return tf.distribute.MultiWorkerMirroredStrategy()
 
 
 def mirrored_strategy():

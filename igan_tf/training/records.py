@@ -54,12 +54,12 @@ class Records:
             file.flush()
             os.fsync(file.fileno())
 
-    def write_samples(self, images, epoch, step):
-        """Writes a grid of images in [0, 1] as a PNG and to TensorBoard."""
+    def write_samples(self, images, name, step):
+        """Writes a grid of images in [0, 1] as `samples/<name>.png` and to TensorBoard."""
         grid = image_grid(images)
         folder = self.run_dir / "samples"
         folder.mkdir(exist_ok=True)
-        write_png(folder / f"epoch-{epoch:04d}.png", grid)
+        write_png(folder / f"{name}.png", grid)
         with self._writer.as_default(step=step):
             tf.summary.image("samples", grid[None])
         self._writer.flush()
@@ -77,6 +77,19 @@ class Records:
 
     def close(self):
         self._writer.close()
+
+
+class NoRecords:
+    """The records of a worker that is not the chief: none."""
+
+    def write_metrics(self, metrics):
+        pass
+
+    def write_samples(self, images, name, step):
+        pass
+
+    def close(self):
+        pass
 
 
 def read_metrics(path):

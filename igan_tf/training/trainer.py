@@ -1,6 +1,7 @@
 """The training loop: Keras's `fit` can neither start inside an epoch nor repeat one exactly."""
 
 import contextlib
+import functools
 import signal
 import sys
 import time
@@ -9,7 +10,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from igan_tf.data import DataError
 from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
+from igan_tf.training.distribution import ALONE
+from igan_tf.training.timer import Timer
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -17,11 +21,15 @@ class NonFiniteLossError(ArithmeticError):
 
 
 class Interrupted(Exception):
-    """SIGTERM or Ctrl-C; everything is saved."""
+    """SIGTERM or Ctrl-C, here or at another worker; everything is saved."""
 
     def __init__(self, signum):
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker does not answer any more."""
 
 
 class Trainer:
@@ -32,18 +40,20 @@ class Trainer:
         batches: An object with `steps_per_epoch` and `epoch(epoch, start_step) -> tf.data.Dataset`.
         checkpoints: A `Checkpoints`.
         config: The run's `Config`.
-        strategy: A `tf.distribute.Strategy`; batches are split over its replicas.
+        strategy: A `tf.distribute.Strategy`; this worker's batches are split over its replicas.
         identity: JSON-serialisable dict of what makes this run this run, settings and data. Every checkpoint's position
             carries it as `identity`; a checkpoint that differs in an entry is not continued.
+        worker: The `Worker` that this process is; only the chief writes checkpoints.
     """
 
-    def __init__(self, model, batches, checkpoints, config, strategy, identity):
+    def __init__(self, model, batches, checkpoints, config, strategy, identity, worker=ALONE):
         self._identity = identity
         self.model = model
         self.batches = batches
         self.checkpoints = checkpoints
         self.config = config
         self.strategy = strategy
+        self.worker = worker
         self.step = 0
         self._step_in_epoch = 0
         self._epoch = 0
@@ -53,11 +63,17 @@ class Trainer:
         self._best_score = None
         self._last_error = ""
         self._stop_signal = None
+        self._checkpoint_timer = Timer(config.checkpoint_minutes)
         self._train_function = self._make_train_function()
 
     @property
     def epochs_done(self):
         return self._epoch
+
+    @property
+    def recorded_step(self):
+        """The last step whose records are complete: those of an epoch's last step come when the epoch is ended."""
+        return self.step - (self._step_in_epoch == self.batches.steps_per_epoch)
 
     @property
     def best_score(self):
@@ -68,12 +84,24 @@ class Trainer:
         """Takes up the newest whole checkpoint, if there is one; returns whether there was.
 
         Raises:
-            CheckpointError: if it is of another run; the message lists the differences.
+            CheckpointError: if it is of another run; the message lists the differences. Also where other workers do
+                not find the same checkpoint.
         """
         saved = self.checkpoints.load_newest()
-        if saved is None:
-            return False
-        arrays, position = saved
+        if saved is not None:
+            self._take_up(*saved)
+        if self.worker.count > 1:
+            mean = self.strategy.reduce(
+                "MEAN", self.strategy.run(lambda: tf.constant(self.step, tf.float64)), axis=None
+            )
+            if float(mean) != self.step:
+                raise CheckpointError(
+                    f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
+                    f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
+                )
+        return saved is not None
+
+    def _take_up(self, arrays, position):
         where = self.checkpoints.path(position["step"])
         if changed := differences(identity_of(position, where), self._identity):
             raise CheckpointError(f"{where} is of a run with other settings or data:\n  " + "\n  ".join(changed))
@@ -83,7 +111,6 @@ class Trainer:
         self._sums, self._best = dict(position["sums"]), position["best"]
         # Checkpoints of before there were scores have none.
         self._best_score = position.get("best_score")
-        return True
 
     def save(self):
         """Writes a checkpoint of this moment.
@@ -91,6 +118,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: where the last update left a variable that is not finite; nothing is written.
         """
+        if not self.worker.is_chief:
+            return
         arrays = state_of(self.model.state_variables())
         for name, array in arrays.items():
             if not np.isfinite(array).all():
@@ -107,23 +136,35 @@ class Trainer:
         best_steps = [best["step"] for best in (self._best, self._best_score) if best]
         self.checkpoints.save(self.step, arrays, position, best_steps)
 
-    def train(self, on_epoch_end):
+    def train(self, on_epoch_end, on_step_end=lambda step, losses: None):
         """Trains to `config.epochs`.
 
         Args:
             on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns the
                 epoch's metrics, in which the lowest `averaged_test_error` and the highest `inception_score_...` each
                 mark a best checkpoint. An epoch with such a score is checkpointed whatever its number.
+            on_step_end: Called after every step but an epoch's last, with its number and a function that waits for
+                its losses and returns them.
 
         Raises:
             NonFiniteLossError: within a step of the loss that is not finite; no checkpoint holds its consequences.
             Interrupted: after a signal; the position is saved.
+            DataError: where the data turns out to be damaged.
+            WorkerLostError: where another worker has ended or cannot be reached.
         """
         with self._signals():
             while self._epoch < self.config.epochs:
                 started = time.perf_counter()
                 steps = self.batches.steps_per_epoch - self._step_in_epoch
-                self._train_rest_of_epoch()
+                try:
+                    self._train_rest_of_epoch(on_step_end)
+                except tf.errors.OpError as error:
+                    if self.worker.count == 1:
+                        raise
+                    raise WorkerLostError(
+                        f"worker {self.worker.index} of {self.worker.count} lost another after step {self.step}"
+                        f"{self._last_checkpoint()}: {_first_line(error)}"
+                    ) from error
                 means = {name: total / self.batches.steps_per_epoch for name, total in self._sums.items()}
                 means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)
                 metrics = on_epoch_end(self._epoch + 1, self.step, means)
@@ -136,37 +177,55 @@ class Trainer:
                     self._note_best(metrics)
                     self.save()
 
-    def _train_rest_of_epoch(self):
-        dataset = self.batches.epoch(self._epoch, self._step_in_epoch)
-        if self.strategy.num_replicas_in_sync > 1:
-            dataset = self.strategy.experimental_distribute_dataset(dataset)
+    def _train_rest_of_epoch(self, on_step_end):
+        steps = self.batches.steps_per_epoch
         progress = tqdm(
-            total=self.batches.steps_per_epoch,
+            total=steps,
             initial=self._step_in_epoch,
             desc=f"epoch {self._epoch + 1}/{self.config.epochs}{self._last_error}",
-            disable=not sys.stderr.isatty(),
+            disable=not (self.worker.is_chief and sys.stderr.isatty()),
             leave=False,
         )
         # The host reads a step's losses while the device works on the next.
-        pending = None
+        pending, stop = None, False
         with progress:
-            for batch in dataset:
-                logs = self._train_function(batch)
+            for batch in self._rest_of_epoch():
+                logs = self._train_function(batch, tf.constant(float(self._stop_signal is not None)))
                 if pending is not None:
-                    self._take(pending, progress)
+                    stop = self._take(pending, progress)
                 pending = logs
                 self._step_in_epoch += 1
                 self.step += 1
-                if self._stop_signal is not None:
-                    self._take(pending, progress)
+                if self.worker.count == 1:
+                    stop = self._stop_signal is not None
+                if self._step_in_epoch < steps:
+                    on_step_end(self.step, functools.partial(self._named, logs))
+                    if not stop and not self._checkpoint_timer.due():
+                        continue
+                stop = self._take(pending, progress) or stop
+                pending = None
+                if stop or self._step_in_epoch < steps:
                     self.save()
-                    raise Interrupted(self._stop_signal)
-            if pending is not None:
-                self._take(pending, progress)
+                if stop:
+                    raise Interrupted(self._stop_signal or signal.SIGTERM)
+
+    def _rest_of_epoch(self):
+        """Yields what is left of the epoch's batches, for one replica or distributed over several."""
+        dataset = self.batches.epoch(self._epoch, self._step_in_epoch)
+        if self.strategy.num_replicas_in_sync > 1:
+            # Without an end: TensorFlow would ask all workers before each batch whether they have come to theirs.
+            dataset = dataset.rebatch(self.config.batch_size, drop_remainder=True).repeat()
+            dataset = self.strategy.distribute_datasets_from_function(lambda context: dataset)
+        iterator = iter(dataset)
+        for _ in range(self.batches.steps_per_epoch - self._step_in_epoch):
+            try:
+                yield next(iterator)
+            except tf.errors.OpError as error:
+                raise DataError(f"the data of step {self.step + 1} cannot be read: {_first_line(error)}") from error
 
     def _take(self, logs, progress):
-        """Checks and sums up one step's logs."""
-        values = dict(zip(self._log_names, np.asarray(logs).tolist()))
+        """Checks and sums up one step's logs; returns whether a worker had been told to stop when it began."""
+        values = self._named(logs)
         for name, value in values.items():
             if not np.isfinite(value):
                 raise NonFiniteLossError(
@@ -175,17 +234,24 @@ class Trainer:
             self._sums[name] = self._sums.get(name, 0.0) + value
         progress.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "loss" in name}, refresh=False)
         progress.update()
+        return np.asarray(logs)[-1] > 0
+
+    def _named(self, logs):
+        return dict(zip(self._log_names, np.asarray(logs)[:-1].tolist()))
 
     def _last_checkpoint(self):
         steps = self.checkpoints.steps()
         return f"; the last checkpoint is step {steps[-1]}'s" if steps else "; there is no checkpoint yet"
 
     def _make_train_function(self):
-        def run(batch):
-            logs = self.strategy.run(self.model.train_step, args=(batch,))
+        def step(batch, stop):
+            logs = self.model.train_step(batch)
             self._log_names = list(logs)
-            means = [self.strategy.reduce("MEAN", value, axis=None) for value in logs.values()]
-            return tf.stack([tf.cast(value, tf.float32) for value in means])
+            return tf.stack([tf.cast(value, tf.float32) for value in (*logs.values(), stop)])
+
+        def run(batch, stop):
+            """The means over all replicas of the step's logs, and of whether to stop, as one vector."""
+            return self.strategy.reduce("MEAN", self.strategy.run(step, args=(batch, stop)), axis=None)
 
         return tf.function(run, jit_compile=self.config.jit_compile, reduce_retracing=True)
 
@@ -200,7 +266,7 @@ class Trainer:
 
     @contextlib.contextmanager
     def _signals(self):
-        """Lets SIGTERM and Ctrl-C end the run between two steps; a second one ends it at once."""
+        """Lets SIGTERM and Ctrl-C end the run after a step, the same of all workers; a second one ends it at once."""
 
         def request_stop(signum, frame):
             self._stop_signal = signum
@@ -211,8 +277,6 @@ class Trainer:
             previous[signum] = signal.signal(signum, request_stop)
         try:
             yield
-            if self._stop_signal is not None:
-                raise Interrupted(self._stop_signal)
         finally:
             for signum, handler in previous.items():
                 signal.signal(signum, handler)
@@ -221,3 +285,7 @@ class Trainer:
 def _inception_score(metrics):
     """Name and value of the Inception Score among an epoch's metrics, or None."""
     return next((item for item in metrics.items() if item[0].startswith("inception_score_")), None)
+
+
+def _first_line(error):
+    return error.message.strip().split("\n")[0]

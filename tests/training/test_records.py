@@ -24,7 +24,7 @@ def write_epochs(run_dir, from_step, epochs, describe=False):
         records.describe(["--epochs=3", "--labels=50"], {"epochs": 3, "labels": 50, "adam": "outside"})
     for epoch in epochs:
         records.write_metrics({"epoch": epoch, "step": 10 * epoch, "loss": epoch / 3})
-        records.write_samples(np.full((4, 2, 2, 1), 0.5), epoch, 10 * epoch)
+        records.write_samples(np.full((4, 2, 2, 1), 0.5), f"epoch-{epoch:04d}", 10 * epoch)
         records.write_histograms({"scale/a": np.arange(5.0)}, 10 * epoch)
     records.close()
 

@@ -160,6 +160,11 @@ class RecordBatches:
         part = batch_size // num_workers
         self._rows = slice(worker * part, (worker + 1) * part)
 
+    @property
+    def num_labelled(self):
+        """How many images have a label: all."""
+        return len(self.records)
+
     def fingerprint(self):
         """`ImageRecords.fingerprint` of the data."""
         return self.records.fingerprint()

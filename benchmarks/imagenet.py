@@ -1,0 +1,81 @@
+"""The full-width ImageNet training step, batch 16, and sampling."""
+
+import tensorflow as tf
+
+from benchmarks.products import Product, run_one_after_another
+from benchmarks.timing import alternate
+
+BATCH = REFERENCE = 16
+
+
+def generator(rows, example_rows):
+    """The generator's products, forward and backward: `rows` with the reference's, of which some become images."""
+    deconv = {"size": 5, "transposed": True}
+    every = ("y", "dx", "dw")
+    return [
+        Product("G", rows, (8192,), 8192, ("y", "dw")),
+        Product("G", rows, (4, 4, 576), 256, every, stride=2, **deconv),
+        Product("G", rows, (8, 8, 320), 128, every, stride=2, **deconv),
+        Product("G", rows, (16, 16, 160), 64, every, stride=2, **deconv),
+        Product("G", rows, (32, 32, 80), 64, every, stride=2, **deconv),
+        Product("G", rows, (64, 64, 72), 64, every, stride=2, **deconv),
+        Product("G", example_rows, (128, 128, 72), 3, every, **deconv),
+    ]
+
+
+def discriminator(rows):
+    """The discriminator's: one pass forward, backward to its weights for one loss and to the images for the other."""
+    every = ("y", "dx", "dw", "dx")
+    layers = [
+        ((128, 128, 3), 64, 2),
+        ((64, 64, 64), 128, 2),
+        ((32, 32, 128), 256, 2),
+        ((16, 16, 256), 256, 1),
+        ((16, 16, 256), 256, 1),
+        ((16, 16, 256), 512, 2),
+        ((8, 8, 512), 512, 2),
+    ]
+    convolutions = [
+        # The first needs no gradient to its images for the discriminator's own loss.
+        Product("D", rows, inputs, filters, every if index else ("y", "dw", "dx"), size=3, stride=stride)
+        for index, (inputs, filters, stride) in enumerate(layers)
+    ]
+    return [
+        *convolutions,
+        Product("D", rows, (8192,), 2560, every),
+        Product("D minibatch discrimination", rows, (2560,), 15000, every),
+        Product("D", rows, (3160,), 1001, every),
+    ]
+
+
+def products():
+    return [*generator(REFERENCE + BATCH, BATCH), *discriminator(2 * BATCH)]
+
+
+def build_model():
+    from igan_tf.models import ImageNetGAN
+    from igan_tf.networks import imagenet
+    from igan_tf.optimizers import FusedAdam
+
+    model = ImageNetGAN(imagenet.build_generator(), imagenet.build_discriminator())
+    optimizers = [FusedAdam(0.0004, beta_1=0.5, epsilon=1e-8) for _ in range(2)]
+    model.compile(*optimizers, label_smoothing=0.25)
+    return model
+
+
+def training_batch():
+    return {"images": tf.random.uniform((BATCH, 128, 128, 3)), "labels": tf.range(BATCH, dtype=tf.int64)}
+
+
+def finishing(function, *arguments):
+    """A call of the `tf.function` that returns once its work is done."""
+    return lambda: [value.numpy() for value in function(*arguments).values()]
+
+
+def imagenet_step_ratio():
+    """Seconds of ImageNet's `train_step` at full width, batch 16, over those of its products alone."""
+    step, listed = finishing(tf.function(build_model().train_step), training_batch()), products()
+    step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=5, warm_up=1)
+    details = {"step": f"{step_seconds:.2f} s", "convolutions and products": f"{product_seconds:.2f} s"}
+    details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
+    return {"value": step_seconds / product_seconds, "details": details}

@@ -1,0 +1,58 @@
+"""Batch normalization of a joint batch, the real and the generated half each by itself."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class SeparateBatchNorm(keras.layers.BatchNormalization):
+    """Keras's batch normalization, in training applied to each half of a joint batch [real; generated].
+
+    In training, with x (N, ..., C) and h = N / 2,
+
+        y[:h] = BatchNormalization(x[:h]),    y[h:] = BatchNormalization(x[h:])
+
+    with one `gamma` and `beta`, (C,), for both. So one pass over a joint batch gives what DCGAN's discriminator gives
+    in its two passes, one over real and one over generated images; under statistics of the whole joint batch each
+    image's output would tell what the other half is like. The moving averages take in both halves' statistics, the
+    real half's first; in inference they serve all rows, and nothing has to be joint. Under `tf.distribute` the
+    statistics are each replica's.
+
+    Args:
+        momentum, epsilon, **kwargs: `keras.layers.BatchNormalization` arguments; DCGAN's values by default.
+        gamma_initializer: Initializer of `gamma`; None is N(1, 0.02).
+
+    Call arguments:
+        inputs: Floating point tensor, channels last; in training the real rows first, as many as generated ones.
+        training: Whether to use, and to record, the halves' own statistics.
+
+    Input shape: `(N, ..., C)`, in training N even.
+
+    Output shape: that of the input.
+
+    Raises:
+        ValueError: In training, for a batch known to be odd; whatever `keras.layers.BatchNormalization` refuses.
+
+    Reference: [Radford et al., 2015](https://arxiv.org/abs/1511.06434), the paper's baseline on ImageNet.
+
+    Differs from the original code: it runs the discriminator twice.
+    """
+
+    def __init__(self, momentum=0.9, epsilon=1e-5, gamma_initializer=None, **kwargs):
+        if gamma_initializer is None:
+            gamma_initializer = keras.initializers.RandomNormal(mean=1.0, stddev=0.02)
+        super().__init__(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma_initializer, **kwargs)
+
+    def call(self, inputs, training=None, mask=None):
+        if not training:
+            return super().call(inputs, training=training, mask=mask)
+        if mask is not None:
+            raise ValueError("SeparateBatchNorm takes no mask")
+        if inputs.shape[0] is not None and inputs.shape[0] % 2:
+            raise ValueError(
+                "SeparateBatchNorm needs a joint batch of as many real as generated rows in training. Received: "
+                f"inputs.shape={tuple(inputs.shape)}"
+            )
+        rows = ops.shape(inputs)[0] // 2
+        halves = [super(SeparateBatchNorm, self).call(half, training=True) for half in (inputs[:rows], inputs[rows:])]
+        return ops.concatenate(halves, axis=0)

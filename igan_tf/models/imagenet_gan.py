@@ -1,0 +1,285 @@
+"""The ImageNet GAN: both players' gradients from one forward pass over a joint batch."""
+
+import keras
+import tensorflow as tf
+
+from igan_tf import losses
+from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
+from igan_tf.models.running_error import RunningError
+from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class ImageNetGAN(keras.Model):
+    """A generator against a discriminator that sees one joint batch [real; generated].
+
+    With `l` the logit of "real", `explicit_gan_logit` of K + 1 logits or the one logit itself, and
+    `a = 1 - label_smoothing`, the discriminator minimises
+
+    `mean KL(a || sigmoid(l(real))) + mean KL(0 || sigmoid(l(generated))) + supervised_loss(real, labels)`,
+
+    the class loss over all K + 1 logits, and the generator
+
+    `mean KL(t || sigmoid(l(generated))) + feature_matching * feature_matching_loss(f(real), f(generated))`,
+
+    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without. Both gradients
+    come from the same forward pass, as in the published code: the players move at once.
+
+    Randomness (latents, noise) is a function of `seed`, the discriminator's step and the replica: a model restored at a
+    step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are means over
+    replicas; normalization, minibatch features and feature means are each replica's own. Build and compile the model in
+    the strategy's scope.
+
+    ```python
+    model = ImageNetGAN(imagenet.build_generator(), imagenet.build_discriminator())
+    model.compile(FusedAdam(0.0004, beta_1=0.5), FusedAdam(0.0004, beta_1=0.5), label_smoothing=0.25)
+    model.fit(dataset)          # of dicts of images, (N, 128, 128, 3) in [0, 1], and labels, (N,)
+    ```
+
+    Args:
+        generator: Built `keras.Model`, `(N, latent_size)` -> images.
+        discriminator: Built `keras.Model`, images -> `{"logits": (N, K + 1) or (N, 1), "features": (N, ...)}`.
+        latent_range: Bounds of the uniform distribution of z.
+        seed: Of all of the training's randomness.
+        **kwargs: `keras.Model` arguments.
+
+    Raises:
+        ValueError: for networks that are not built or a discriminator without these two outputs.
+
+    Reference:
+        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 6.4, and the published ImageNet code.
+    """
+
+    def __init__(self, generator, discriminator, latent_range=(-1.0, 1.0), seed=0, **kwargs):
+        super().__init__(**kwargs)
+        for argument, network in (("generator", generator), ("discriminator", discriminator)):
+            if not getattr(network, "built", False):
+                raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.latent_range = tuple(latent_range)
+        self.seed = seed
+        outputs = discriminator.compute_output_spec(
+            keras.KerasTensor((2, *generator.output_shape[1:]), dtype=generator.compute_dtype)
+        )
+        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
+            raise ValueError(
+                "`discriminator` must return a dict with the keys 'logits' and 'features'. "
+                f"Received: discriminator={discriminator} returning {outputs}"
+            )
+        self.num_outputs = outputs["logits"].shape[-1]
+        self.running_error = RunningError(name="running_error")
+        self.built = True
+
+    def compile(
+        self,
+        discriminator_optimizer,
+        generator_optimizer,
+        label_smoothing=0.25,
+        historical_averaging=0.0,
+        feature_matching=0.0,
+        **kwargs,
+    ):
+        """Sets optimizers and techniques, and creates all state that training needs.
+
+        Args:
+            discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`; built here.
+            label_smoothing: The discriminator's target of real data is `1 - label_smoothing`; with 0 the generator's
+                target is 1, too.
+            historical_averaging: Weight of the penalty on both players; 0 turns it off.
+            feature_matching: Weight of feature matching in the generator's loss; 0 turns it off.
+            **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
+
+        Raises:
+            ValueError: that names the argument and the value received.
+        """
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
+        for argument, value in (
+            ("historical_averaging", historical_averaging),
+            ("feature_matching", feature_matching),
+        ):
+            if not value >= 0:
+                raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
+        # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
+        super().compile(optimizer=discriminator_optimizer, **kwargs)
+        self.discriminator_optimizer = self.optimizer
+        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
+        scaled = keras.optimizers.LossScaleOptimizer
+        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
+            generator_optimizer = scaled(generator_optimizer)
+        self.generator_optimizer = generator_optimizer
+        self.label_smoothing = label_smoothing
+        self.historical_averaging = historical_averaging
+        self.feature_matching = feature_matching
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.discriminator_history = self.generator_history = None
+        if historical_averaging:
+            self.discriminator_history = losses.HistoricalAveraging(name="discriminator_history")
+            self.discriminator_history.build(self.discriminator.trainable_variables)
+            self.generator_history = losses.HistoricalAveraging(name="generator_history")
+            self.generator_history.build(self.generator.trainable_variables)
+
+    @property
+    def metrics(self):
+        return []
+
+    @property
+    def latent_size(self):
+        return self.generator.input_shape[-1]
+
+    def call(self, images, training=False):
+        """The discriminator's logits: `(N, ...)` -> `(N, K + 1)`, the generated class last."""
+        return self.discriminator(images, training=training)["logits"]
+
+    # One training step.
+
+    def train_step(self, data):
+        """One update of both players.
+
+        Args:
+            data: A dict of `images` in [0, 1] and, unless the discriminator has one logit, `labels`; or
+                `(images, labels)`, or images alone.
+
+        Returns:
+            Dict of scalars: every loss, `error`, the running top-1 error, where there are labels.
+        """
+        images, labels = _images_and_labels(data)
+        if self.num_outputs == 1:
+            labels = None
+        elif labels is None:
+            raise ValueError("ImageNetGAN's discriminator has classes: `data` must hold labels. Received: images alone")
+        key = step_key(self.seed, self.discriminator_optimizer.iterations)
+        players = (
+            (self.discriminator, self.discriminator_optimizer, self.discriminator_history),
+            (self.generator, self.generator_optimizer, self.generator_history),
+        )
+        with tf.GradientTape(persistent=True) as tape:
+            real, generated = self._joint_pass(images, key)
+            discriminator_loss, logs = self._discriminator_loss(real, generated, labels)
+            generator_loss = self._generator_loss(real, generated, logs)
+            scaled = []
+            for loss, (network, optimizer, history) in zip((discriminator_loss, generator_loss), players):
+                if history:
+                    logs[f"{network.name}_history_loss"] = history.penalty(network.trainable_variables)
+                    loss += self.historical_averaging * logs[f"{network.name}_history_loss"]
+                scaled.append(optimizer.scale_loss(self._replica_share(loss)))
+        # Both before either player moves.
+        gradients = [tape.gradient(loss, network.trainable_variables) for loss, (network, _, _) in zip(scaled, players)]
+        del tape
+        for gradient, (network, optimizer, history) in zip(gradients, players):
+            optimizer.apply(gradient, network.trainable_variables)
+            if history:
+                history.update(network.trainable_variables)
+        return logs
+
+    def _joint_pass(self, images, key):
+        """The discriminator's outputs on real and on generated images, as many of either."""
+        count = images.shape[0] or tf.shape(images)[0]
+        latents = self._draw_latents(count, fold_in(key, 0))
+        with drawing_from(self.generator, fold_in(key, 1)):
+            generated = self.generator(latents, training=True)
+        dtype = self.discriminator.compute_dtype
+        joint = tf.concat([tf.cast(images, dtype), tf.cast(generated, dtype)], 0)
+        with drawing_from(self.discriminator, fold_in(key, 2)):
+            outputs = self.discriminator(joint, training=True)
+        halves = {name: tf.split(output, 2) for name, output in outputs.items()}
+        return ({name: half[which] for name, half in halves.items()} for which in (0, 1))
+
+    def _discriminator_loss(self, real, generated, labels):
+        """Real images real, as far as label smoothing goes, generated ones not, and real ones' classes right."""
+        logs = {
+            "real_loss": losses.label_smoothing_real_loss(self._gan_logit(real["logits"]), 1.0 - self.label_smoothing),
+            "generated_loss": losses.label_smoothing_fake_loss(self._gan_logit(generated["logits"])),
+        }
+        if labels is not None:
+            logs["class_loss"] = losses.supervised_loss(real["logits"], labels)
+            logs["error"] = self.running_error(_error(real["logits"], labels))
+        loss = sum(value for name, value in logs.items() if name != "error")
+        return loss, {"discriminator_loss": loss, **logs}
+
+    def _generator_loss(self, real, generated, logs):
+        """Generated images as real as the best discriminator would find real ones' equals; features like real ones'."""
+        real_target = 1.0 - self.label_smoothing
+        loss = losses.label_smoothing_generator_loss(
+            self._gan_logit(generated["logits"]), real_target, target=None if self.label_smoothing else 1.0
+        )
+        if self.feature_matching:
+            logs["feature_matching_loss"] = losses.feature_matching_loss(real["features"], generated["features"])
+            loss += self.feature_matching * logs["feature_matching_loss"]
+        logs["generator_loss"] = loss
+        return loss
+
+    def _gan_logit(self, logits):
+        return losses.gan_logit(logits) if self.num_outputs == 1 else losses.explicit_gan_logit(logits)
+
+    def _draw_latents(self, count, key):
+        low, high = self.latent_range
+        return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
+
+    def _replica_share(self, loss):
+        """Keras sums gradients over replicas; each gives its share of the mean."""
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    generate = SemiSupervisedGAN.generate
+    generate_batches = SemiSupervisedGAN.generate_batches
+    _sample_function = SemiSupervisedGAN._sample_function
+
+    # Saving.
+
+    def state_variables(self):
+        """Every variable that training changes, by a name that does not depend on what else the process has built.
+
+        Seed generators are left out: randomness is a function of seed and step.
+        """
+        groups = {
+            "generator": self.generator.variables,
+            "discriminator": self.discriminator.variables,
+            "discriminator_optimizer": self.discriminator_optimizer.variables,
+            "generator_optimizer": self.generator_optimizer.variables,
+            "running_error": self.running_error.variables,
+        }
+        if self.historical_averaging:
+            groups["discriminator_history"] = self.discriminator_history.variables
+            groups["generator_history"] = self.generator_history.variables
+        return {
+            f"{group}/{index:03d}": variable
+            for group, variables in groups.items()
+            for index, variable in enumerate(variables)
+            if not is_seed_state(variable)
+        }
+
+    def get_config(self):
+        config = {
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "latent_range": self.latent_range,
+            "seed": self.seed,
+        }
+        return {**super().get_config(), **config}
+
+    from_config = SemiSupervisedGAN.from_config
+
+    def get_compile_config(self):
+        return {
+            "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
+            "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
+            "label_smoothing": self.label_smoothing,
+            "historical_averaging": self.historical_averaging,
+            "feature_matching": self.feature_matching,
+        }
+
+    compile_from_config = SemiSupervisedGAN.compile_from_config
+
+
+def _images_and_labels(data):
+    if isinstance(data, dict):
+        return data["images"], data.get("labels")
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    return images, labels
+
+
+def _error(logits, labels):
+    """The fraction of wrongly classified examples."""
+    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))
