@@ -7,33 +7,10 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
 
-import tensorflow as tf
-
 from igan_tf.evaluation import EvaluationError, load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.classifiers.flag_names import TRAINING
-
-
-def network(softmax):
-    keras.utils.set_random_seed(0)
-    images = keras.Input((8, 8, 3))
-    hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 3, activation="relu")(images))
-    outputs = keras.layers.Dense(4, activation="softmax" if softmax else None)(hidden)
-    return keras.Model(images, outputs), keras.Model(images, hidden)
-
-
-def convert(model, path, quantized=False):
-    export = path.with_suffix(".saved")
-    model.export(export, verbose=False)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(export))
-    if quantized:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        pixels = np.random.default_rng(0).random((40, 1, 8, 8, 3), "float32") * 255
-        converter.representative_dataset = lambda: ([image] for image in pixels)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-    path.write_bytes(converter.convert())
-    return path
+from tests.evaluation.tflite_files import convert, network
 
 
 def images(count=5, size=8):
