@@ -50,16 +50,9 @@ def load_classifier(
     Raises:
         EvaluationError: that names the flag and what was received.
     """
-    if protocol not in PROTOCOLS:
-        raise EvaluationError(f"--protocol must be one of {', '.join(PROTOCOLS)}. Received: --protocol={protocol}")
-    if protocol == "original" and name != "inception":
-        raise EvaluationError(f"--protocol=original is that of --classifier=inception. Received: --classifier={name}")
-    if path and name not in ("inception", "keras_inception_v3"):
-        raise EvaluationError(
-            f"--classifier_path goes with --classifier=inception or keras_inception_v3. Received: --classifier={name}"
-        )
-    cache = cache_folder(cache_dir)
+    _refuse_unused(name, path, trust_file, value_range, protocol, flags)
     suffix = Path(name).suffix
+    cache = cache_folder(cache_dir)
     if name == "inception":
         from igan_tf.evaluation.classifiers import inception
 
@@ -86,3 +79,26 @@ def load_classifier(
         f"{flags.classifier} must be one of {', '.join(NAMES)}, or a .tflite or .keras file. "
         f"Received: {flags.classifier}={name}"
     )
+
+
+def _refuse_unused(name, path, trust_file, value_range, protocol, flags):
+    """Refuses settings that are not of the classifier `name`."""
+    suffix = Path(name).suffix
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"--protocol must be one of {', '.join(PROTOCOLS)}. Received: --protocol={protocol}")
+    if protocol == "original" and name != "inception":
+        raise EvaluationError(f"--protocol=original is that of --classifier=inception. Received: --classifier={name}")
+    if path and name not in ("inception", "keras_inception_v3"):
+        raise EvaluationError(
+            f"--classifier_path goes with --classifier=inception or keras_inception_v3. Received: --classifier={name}"
+        )
+    if value_range is not None and suffix not in (".tflite", ".keras"):
+        raise EvaluationError(
+            f"{flags.value_range} is for a .keras file, or a .tflite file of floats. Received: {flags.value_range}="
+            f"{value_range[0]:g},{value_range[1]:g} with {flags.classifier}={name}"
+        )
+    if trust_file and suffix != ".keras":
+        raise EvaluationError(
+            "--trust_classifier_file is for a .keras file. "
+            f"Received: --trust_classifier_file with {flags.classifier}={name}"
+        )
