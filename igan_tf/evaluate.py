@@ -180,6 +180,7 @@ def _data(arguments, run):
 
     from igan_tf.config import Config
     from igan_tf.data import load_data
+    from igan_tf.evaluation import EvaluationError
     from igan_tf.run_directory import read_config
 
     if arguments.classifier != "domain" and not arguments.generated_training_data:
@@ -191,6 +192,12 @@ def _data(arguments, run):
         config = dataclasses.replace(config, data_dir=arguments.data_dir) if arguments.data_dir else config
     else:
         return None, ""
+    if config.recipe_name == "imagenet":
+        raise EvaluationError(
+            "--classifier=domain and --generated_training_data train on images in memory, not on ImageNet's records. "
+            f"Received: --classifier={arguments.classifier} with --source={arguments.source} "
+            f"--dataset={arguments.dataset}"
+        )
     return load_data(config), config.dataset
 
 
@@ -256,6 +263,7 @@ def _split_of(flag, dataset, split, arguments):
     from igan_tf.config import Config, ConfigError
     from igan_tf.data import load_data
     from igan_tf.evaluation import EvaluationError, images
+    from igan_tf.evaluation.record_source import RecordSource
     from igan_tf.run_directory import read_config
 
     run = _find_run(arguments.source)
@@ -269,6 +277,10 @@ def _split_of(flag, dataset, split, arguments):
         except ConfigError as error:
             raise EvaluationError(f"{flag}={dataset}:{split}: {error}") from error
     data = load_data(config)
+    if config.recipe_name == "imagenet" and split == "train":
+        return RecordSource(data)
+    if config.recipe_name == "imagenet":
+        raise EvaluationError(f"{flag}=imagenet:test: the records are one set, imagenet:train")
     array = data.train_images if split == "train" else data.test_images
     if not len(array):
         raise EvaluationError(f"{flag}={dataset}:{split} holds no images")

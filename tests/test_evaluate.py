@@ -29,6 +29,8 @@ from igan_tf.evaluation.options import parser
 from igan_tf.evaluation.scores import classify
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
+from tests.data.records.record_sets import convert_here, make_photos
+from tests.evaluation.tflite_files import convert, network
 
 RUN = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
 
@@ -365,6 +367,20 @@ def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_
         "--generated_training_data",
     )  # fmt: skip
     assert "--generated_training_data needs a run with labels" in text
+
+
+def test_records_of_imagenet(here, capsys):
+    convert_here(make_photos(here / "photos"), here / "records")
+    path = convert(network(True)[0], here / "net.tflite")
+    arguments = ["--data_dir=records", f"--classifier={path}", "--classifier_range=0,1", "--splits=2"]
+    evaluate.main(["--source=imagenet:train", "--reference=noise:8x8x3", *arguments])
+    record = json.loads((here / "scores.json").read_text())
+    assert (record["num_samples"], record["source"], record["split"]) == (24, "records", "all records")
+    assert record["frechet_distance"] > 0
+    text = refused(capsys, "--source=noise:8x8x3", "--reference=imagenet:test", *arguments)
+    assert "--reference=imagenet:test: the records are one set" in text
+    text = refused(capsys, "--source=noise:8x8x3", "--classifier=domain", "--dataset=imagenet", "--data_dir=records")
+    assert "images in memory" in text and "--dataset=imagenet" in text
 
 
 def test_the_domain_needs_a_data_set(here, capsys):
