@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from igan_tf.data import DATASETS
+from igan_tf.evaluation.checks import pixel_range
 from igan_tf.evaluation.classifiers import NAMES as CLASSIFIERS
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS
@@ -183,10 +184,15 @@ class Config:
     )
     score_epochs: int = _setting(0, "Epochs between scores of samples, the last included; 0: none.", low=0, free=True)
     score_samples: int = _setting(5000, "Samples, and at most as many real images, that are scored.", low=20)
+    # Free to move; what it is is not: the run directory's score_protocol.json has its digest, and range and all.
     score_classifier: str = _setting(
         "domain",
         "What scores them: domain, a small network trained on the data set's real images; inception; "
         "keras_inception_v3; or a .tflite file.",
+        free=True,
+    )
+    score_classifier_range: str = _setting(
+        "", "The pixels black,white that a .tflite --score_classifier of floats expects, such as -1,1.", free=True
     )
     histogram_epochs: int = _setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, free=True)
 
@@ -220,6 +226,8 @@ class Config:
                 f"--score_classifier must be one of {', '.join(CLASSIFIERS)}, or a .tflite file. "
                 f"Received: --score_classifier={self.score_classifier}"
             )
+        if self.score_classifier_range:
+            self._check_classifier_range()
         if self.dataset == "imagenet" and self.score_epochs and self.score_classifier == "domain":
             raise ConfigError(
                 "--score_epochs needs another classifier than the small network of --score_classifier=domain for "
@@ -247,6 +255,18 @@ class Config:
             )
         if self.jit_compile and self.strategy != "single":
             raise ConfigError(f"--jit_compile goes with --strategy=single alone. Received: --strategy={self.strategy}")
+
+    def _check_classifier_range(self):
+        received = f"Received: --score_classifier_range={self.score_classifier_range}"
+        if not self.score_classifier.endswith(".tflite"):
+            raise ConfigError(
+                f"--score_classifier_range is for a .tflite --score_classifier of floats. {received} "
+                f"--score_classifier={self.score_classifier}"
+            )
+        try:
+            pixel_range(self.score_classifier_range)
+        except ValueError:
+            raise ConfigError(f"--score_classifier_range must be black,white, such as -1,1. {received}") from None
 
     def _check_semi_supervised(self):
         if self.input_corruption not in ("auto", *NETWORKS[self.network_name].INPUT_CORRUPTIONS):
@@ -298,6 +318,8 @@ class Config:
     def with_absolute_paths(self):
         """The same settings, usable from any working directory."""
         paths = {name: getattr(self, name) for name in ("data_dir", "label_file")}
+        if self.score_classifier not in CLASSIFIERS:
+            paths["score_classifier"] = self.score_classifier
         # An object store's address is absolute as it stands.
         local = {name: path for name, path in paths.items() if path and "://" not in path}
         return dataclasses.replace(self, **{name: str(Path(path).absolute()) for name, path in local.items()})

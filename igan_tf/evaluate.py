@@ -9,11 +9,12 @@ from pathlib import Path
 # TensorFlow's start-up notices would bury this program's own lines. Python exceptions still show.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from igan_tf.evaluation.options import SOURCES, parser
+from igan_tf.evaluation.options import SOURCES, parser, refuse_unused
 
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
 NOISE_SAMPLES = 1000
+_NOISE = r"(\d+)x(\d+)x([13])"
 
 
 def main(argv=None):
@@ -47,12 +48,16 @@ def evaluate(arguments, report=print):
     """
     from igan_tf.evaluation import EvaluationError
     from igan_tf.evaluation.classifiers import load_classifier
+    from igan_tf.evaluation.generated_training_data import check_comparable
     from igan_tf.evaluation.scores import evaluate_images
-    from igan_tf.evaluation.statistics import is_statistics_file, load_statistics, save_statistics
+    from igan_tf.evaluation.statistics import save_statistics
 
     run = _find_run(arguments.source)
     _check(arguments, run)
     data, data_name = _data(arguments, run)
+    model, checkpoint = _load_model(run) if run else (None, None)
+    if arguments.generated_training_data:
+        check_comparable(model, data)
     classifier = load_classifier(
         arguments.classifier,
         path=arguments.classifier_path,
@@ -65,13 +70,7 @@ def evaluate(arguments, report=print):
         cache_dir=arguments.cache_dir or None,
         report=report,
     )
-    model = _load_model(run) if run else None
-    source = open_source(arguments.source, arguments, classifier, model)
-    reference = None
-    if is_statistics_file(arguments.reference):
-        reference = load_statistics(arguments.reference)
-    elif arguments.reference:
-        reference = open_source(arguments.reference, arguments, classifier)
+    source, reference = _open_both(arguments, classifier, model, checkpoint)
     record, classified, statistics = evaluate_images(
         source,
         classifier,
@@ -85,6 +84,8 @@ def evaluate(arguments, report=print):
         keep_features=bool(arguments.save_statistics),
         progress=True,
     )
+    if run:
+        record["checkpoint"] = checkpoint
     # First of all: what follows may fail.
     _write(arguments.output, record)
     if arguments.save_statistics:
@@ -106,6 +107,10 @@ def _check(arguments, run):
     """Combinations that cannot be, before anything is loaded."""
     from igan_tf.evaluation import EvaluationError
 
+    kinds = {_kind("--source", arguments.source)}
+    if arguments.reference:
+        kinds.add(_kind("--reference", arguments.reference))
+    refuse_unused(arguments, kinds)
     if arguments.generated_training_data and not run:
         raise EvaluationError(f"--generated_training_data needs a run directory. Received: --source={arguments.source}")
     if arguments.save_reference and not arguments.reference:
@@ -116,6 +121,8 @@ def _check(arguments, run):
         value = getattr(arguments, flag)
         if value and not Path(value).absolute().parent.is_dir():
             raise EvaluationError(f"--{flag} must lie in a folder that exists. Received: --{flag}={value}")
+        if value and Path(value).is_dir():
+            raise EvaluationError(f"--{flag} must be a file. Received: --{flag}={value}, a folder")
 
 
 # Where images come from.
@@ -134,10 +141,38 @@ def _find_run(spec):
     return None
 
 
-def _load_model(run):
-    from igan_tf.experiment import load_run
+def _kind(flag, spec):
+    """What `--source` or `--reference` names: see SOURCES.
 
-    return load_run(*run)
+    Raises:
+        EvaluationError: for nothing of the kind.
+    """
+    from igan_tf.data.image_sources import npz_files
+    from igan_tf.evaluation import EvaluationError
+    from igan_tf.evaluation.statistics import is_statistics_file
+
+    kind, _, rest = spec.partition(":")
+    if _find_run(spec):
+        return "run"
+    if kind == "tfds" and ":" in rest:
+        return "tfds"
+    if kind == "noise" and re.fullmatch(_NOISE, rest):
+        return "noise"
+    if rest in ("train", "test"):
+        return "dataset"
+    if flag == "--reference" and is_statistics_file(spec):
+        return "statistics"
+    if Path(spec).suffix == ".npz" and Path(spec).is_file():
+        return "npz"
+    if Path(spec).is_dir():
+        return "npz_folder" if npz_files(spec) else "folder"
+    raise EvaluationError(f"{flag} must be one of: {SOURCES}. Received: {flag}={spec}")
+
+
+def _load_model(run):
+    from igan_tf.experiment import load_checkpoint
+
+    return load_checkpoint(*run)
 
 
 def _data(arguments, run):
@@ -146,7 +181,8 @@ def _data(arguments, run):
 
     from igan_tf.config import Config
     from igan_tf.data import load_data
-    from igan_tf.experiment import read_config
+    from igan_tf.evaluation import EvaluationError
+    from igan_tf.run_directory import read_config
 
     if arguments.classifier != "domain" and not arguments.generated_training_data:
         return None, ""
@@ -157,55 +193,81 @@ def _data(arguments, run):
         config = dataclasses.replace(config, data_dir=arguments.data_dir) if arguments.data_dir else config
     else:
         return None, ""
+    if config.recipe_name == "imagenet":
+        raise EvaluationError(
+            "--classifier=domain and --generated_training_data train on images in memory, not on ImageNet's records. "
+            f"Received: --classifier={arguments.classifier} with --source={arguments.source} "
+            f"--dataset={arguments.dataset}"
+        )
     return load_data(config), config.dataset
 
 
-def open_source(spec, arguments, classifier, model=None):
+def _open_both(arguments, classifier, model, checkpoint):
+    """The `ImageSource` of `--source`, and that or the `FeatureStatistics` of `--reference`, or None."""
+    from igan_tf.evaluation import EvaluationError, images
+    from igan_tf.evaluation.statistics import load_statistics
+
+    source = open_source("--source", arguments.source, arguments, classifier, model, checkpoint)
+    reference = None
+    if arguments.reference and _kind("--reference", arguments.reference) == "statistics":
+        reference = load_statistics(arguments.reference)
+    elif arguments.reference:
+        reference = open_source("--reference", arguments.reference, arguments, classifier)
+    arrays = [entry for entry in (source, reference) if isinstance(entry, (images.NpzSource, images.NpzFolderSource))]
+    if arguments.image_range not in (None, (0, 255)) and not any(array.image_range for array in arrays):
+        low, high = arguments.image_range
+        raise EvaluationError(
+            f"--image_range is for images of floats; the bytes of {arrays[0].name} go from 0 to 255. "
+            f"Received: --image_range={low:g},{high:g}"
+        )
+    return source, reference
+
+
+def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
     """The `ImageSource` that `--source` or `--reference` names.
 
     Args:
+        flag: Which of the two, for messages.
         spec: The flag's value: see SOURCES.
         arguments: Of `parser()`.
         classifier: The `Classifier` that the images are for.
-        model: The run's model, where `spec` is a run.
+        model, checkpoint: Of a run: its model and which checkpoint that is; None: to be loaded.
 
     Raises:
         EvaluationError, DataError: where there is no such thing.
     """
-    from igan_tf.data.image_sources import npz_files
-    from igan_tf.evaluation import EvaluationError, images
+    from igan_tf.evaluation import images
 
-    if model is None and (run := _find_run(spec)):
-        model = _load_model(run)
-    if model is not None:
+    kind, rest = _kind(flag, spec), spec.partition(":")[2]
+    if kind == "run":
+        if model is None:
+            model, checkpoint = _load_model(_find_run(spec))
         count, seed = arguments.num_samples or GENERATED_SAMPLES, arguments.seed or 0
-        return images.GeneratedSource(lambda: model.generate_batches(count, seed), count, spec, f"seed {seed}")
-    kind, _, rest = spec.partition(":")
-    if kind == "tfds" and ":" in rest:
-        return images.TfdsSource(*rest.split(":", 1), arguments.data_dir)
-    if kind == "noise" and (size := re.fullmatch(r"(\d+)x(\d+)x([13])", rest)):
-        shape = tuple(map(int, size.groups()))
+        made_by = f"step {checkpoint['step']}, seed {seed}"
+        return images.GeneratedSource(lambda: model.generate_batches(count, seed), count, spec, made_by)
+    if kind == "tfds":
+        return images.TfdsSource(*rest.split(":", 1), arguments.data_dir, flag)
+    if kind == "noise":
+        shape = tuple(map(int, re.fullmatch(_NOISE, rest).groups()))
         return images.NoiseSource(arguments.num_samples or NOISE_SAMPLES, shape, arguments.seed or 0)
-    if rest in ("train", "test"):
-        return _split_of(kind, rest, arguments)
-    path = Path(spec)
-    if path.suffix == ".npz" and path.is_file():
-        return images.NpzSource(spec, arguments.npz_key, arguments.image_range)
-    if path.is_dir() and npz_files(path):
-        return images.NpzFolderSource(spec, arguments.npz_key, arguments.image_range)
-    if path.is_dir():
-        square = classifier.input_size if arguments.center_square else None
-        return images.FolderSource(spec, classifier.channels, square)
-    raise EvaluationError(f"--source and --reference must be one of: {SOURCES}. Received: {spec}")
+    if kind == "dataset":
+        return _split_of(flag, *spec.split(":"), arguments)
+    if kind == "npz":
+        return images.NpzSource(spec, arguments.npz_key, arguments.image_range, flag)
+    if kind == "npz_folder":
+        return images.NpzFolderSource(spec, arguments.npz_key, arguments.image_range, flag)
+    square = classifier.input_size if arguments.center_square else None
+    return images.FolderSource(spec, classifier.channels, square, flag)
 
 
-def _split_of(dataset, split, arguments):
+def _split_of(flag, dataset, split, arguments):
     import dataclasses
 
     from igan_tf.config import Config, ConfigError
     from igan_tf.data import load_data
     from igan_tf.evaluation import EvaluationError, images
-    from igan_tf.experiment import read_config
+    from igan_tf.evaluation.record_source import RecordSource
+    from igan_tf.run_directory import read_config
 
     run = _find_run(arguments.source)
     config = read_config(run[0]) if run else None
@@ -216,11 +278,15 @@ def _split_of(dataset, split, arguments):
         try:
             config = Config(dataset=dataset, data_dir=arguments.data_dir)
         except ConfigError as error:
-            raise EvaluationError(f"--source or --reference, {dataset}:{split}: {error}") from error
+            raise EvaluationError(f"{flag}={dataset}:{split}: {error}") from error
     data = load_data(config)
+    if config.recipe_name == "imagenet" and split == "train":
+        return RecordSource(data)
+    if config.recipe_name == "imagenet":
+        raise EvaluationError(f"{flag}=imagenet:test: the records are one set, imagenet:train")
     array = data.train_images if split == "train" else data.test_images
     if not len(array):
-        raise EvaluationError(f"{dataset}:{split} holds no images")
+        raise EvaluationError(f"{flag}={dataset}:{split} holds no images")
     return images.ArraySource(array, dataset, split)
 
 

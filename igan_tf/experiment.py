@@ -1,17 +1,14 @@
 """From a `Config` to a finished run directory, and back from a run directory to its networks."""
 
 import dataclasses
-import json
 from pathlib import Path
 
 import numpy as np
 
-from igan_tf import durable
 from igan_tf.config import ConfigError
 from igan_tf.data import load_data
-from igan_tf.evaluation.callback import PROTOCOL_FILE, PeriodicScores
-from igan_tf.evaluation.classifiers import load_classifier
-from igan_tf.evaluation.images import chosen_indices
+from igan_tf.evaluation import in_training
+from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.recipes import recipe_of
 from igan_tf.run_directory import read_config, refuse_other_settings, save_config, sole_trainer, write_result
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
@@ -25,14 +22,20 @@ _EARLY_STEPS = 300
 
 
 def check_against_data(config, data):
-    """Raises a ConfigError or DataError if the settings do not go with the data or the machine; writes nothing."""
+    """Raises a ConfigError, DataError or EvaluationError if the settings do not go with data or machine.
+
+    Writes nothing.
+    """
     strategy = distribution.build_strategy(config.strategy)
     if distribution.this_worker().count > 1 and (config.label_draws > 1 or config.supervised_baseline):
         raise ConfigError(
             "--label_draws and --supervised_baseline train several models one after the other: not with several "
             f"workers. Received: --label_draws={config.label_draws} --supervised_baseline={config.supervised_baseline}"
         )
-    recipe_of(config).check_against_data(config, data, strategy.num_replicas_in_sync)
+    recipe = recipe_of(config)
+    recipe.check_against_data(config, data, strategy.num_replicas_in_sync)
+    if config.score_epochs and config.generator_steps:
+        in_training.check_real_images(config, recipe.real_images(config, data))
 
 
 class Experiment:
@@ -114,13 +117,9 @@ class Experiment:
         config = self.config
         if not (config.score_epochs and config.generator_steps and self.worker.is_chief):
             return None
-        classifier = load_classifier(
-            config.score_classifier, data=self.data, data_name=config.dataset, report=self.report
-        )
-        source = self.recipe.real_images(config, self.data)
-        indices = chosen_indices(source.count, min(config.score_samples, source.count), _SAMPLE_SEED)
-        return PeriodicScores(
-            classifier, self.model.generate_batches, config.score_samples, source, indices, seed=_SAMPLE_SEED
+        real = self.recipe.real_images(config, self.data)
+        return in_training.periodic_scores(
+            config, self.data, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED, self.report
         )
 
     def _end_step(self, step, logs):
@@ -142,7 +141,7 @@ class Experiment:
         metrics = {"epoch": epoch, "step": step, **means, **self.recipe.evaluate(self.model, self.data, config)}
         if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
             metrics.update(self._scores())
-            durable.write_text(self.run_dir / PROTOCOL_FILE, json.dumps(self._scores.protocol(), indent=2) + "\n")
+            write_protocol(self.run_dir, self._scores)
         if config.generator_steps and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
             self._write_samples(f"epoch-{epoch:04d}", step)
         if config.histogram_epochs and epoch % config.histogram_epochs == 0:
@@ -256,6 +255,11 @@ def load_run(run_dir, step=None):
     Raises:
         ConfigError, CheckpointError: with the file that is missing or damaged.
     """
+    return load_checkpoint(run_dir, step)[0]
+
+
+def load_checkpoint(run_dir, step=None):
+    """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
     config = read_config(run_dir)
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
     saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
@@ -267,7 +271,7 @@ def load_run(run_dir, step=None):
         config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
     )
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
-    return model
+    return model, {"step": position["step"], "sha256": checkpoints.digest(position["step"])}
 
 
 def interpolation_grid(model, rows, columns, seed):

@@ -61,17 +61,21 @@ OTHER_VALUES = {
     "score_epochs": 5,
     "score_samples": 100,
     "score_classifier": "inception",
+    "score_classifier_range": "-1,1",
     "sample_epochs": 5,
     "histogram_epochs": 0,
 }
 FREE = {
     *("data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"),
     *("checkpoint_minutes", "log_steps", "sample_minutes", "early_sample_steps"),
+    *("score_classifier", "score_classifier_range"),
 }
 
 
 def base_of(name):
     """The settings beside which a setting can be given."""
+    if name == "score_classifier_range":
+        return {"score_classifier": "own.tflite"}
     return {"dataset": "imagenet", "data_dir": "d"} if FIELDS[name].metadata["only"] == "imagenet" else {}
 
 
@@ -293,6 +297,8 @@ def test_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     config = Config(data_dir="here", label_file="labels.csv").with_absolute_paths()
     assert (config.data_dir, config.label_file) == (f"{tmp_path}/here", f"{tmp_path}/labels.csv")
+    assert Config(score_classifier="own.tflite").with_absolute_paths().score_classifier == f"{tmp_path}/own.tflite"
+    assert Config(score_classifier="inception").with_absolute_paths().score_classifier == "inception"
     for path in ("", "/there", "gs://bucket/data"):
         assert Config(data_dir=path).with_absolute_paths().data_dir == path
 

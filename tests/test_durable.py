@@ -1,4 +1,11 @@
+import concurrent.futures
 import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
 
 import pytest
 
@@ -61,29 +68,133 @@ def test_an_error_within_leaves_the_old_folder(tmp_path, error):
     assert names(tmp_path) == ["folder"] and names(path) == ["a.txt"]
 
 
-def test_what_a_killed_process_left_is_no_hindrance(tmp_path):
-    (tmp_path / ".folder.tmp").mkdir()
-    (tmp_path / ".folder.tmp" / "half").write_text("")
-    (tmp_path / ".a.txt.tmp").write_text("half")
+def killed_while_writing(folder):
+    """A process that writes the file a.txt and the folder `folder` of a folder and is killed before either is whole."""
+    program = (
+        "import os, signal, sys\n"
+        "from igan_tf import durable\n"
+        "with durable.durable_file(f'{sys.argv[1]}/a.txt') as file, durable.durable_folder(f'{sys.argv[1]}/folder'):\n"
+        "    file.write(b'half')\n"
+        "    file.flush()\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+
+
+def test_what_a_killed_process_left_is_no_hindrance_and_does_not_pile_up(tmp_path):
+    durable.write_text(tmp_path / "a.txt", "old")
+    for _ in range(3):
+        killed_while_writing(tmp_path)
+        assert (tmp_path / "a.txt").read_text() == "old" and not (tmp_path / "folder").exists()
+    # The latest process's alone: it removed those of the processes before.
+    left = [name for name in names(tmp_path) if name != "a.txt"]
+    assert [re.sub("[0-9a-f]{16}", "*", name) for name in left] == [".a.txt.*.tmp", ".folder.*.tmp"]
     with durable.durable_folder(tmp_path / "folder") as temporary:
         durable.write_text(temporary / "a.txt", "whole")
     durable.write_text(tmp_path / "a.txt", "whole")
     assert names(tmp_path) == ["a.txt", "folder"] and names(tmp_path / "folder") == ["a.txt"]
 
 
+def test_what_others_write_is_not_taken_for_left_over(tmp_path):
+    """Three writers of one path inside each other: each ends whole, the last has the place."""
+    path = tmp_path / "a.txt"
+    with durable.durable_file(path) as first:
+        first.write(b"fir")
+        with durable.durable_file(path) as second:
+            second.write(b"second")
+            durable.write_text(path, "third")
+            assert path.read_text() == "third"
+        assert path.read_text() == "second"
+        first.write(b"st")
+    assert path.read_text() == "first" and names(tmp_path) == ["a.txt"]
+
+
+def test_folders_of_one_name_side_by_side(tmp_path):
+    path = tmp_path / "folder"
+    with durable.durable_folder(path) as first:
+        durable.write_text(first / "a.txt", "first")
+        with durable.durable_folder(path) as second:
+            durable.write_text(second / "a.txt", "second")
+        assert (path / "a.txt").read_text() == "second"
+    assert (path / "a.txt").read_text() == "first" and names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_threads_that_write_the_same_path_all_succeed(tmp_path, kind):
+    contents = [bytes([65 + number]) * 5000 for number in range(8)]
+    start = threading.Barrier(len(contents))
+
+    def write(content):
+        start.wait()
+        for _ in range(20):
+            if kind == "file":
+                with durable.durable_file(tmp_path / "it") as file:
+                    file.write(content)
+            else:
+                with durable.durable_folder(tmp_path / "it") as folder:
+                    (folder / "one").write_bytes(content)
+
+    with concurrent.futures.ThreadPoolExecutor(len(contents)) as pool:
+        list(pool.map(write, contents))
+    found = tmp_path / "it" if kind == "file" else tmp_path / "it" / "one"
+    assert found.read_bytes() in contents and names(tmp_path) == ["it"]
+
+
+def test_only_temporary_files_of_the_same_name_are_removed(tmp_path):
+    others = [".a.txt.tmp", ".a.txt.0123.tmp", ".b.txt.0123456789abcdef.tmp", "a.txt.0123456789abcdef.tmp"]
+    for name in [*others, ".a.txt.0123456789abcdef.tmp"]:
+        (tmp_path / name).write_text("")
+    durable.write_text(tmp_path / "a.txt", "whole")
+    assert names(tmp_path) == sorted([*others, "a.txt"])
+
+
+def test_a_sole_maker_lets_the_others_wait(tmp_path):
+    path, made, waited = tmp_path / "it", [], []
+    start, inside = threading.Barrier(4), threading.Semaphore(1)
+
+    def make(number):
+        start.wait()
+        for _ in range(5):
+            with durable.sole_maker(path, lambda: waited.append(number)):
+                assert inside.acquire(blocking=False)
+                # Long enough for the others to arrive.
+                time.sleep(0.02)
+                if not path.exists():
+                    made.append(number)
+                    path.write_text("")
+                inside.release()
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        list(pool.map(make, range(4)))
+    assert len(made) == 1 and waited
+    assert names(tmp_path) == ["it"]
+
+
+def test_a_sole_maker_that_fails_makes_room(tmp_path):
+    with pytest.raises(Killed), durable.sole_maker(tmp_path / "it", pytest.fail):
+        raise Killed
+    with durable.sole_maker(tmp_path / "it", pytest.fail):
+        pass
+    assert names(tmp_path) == []
+
+
 @pytest.fixture
 def calls(monkeypatch):
-    """What is synced and renamed, in order."""
+    """What is synced and renamed, in order; the digits of temporary names as a star."""
     noted = []
     fsync, replace, rename = os.fsync, os.replace, os.rename
 
+    def name(path):
+        return re.sub("[0-9a-f]{16}", "*", os.path.basename(path))
+
     def note_fsync(descriptor):
-        noted.append("sync " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
+        noted.append("sync " + name(os.readlink(f"/proc/self/fd/{descriptor}")))
         fsync(descriptor)
 
     def note(function):
         def noting(source, target, **kwargs):
-            noted.append(f"rename {os.path.basename(source)} {os.path.basename(target)}")
+            noted.append(f"rename {name(source)} {name(target)}")
             function(source, target, **kwargs)
 
         return noting
@@ -96,10 +207,10 @@ def calls(monkeypatch):
 
 def test_a_file_is_synced_before_the_rename_and_its_folder_after(tmp_path, calls):
     durable.write_text(tmp_path / "a.txt", "text")
-    assert calls == ["sync .a.txt.tmp", "rename .a.txt.tmp a.txt", f"sync {tmp_path.name}"]
+    assert calls == ["sync .a.txt.*.tmp", "rename .a.txt.*.tmp a.txt", f"sync {tmp_path.name}"]
 
 
 def test_a_folder_is_synced_before_the_rename_and_its_parent_after(tmp_path, calls):
     with durable.durable_folder(tmp_path / "folder"):
         pass
-    assert calls == ["sync .folder.tmp", "rename .folder.tmp folder", f"sync {tmp_path.name}"]
+    assert calls == ["sync .folder.*.tmp", "rename .folder.*.tmp folder", f"sync {tmp_path.name}"]

@@ -1,6 +1,7 @@
 """`python -m igan_tf.evaluate`: every kind of source, what is written, and what is refused."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -15,9 +16,21 @@ if keras.backend.backend() != "tensorflow":
 from igan_tf import evaluate, experiment
 from igan_tf.config import Config
 from igan_tf.data import load_data
-from igan_tf.evaluation import inception_score, load_classifier
+from igan_tf.evaluation import (
+    FeatureMoments,
+    FeatureStatistics,
+    inception_score,
+    load_classifier,
+    load_statistics,
+    save_statistics,
+    scores,
+)
 from igan_tf.evaluation.options import parser
+from igan_tf.evaluation.scores import classify
+from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
+from tests.data.records.record_sets import convert_here, make_photos
+from tests.evaluation.tflite_files import convert, network
 
 RUN = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
 
@@ -79,11 +92,29 @@ def test_a_run_directory_and_its_checkpoints_generate_on_the_fly(here, cache, ru
     )
     mean, _ = inception_score(classifier(model.generate(150, 3)).values, 3, 3)
     assert newest["inception_score"]["mean"] == pytest.approx(mean, rel=1e-6)
-    assert newest["num_samples"] == 150 and newest["split"] == "seed 3"
+    assert newest["num_samples"] == 150 and newest["split"] == "step 4, seed 3"
+    digest = Checkpoints(run_dir / "checkpoints").digest
+    assert newest["checkpoint"] == {"step": 4, "sha256": digest(4)}
     last = run(cache, f"--source={run_dir}/checkpoints/step-000000004", "--num_samples=150", "--seed=3", "--splits=3")
     assert last["inception_score"] == newest["inception_score"]
     first = run(cache, f"--source={run_dir}/checkpoints/step-000000002", "--num_samples=150", "--seed=3", "--splits=3")
     assert first["inception_score"] != newest["inception_score"]
+    assert last["checkpoint"] == newest["checkpoint"]
+    assert first["checkpoint"] == {"step": 2, "sha256": digest(2)} and first["split"] == "step 2, seed 3"
+
+
+def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here, cache, run_dir):
+    """Not the newest, where that is damaged; of a reference, too, its step is said."""
+    copy = shutil.copytree(run_dir, here / "copy")
+    (copy / "checkpoints" / "step-000000004" / "state.npz").write_bytes(b"damaged")
+    arguments = ["--num_samples=40", "--splits=1"]
+    found = run(cache, f"--source={copy}", f"--reference={run_dir}", "--save_statistics=own.npz", *arguments)
+    expected = run(cache, f"--source={run_dir}/checkpoints/step-000000002", f"--reference={run_dir}", *arguments)
+    assert found["checkpoint"] == expected["checkpoint"] and found["checkpoint"]["step"] == 2
+    assert found["frechet_distance"] == expected["frechet_distance"] > 0
+    assert found["reference"] == {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
+    assert load_statistics("own.npz").split == "step 2, seed 0"
+    assert "checkpoint" not in run(cache, "--source=digits:test")
 
 
 def test_the_data_set_of_a_run_needs_no_flag(here, cache, run_dir):
@@ -215,7 +246,7 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=digits:test", "--split=1"], ["--split=1"]),
         (["--source=bytes.npz", "--image_range=-1,1"], ["--image_range is for images of floats", "--image_range=-1,1"]),
         (["--source=digits:test", "--top_dir=text.npz"], ["--top_dir=text.npz cannot be written"]),
-        (["--source=nowhere"], ["--source", "Received: nowhere"]),
+        (["--source=nowhere"], ["--source must be one of", "Received: --source=nowhere"]),
         (["--source=empty"], ["--source=empty holds no images"]),
         (["--source=unfinished"], ["unfinished is not finished", "samples.unfinished.json"]),
         (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
@@ -223,11 +254,27 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=floats.npz"], ["declared range from 0 to 1", "values from 0 to 200"]),
         (["--source=nan.npz"], ["must be finite", "NaN"]),
         (["--source=colour.npz"], ["1 channel for this classifier"]),
-        (["--source=digits:test", "--reference=nowhere"], ["Received: nowhere"]),
+        (["--source=digits:test", "--reference=nowhere"], ["--reference must be", "Received: --reference=nowhere"]),
+        (["--source=digits:test", "--reference=empty"], ["--reference=empty holds no images"]),
+        (["--source=digits:test", "--reference=text.npz"], ["--reference=text.npz cannot be read"]),
+        (["--source=digits:test", "--reference=labels.npz"], ["--reference=labels.npz: the array", "must be images"]),
+        (["--source=digits:test", "--reference=tfds:mnist:test", "--data_dir=empty"], ["--reference=tfds:mnist:test"]),
+        (["--source=digits:test", "--reference=mnist:test", "--data_dir=empty"], ["--dataset=mnist"]),
+        (["--source=digits:test", "--reference=digit:test"], ["--reference=digit:test: --dataset must be one of"]),
         (["--source=digits:test", "--save_reference=a.npz"], ["--save_reference needs --reference"]),
         (
             ["--source=digits:test", "--output=none/s.json"],
             ["--output must lie in a folder that exists", "none/s.json"],
+        ),
+        (["--source=digits:test", "--output=empty"], ["--output must be a file", "--output=empty, a folder"]),
+        (["--source=digits:test", "--save_statistics=empty"], ["--save_statistics must be a file"]),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
+            ["--kernel_block_size makes 599 blocks", "--kernel_block_size=2", "599 images of --source"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--num_samples=5", "--splits=1"],
+            ["density and coverage need at least 6", "5 images of --source and 1198 of --reference"],
         ),
         (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
         (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),
@@ -240,7 +287,11 @@ def test_in_a_process_of_its_own(here, cache):
     ],
     ids=lambda value: value[-1] if value and value[-1].startswith("--") else "",
 )
-def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, arguments, words):
+def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypatch, arguments, words):
+    def classify_what_may_be_bad(source, *given, **named):
+        assert source.name != "digits", "images were classified before all that can be was checked"
+        return classify(source, *given, **named)
+
     (here / "empty").mkdir()
     (here / "unfinished").mkdir()
     (here / "unfinished" / "samples.unfinished.json").write_text("{}")
@@ -252,12 +303,91 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, argument
     np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
     np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
     np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
+    np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))
     before = sorted(here.rglob("*"))
-    defaults = ["--classifier=domain", "--dataset=digits", f"--cache_dir={cache}"]
+    defaults = [f"--cache_dir={cache}"]
+    if not any(argument.startswith("--classifier=") for argument in arguments):
+        defaults += ["--classifier=domain", "--dataset=digits"]
+    monkeypatch.setattr(scores, "classify", classify_what_may_be_bad)
     text = refused(capsys, *defaults, *arguments)
     for word in words:
         assert word in text, text
     assert sorted(here.rglob("*")) == before
+
+
+UNUSED = [
+    (["--source=folder", "--image_range=-1,1"], "--image_range is for the images of an .npz", "--image_range=-1,1"),
+    (["--source=digits:test", "--image_range=0,2"], "--image_range is for", "--image_range=0,2"),
+    (["--source=folder", "--npz_key=images"], "--npz_key is for the images of an .npz", "--npz_key=images"),
+    (["--source=a.npz", "--center_square"], "--center_square is for a folder of images", "--center_square"),
+    (["--source=RUN", "--center_square"], "--center_square is for a folder of images", "--center_square"),
+    (["--source=noise:8x8x1", "--center_square"], "--center_square is for", "--center_square"),
+    (["--source=a.npz", "--reference=real.npz", "--npz_key=mean"], None, "needs the data set"),
+    (["--source=folder", "--reference=real.npz", "--npz_key=mean"], "--npz_key is for", "--npz_key=mean"),
+    (["--source=a.npz", "--kernel_block_size=50"], "--kernel_block_size is for --reference", "--kernel_block_size=50"),
+    (["--source=a.npz", "--neighbour_samples=50"], "--neighbour_samples is for --reference", "--neighbour_samples=50"),
+    (["--source=a.npz", "--top_fraction=0.5"], "--top_fraction is for --top_dir", "--top_fraction=0.5"),
+    (
+        ["--source=a.npz", "--classifier=b.tflite", "--dataset=digits"],
+        "--dataset is for --classifier=domain",
+        "=digits",
+    ),
+    (["--source=folder", "--classifier=b.tflite", "--data_dir=d"], "--data_dir is for a data set", "--data_dir=d"),
+    (["--source=RUN", "--classifier=b.tflite", "--data_dir=d"], "--data_dir is for a data set", "--data_dir=d"),
+    (["--source=digits:test", "--classifier=b.tflite", "--data_dir=d"], None, "b.tflite"),
+    (["--source=folder", "--dataset=digits", "--data_dir=d", "--num_samples=9"], None, "--num_samples=9"),
+    (["--source=RUN", "--data_dir=d", "--classifier_range=0,1"], "--classifier_range is for a .keras", "=0,1"),
+    (["--source=RUN", "--trust_classifier_file"], "--trust_classifier_file is for a .keras file", "classifier=domain"),
+    (["--source=RUN", "--trust_classifier_file", "--classifier=b.tflite"], "is for a .keras file", "=b.tflite"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message", "received"), UNUSED, ids=lambda value: str(value))
+def test_what_would_not_be_looked_at_is_refused_by_name(here, cache, run_dir, capsys, arguments, message, received):
+    """`message` is None where every flag is looked at, and the command ends for another reason."""
+    (here / "folder").mkdir()
+    Image.new("L", (8, 8)).save(here / "folder" / "0.png")
+    np.savez(here / "a.npz", images=np.zeros((8, 8, 8, 1), "uint8"))
+    moments = FeatureMoments.of(np.eye(3))
+    save_statistics(here / "real.npz", FeatureStatistics(moments, None, "c", "d", "p", "s", ""))
+    arguments = [argument.replace("RUN", str(run_dir)) for argument in arguments]
+    text = refused(capsys, "--classifier=domain", f"--cache_dir={cache}", *arguments)
+    assert ("is for" in text) == (message is not None) and received in text
+    assert message is None or (message in text and "Received: --" in text)
+    assert not (here / "scores.json").exists()
+
+
+def test_bytes_beside_floats_have_the_floats_range(here, cache):
+    """The range is the floats'; bytes have theirs."""
+    images = np.round(load_data(Config(dataset="digits")).test_images * 255).astype("uint8")
+    np.savez(here / "bytes.npz", images=images)
+    np.savez(here / "floats.npz", images=images / np.float32(127.5) - 1)
+    record = run(cache, "--source=floats.npz", "--reference=bytes.npz", "--image_range=-1,1")
+    assert record["frechet_distance"] == pytest.approx(0, abs=1e-3) and record["image_range"] == [-1, 1]
+
+
+def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_path, capsys, monkeypatch):
+    experiment.train(Config(**{**RUN, "labels": 0, "epochs": 1}), tmp_path / "unlabelled", lambda line: None)
+    monkeypatch.setattr(scores, "classify", lambda *arguments, **named: pytest.fail("classified"))
+    text = refused(
+        capsys, f"--source={tmp_path}/unlabelled", "--classifier=domain", f"--cache_dir={cache}",
+        "--generated_training_data",
+    )  # fmt: skip
+    assert "--generated_training_data needs a run with labels" in text
+
+
+def test_records_of_imagenet(here, capsys):
+    convert_here(make_photos(here / "photos"), here / "records")
+    path = convert(network(True)[0], here / "net.tflite")
+    arguments = ["--data_dir=records", f"--classifier={path}", "--classifier_range=0,1", "--splits=2"]
+    evaluate.main(["--source=imagenet:train", "--reference=noise:8x8x3", *arguments])
+    record = json.loads((here / "scores.json").read_text())
+    assert (record["num_samples"], record["source"], record["split"]) == (24, "records", "all records")
+    assert record["frechet_distance"] > 0
+    text = refused(capsys, "--source=noise:8x8x3", "--reference=imagenet:test", *arguments)
+    assert "--reference=imagenet:test: the records are one set" in text
+    text = refused(capsys, "--source=noise:8x8x3", "--classifier=domain", "--dataset=imagenet", "--data_dir=records")
+    assert "images in memory" in text and "--dataset=imagenet" in text
 
 
 def test_the_domain_needs_a_data_set(here, capsys):

@@ -8,6 +8,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("training needs the TensorFlow backend", allow_module_level=True)
@@ -16,10 +17,12 @@ from igan_tf import experiment
 from igan_tf.config import Config, ConfigError
 from igan_tf.data import load_data
 from igan_tf.evaluation import EvaluationError, frechet_distance, inception_score, load_classifier
+from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.images import chosen_indices
 from igan_tf.training import Checkpoints, Trainer
 from igan_tf.training.trainer import Interrupted
 from tests.command_line import assert_same_run, events, metrics, result, run_here
+from tests.evaluation.tflite_files import convert, network
 
 SETTINGS = {
     "dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 4,
@@ -155,6 +158,16 @@ def test_more_scores_may_be_asked_for_on_resuming(tmp_path, finished):
         ({"score_epochs": -1}, r"--score_epochs must be at least 0. Received: --score_epochs=-1"),
         ({"score_samples": 19}, r"--score_samples must be at least 20. Received: --score_samples=19"),
         ({"score_classifier": "own.keras"}, r"--score_classifier must be one of inception, .*=own.keras"),
+        (
+            {"score_classifier_range": "0,1"},
+            r"--score_classifier_range is for a .tflite .*--score_classifier_range=0,1 --score_classifier=domain",
+        ),
+        (
+            {"score_classifier": "own.tflite", "score_classifier_range": "1"},
+            r"--score_classifier_range must be black,white, .*Received: --score_classifier_range=1$",
+        ),
+        ({"score_classifier": "own.tflite", "score_classifier_range": "1,0"}, r"must be black,white.*=1,0"),
+        ({"score_classifier": "own.tflite", "score_classifier_range": "-inf,0"}, r"must be black,white.*=-inf,0"),
     ],
 )
 def test_wrong_settings(changes, message):
@@ -173,14 +186,92 @@ def test_a_classifier_that_is_not_there_ends_the_run_before_it_begins(tmp_path, 
     assert outcome.code == 1 and "none.tflite cannot be read" in outcome.text and "Traceback" not in outcome.text
 
 
-def test_images_without_classes_have_no_domain(tmp_path):
-    from PIL import Image
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two .tflite classifiers of floats."""
+    folder = tmp_path_factory.mktemp("files")
+    return [convert(network(True, seed)[0], folder / f"{seed}.tflite") for seed in range(2)]
 
+
+def test_a_tflite_of_floats_gets_its_range(tmp_path, files):
+    with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say which pixel values .* float32"):
+        train(tmp_path / "run", score_classifier=str(files[0]))
+    train(tmp_path / "run", score_classifier=str(files[0]), score_classifier_range="-1,1", score_samples=200, epochs=2)
+    samples = experiment.load_run(tmp_path / "run").generate(200, 0)
+    expected, other = (
+        inception_score(load_classifier(str(files[0]), value_range=pixels)(samples).values, from_logits=False)[0]
+        for pixels in ((-1, 1), (0, 1))
+    )
+    found = metrics(tmp_path / "run")[-1]["inception_score_0_tflite_n200"]
+    assert found == pytest.approx(expected, rel=1e-6) and abs(found - other) > 1e-4 * other
+
+
+def test_another_classifier_of_the_same_name_is_refused_on_resuming(tmp_path, files, monkeypatch):
+    run_dir = tmp_path / "run"
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(files[0], "own.tflite")
+    settings = {"score_classifier": "own.tflite", "score_classifier_range": "0,1", "score_epochs": 1}
+    train(run_dir, **settings, epochs=1)
+    protocol, before = run_dir / "score_protocol.json", metrics(run_dir)
+    shutil.copy(files[1], "own.tflite")
+    for changes in ({}, {"score_classifier": "domain", "score_classifier_range": ""}):
+        with pytest.raises(EvaluationError) as caught:
+            train(run_dir, **{**settings, **changes, "epochs": 3})
+        text = str(caught.value)
+        digests = [digest_of(files[0]), digest_of(files[1]) if not changes else ""]
+        assert str(protocol) in text and all(digest in text for digest in digests)
+        assert "--score_classifier" in text and "--score_epochs=0" in text and "--run_dir" in text
+        assert ("classifier name: 'own.tflite' there, 'domain(digits)' now" in text) == bool(changes)
+    assert metrics(run_dir) == before and Checkpoints(run_dir / "checkpoints").steps() == [2]
+    # The range is part of what the figures stand for.
+    shutil.copy(files[0], "own.tflite")
+    with pytest.raises(EvaluationError, match=r"classifier protocol: .*\[0, 1\].* there, .*\[-1, 1\].* now"):
+        train(run_dir, **{**settings, "score_classifier_range": "-1,1", "epochs": 3})
+    # Without scores it goes on; and with the same file, wherever it lies now.
+    shutil.copy(files[1], "own.tflite")
+    train(run_dir, **{**settings, "score_epochs": 0, "epochs": 2})
+    (tmp_path / "moved").mkdir()
+    train(run_dir, **{**settings, "score_classifier": str(shutil.copy(files[0], "moved/own.tflite")), "epochs": 3})
+    key = "inception_score_own_tflite_n60"
+    assert [key in line for line in metrics(run_dir)] == [True, False, True]
+
+
+def test_a_protocol_that_cannot_be_read_is_named(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    for content in ("{", "[]", "{}", '{"classifier": {}}'):
+        (run_dir / "score_protocol.json").write_text(content)
+        with pytest.raises(EvaluationError, match=f"{run_dir}/score_protocol.json cannot be read: .*--score_epochs=0"):
+            train(run_dir, epochs=5)
+
+
+def test_too_few_real_images_are_refused_before_anything_is_trained(tmp_path, monkeypatch):
+    monkeypatch.setenv("IGAN_CACHE_DIR", str(tmp_path / "cache"))
+    # 400,000 samples make 391 blocks of the kernel distance.
+    with pytest.raises(
+        EvaluationError,
+        match=r"--score_samples=400000 need at least 782 real images. Received: 599 in the test set of "
+        "--dataset=digits; --score_epochs=0",
+    ):
+        train(tmp_path / "run", score_samples=400000, supervised_baseline=True)
+    assert list(tmp_path.iterdir()) == []
+    # Fewer than there are splits.
+    for index in range(30):
+        (tmp_path / "images" / str(index % 2)).mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype="uint8")
+        Image.fromarray(pixels).save(tmp_path / "images" / str(index % 2) / f"{index}.png")
+    few = {"dataset": "folder", "data_dir": str(tmp_path / "images"), "labels": 2, "batch_size": 10, "image_size": 8}
+    with pytest.raises(EvaluationError, match=r"=60 need at least 10 real images. Received: 6 in the test set"):
+        train(tmp_path / "run", **few)
+    assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
+    train(tmp_path / "run", **few, epochs=1, score_epochs=0)
+
+
+def test_images_without_classes_have_no_domain(tmp_path):
     for index in range(30):
         pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype="uint8")
         (tmp_path / "images").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
-    with pytest.raises(EvaluationError, match=r"--classifier=domain needs labelled training images"):
+    with pytest.raises(EvaluationError, match=r"^--score_classifier=domain needs labelled training images"):
         train(
             tmp_path / "run", dataset="folder", data_dir=str(tmp_path / "images"), labels=0, batch_size=10, image_size=8
         )

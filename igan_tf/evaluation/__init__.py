@@ -14,7 +14,9 @@ from igan_tf.evaluation.precision_recall import density_coverage, precision_reca
 from igan_tf.evaluation.statistics import FeatureStatistics, load_statistics, save_statistics
 
 _LAZY = {
+    "ArraySource": "igan_tf.evaluation.images",
     "Classifier": "igan_tf.evaluation.classifiers",
+    "PeriodicScores": "igan_tf.evaluation.callback",
     "ScoreCallback": "igan_tf.evaluation.callback",
     "as_classifier": "igan_tf.evaluation.classifiers",
     "evaluate_images": "igan_tf.evaluation.scores",
@@ -22,10 +24,12 @@ _LAZY = {
 }
 
 __all__ = [
+    "ArraySource",
     "Classifier",
     "EvaluationError",
     "FeatureMoments",
     "FeatureStatistics",
+    "PeriodicScores",
     "ScoreCallback",
     "as_classifier",
     "density_coverage",

@@ -12,9 +12,9 @@ from igan_tf import durable
 from igan_tf.evaluation.checks import EvaluationError, whole_number
 from igan_tf.evaluation.images import GeneratedSource
 from igan_tf.evaluation.inception_score import inception_score
-from igan_tf.evaluation.scores import classify, score, versions
-
-PROTOCOL_FILE = "score_protocol.json"
+from igan_tf.evaluation.kernel_distance import number_of_blocks
+from igan_tf.evaluation.protocol import check_protocol, write_protocol
+from igan_tf.evaluation.scores import KERNEL_BLOCK_SIZE, classify, score, versions
 
 
 class PeriodicScores:
@@ -36,7 +36,7 @@ class PeriodicScores:
         image_range: (black, white) of the samples.
 
     Raises:
-        EvaluationError: for fewer samples than splits.
+        EvaluationError: for fewer samples or real images than splits, or than the kernel distance needs.
     """
 
     def __init__(
@@ -63,21 +63,37 @@ class PeriodicScores:
         )
         self._reference = reference
         self._reference_indices = reference_indices
+        # The real images' statistics and score: they stay the same.
         self._real = None
+        if reference is not None:
+            self._check_sizes(reference.count if reference_indices is None else len(reference_indices))
         self.suffix = f"{re.sub(r'[^A-Za-z0-9]+', '_', classifier.name).strip('_')}_n{self.num_samples}"
+
+    @staticmethod
+    def least_images(num_samples, splits=10):
+        """The fewest real images that `num_samples` samples can be scored against, if they are no more than these."""
+        return max(splits, 2 * number_of_blocks([num_samples], KERNEL_BLOCK_SIZE))
+
+    def _check_sizes(self, real_count):
+        """Raises an EvaluationError now instead of at the first score."""
+        most, fewest = max(self.num_samples, real_count), min(self.num_samples, real_count)
+        least = self.least_images(most, self.splits)
+        if fewest < least:
+            raise EvaluationError(
+                f"`num_samples` and the real images must both be at least {least}, for {self.splits} splits and two of "
+                f"each in every {KERNEL_BLOCK_SIZE} of {most}. "
+                f"Received: num_samples={self.num_samples} and {real_count} images of {self._reference.name}"
+            )
 
     def __call__(self):
         """The figures of this moment, a dict of floats."""
         figures = {}
+        reference = None
         if self._reference is not None:
             if self._real is None:
-                self._real = classify(self._reference, self.classifier, self._reference_indices)
-            splits = min(self.splits, len(self._real.values))
-            figures["real_inception_score"], _ = inception_score(
-                self._real.values, splits, self.seed, self.classifier.from_logits
-            )
+                self._real = self._score_reference()
+            reference, figures["real_inception_score"] = self._real
         samples = classify(self._samples, self.classifier)
-        reference = self._real.statistics if self._real else None
         scores = score(samples, self.classifier, reference, self.splits, self.seed, neighbours=False)
         figures["inception_score"] = scores["inception_score"]["mean"]
         figures["inception_deviation"] = scores["inception_score"]["std"]
@@ -85,6 +101,12 @@ class PeriodicScores:
             figures["frechet_distance"] = scores["frechet_distance"]
             figures["kernel_distance"] = scores["kernel_distance"]["mean"]
         return {f"{name}_{self.suffix}": value for name, value in figures.items()}
+
+    def _score_reference(self):
+        """Statistics and Inception Score of the real images."""
+        real = classify(self._reference, self.classifier, self._reference_indices)
+        mean, _ = inception_score(real.values, self.splits, self.seed, self.classifier.from_logits)
+        return real.statistics, mean
 
     def protocol(self):
         """What the figures stand for, JSON-serialisable."""
@@ -122,6 +144,10 @@ class ScoreCallback(keras.callbacks.Callback):
         scores: A `PeriodicScores`.
         log_dir: The folder; made at the first score.
         epochs: Epochs between scores; the last one is scored too.
+
+    Raises:
+        EvaluationError: when the training begins, if `log_dir` has scores of another protocol, such as of another
+            classifier of the same name.
     """
 
     def __init__(self, scores, log_dir, epochs=1):
@@ -137,6 +163,9 @@ class ScoreCallback(keras.callbacks.Callback):
         """The line of metrics.jsonl of the highest Inception Score, or None."""
         lines = [line for line in self._lines() if line.get("best")]
         return lines[-1] if lines else None
+
+    def on_train_begin(self, logs=None):
+        check_protocol(self.log_dir, self.scores, "bring back what it was then, or name another `log_dir`")
 
     def on_epoch_end(self, epoch, logs=None):
         number = epoch + 1
@@ -162,7 +191,7 @@ class ScoreCallback(keras.callbacks.Callback):
         before = max((line[self.monitor] for line in lines if self.monitor in line), default=-np.inf)
         lines.append({"epoch": number, **figures, "best": figures[self.monitor] > before})
         self.log_dir.mkdir(parents=True, exist_ok=True)
-        durable.write_text(self.log_dir / PROTOCOL_FILE, json.dumps(self.scores.protocol(), indent=2) + "\n")
+        write_protocol(self.log_dir, self.scores)
         durable.write_text(self.log_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def _lines(self):

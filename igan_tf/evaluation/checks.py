@@ -61,6 +61,18 @@ def whole_number(value, name, low):
     return int(value)
 
 
+def pixel_range(text):
+    """The two numbers of `black,white`.
+
+    Raises:
+        ValueError: for anything else, or where black is not below white.
+    """
+    low, high = map(float, text.split(","))
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(f"{text} is no range")
+    return low, high
+
+
 def order(count, seed):
     """The rows' order: a permutation that is a function of `seed`, or as they come for None.
 

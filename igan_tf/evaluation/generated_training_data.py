@@ -24,15 +24,9 @@ def compare_training_data(model, data, count, seed=0, report=print):
         Dict of errors, as fractions of the test set, and of the sizes of the sets.
 
     Raises:
-        EvaluationError: for a model without classes, or data without labels or test images.
+        EvaluationError: as of `check_comparable`.
     """
-    if model.num_outputs != data.num_classes or data.num_classes < 2:
-        raise EvaluationError(
-            "--generated_training_data needs a run with labels: its discriminator labels the images. "
-            f"Received: a discriminator of {model.num_outputs} outputs for {data.num_classes} classes"
-        )
-    if not len(data.test_labels):
-        raise EvaluationError("--generated_training_data needs real test images. Received: data without a test set")
+    check_comparable(model, data)
     images, labels = labelled_samples(model, count, seed)
     real_images, real_labels = _labelled(data, count, seed)
     result = {"generated_images": len(images), "real_images": len(real_images), "test_images": len(data.test_labels)}
@@ -44,6 +38,17 @@ def compare_training_data(model, data, count, seed=0, report=print):
     # A class that is never generated cannot be learned: the figure that explains a bad error.
     result["smallest_generated_class"] = float(shares.min())
     return result
+
+
+def check_comparable(model, data):
+    """Raises an EvaluationError for a model without classes, or data without labels or test images."""
+    if model.num_outputs != data.num_classes or data.num_classes < 2:
+        raise EvaluationError(
+            "--generated_training_data needs a run with labels: its discriminator labels the images. "
+            f"Received: a discriminator of {model.num_outputs} outputs for {data.num_classes} classes"
+        )
+    if not len(data.test_labels):
+        raise EvaluationError("--generated_training_data needs real test images. Received: data without a test set")
 
 
 def labelled_samples(model, count, seed):

@@ -119,17 +119,18 @@ class FolderSource(ImageSource):
         root: The folder, searched recursively.
         channels: 3: all are made RGB; 1: grey.
         square: `(height, width)`: the largest centre square of each image, resized to it; None: images as they are.
+        flag: The flag that names the folder, for messages.
 
     Raises:
         EvaluationError: for a folder without images; while reading, for a file that is damaged.
         DataError: for a folder that `--mode=sample` has not finished.
     """
 
-    def __init__(self, root, channels=3, square=None):
+    def __init__(self, root, channels=3, square=None, flag="--source"):
         refuse_unfinished(root)
         self._files = image_files(root)
         if not self._files:
-            raise EvaluationError(f"--source={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise EvaluationError(f"{flag}={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         split = "all files" if square is None else "all files, largest centre squares"
         super().__init__(len(self._files), str(root), split, None if square is None else (0.0, 255.0))
         self._mode = "RGB" if channels == 3 else "L"
@@ -163,34 +164,31 @@ class NpzSource(ImageSource):
         path: The file.
         key: The array's name; empty: the only one, or "images".
         image_range: (black, white) of floating-point images.
+        flag: The flag that names the file, for messages.
 
     Raises:
         EvaluationError: for a file or an array that is no set of images.
     """
 
-    def __init__(self, path, key="", image_range=None):
+    def __init__(self, path, key="", image_range=None, flag="--source"):
         self._path = path
+        self._flag = flag
         try:
             with zipfile.ZipFile(path) as file:
                 names = [name.removesuffix(".npy") for name in file.namelist()]
         except (OSError, zipfile.BadZipFile) as error:
-            raise EvaluationError(f"--source={path} cannot be read: {error}") from error
+            raise EvaluationError(f"{flag}={path} cannot be read: {error}") from error
         self._key = key or (names[0] if len(names) == 1 else "images")
         if self._key not in names:
             raise EvaluationError(f"--npz_key must be one of {', '.join(names)} in {path}. Received: --npz_key={key}")
         try:
             shape, fortran, dtype = self._open(lambda file, *header: header)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise EvaluationError(f"--source={path}: the array {self._key} cannot be read: {error}") from error
+            raise EvaluationError(f"{flag}={path}: the array {self._key} cannot be read: {error}") from error
         if len(shape) != 4 or 0 in shape or fortran or dtype.hasobject:
             raise EvaluationError(
-                f"--source={path}: the array {self._key} must be images (N, height, width, channels), in C order. "
+                f"{flag}={path}: the array {self._key} must be images (N, height, width, channels), in C order. "
                 f"Received: shape {shape}, dtype {dtype}"
-            )
-        if dtype == "uint8" and image_range not in (None, (0, 255)):
-            raise EvaluationError(
-                f"--image_range is for images of floats; the bytes of {path} go from 0 to 255. "
-                f"Received: --image_range={image_range[0]:g},{image_range[1]:g}"
             )
         super().__init__(shape[0], str(path), self._key, None if dtype == "uint8" else image_range or (0.0, 1.0))
 
@@ -198,7 +196,7 @@ class NpzSource(ImageSource):
         try:
             yield from self._open(self._pieces)
         except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise EvaluationError(f"--source={self._path}: the array {self._key} is damaged: {error}") from error
+            raise EvaluationError(f"{self._flag}={self._path}: the array {self._key} is damaged: {error}") from error
 
     def _open(self, use):
         archive = zipfile.ZipFile(self._path)
@@ -230,11 +228,11 @@ class NpzFolderSource(ImageSource):
         DataError: for a folder that `--mode=sample` has not finished.
     """
 
-    def __init__(self, root, key="", image_range=None):
+    def __init__(self, root, key="", image_range=None, flag="--source"):
         refuse_unfinished(root)
-        self._files = [NpzSource(path, key, image_range) for path in npz_files(root)]
+        self._files = [NpzSource(path, key, image_range, flag) for path in npz_files(root)]
         if len({source.image_range for source in self._files}) > 1:
-            raise EvaluationError(f"--source={root}: some of its .npz files hold bytes, others floats")
+            raise EvaluationError(f"{flag}={root}: some of its .npz files hold bytes, others floats")
         count = sum(source.count for source in self._files)
         super().__init__(count, str(root), self._files[0].split, self._files[0].image_range)
 
@@ -250,12 +248,13 @@ class TfdsSource(ImageSource):
         name: The data set's name in TFDS.
         split: In TFDS's notation: "test", "train[:1000]".
         data_dir: Folder of the prepared data; empty: TFDS's own.
+        flag: The flag that names the data set, for messages.
 
     Raises:
         EvaluationError: for a data set that is not there, or a split that it has not.
     """
 
-    def __init__(self, name, split, data_dir=""):
+    def __init__(self, name, split, data_dir="", flag="--source"):
         import tensorflow as tf
         import tensorflow_datasets as tfds
 
@@ -267,10 +266,10 @@ class TfdsSource(ImageSource):
             count = builder.info.splits[split].num_examples
         except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
             raise EvaluationError(
-                f"--source=tfds:{name}:{split}: no such data set in {place}, or no such split: {error}"
+                f"{flag}=tfds:{name}:{split}: no such data set in {place}, or no such split: {error}"
             ) from error
         if not isinstance(self._dataset.element_spec, dict) or "image" not in self._dataset.element_spec:
-            raise EvaluationError(f"--source=tfds:{name}:{split} has no feature `image`")
+            raise EvaluationError(f"{flag}=tfds:{name}:{split} has no feature `image`")
         super().__init__(count, f"tfds:{builder.info.full_name}", split)
 
     def rows(self):

@@ -5,6 +5,11 @@ import numpy as np
 from igan_tf.evaluation.checks import EvaluationError, matrix, order, same_width, whole_number
 
 
+def number_of_blocks(sizes, block_size):
+    """How many blocks two sets of these sizes are cut into; either needs two rows for each of them."""
+    return -(-max(sizes) // block_size)
+
+
 def kernel_distance(features_a, features_b, block_size=1024, seed=0):
     """Kernel distance: the squared maximum mean discrepancy under `k(x, y) = (x^T y / D + 1)^3`.
 
@@ -35,7 +40,7 @@ def kernel_distance(features_a, features_b, block_size=1024, seed=0):
     same_width(features_a, features_b)
     block_size = whole_number(block_size, "block_size", low=2)
     sizes = len(features_a), len(features_b)
-    count = -(-max(sizes) // block_size)
+    count = number_of_blocks(sizes, block_size)
     if min(sizes) < 2 * count:
         raise EvaluationError(
             f"`block_size` makes {count} blocks, which need 2 rows each of both sets, of {sizes[0]} and {sizes[1]} "

@@ -3,6 +3,8 @@
 import argparse
 import re
 
+from igan_tf.evaluation.checks import EvaluationError, pixel_range
+
 SOURCES = (
     "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images or of .npz files; an "
     ".npz; tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
@@ -49,13 +51,10 @@ def _range(name):
 
     def convert(text):
         try:
-            low, high = map(float, text.split(","))
+            return pixel_range(text)
         except ValueError:
-            low, high = 0.0, 0.0
-        if not low < high < float("inf"):
             message = f"--{name} must be black,white, such as -1,1. Received: --{name}={text}"
-            raise argparse.ArgumentTypeError(message)
-        return low, high
+            raise argparse.ArgumentTypeError(message) from None
 
     return convert
 
@@ -69,7 +68,11 @@ def parser(description=""):
     add("--classifier", default="inception", help="inception, keras_inception_v3, domain, a .tflite or .keras file")
     add("--classifier_path", default="", help="weights of inception or keras_inception_v3; empty: fetched on first use")
     add("--classifier_sha256", default="", help="the digest that the weights must have")
-    add("--classifier_range", type=_range("classifier_range"), help="pixels that a .keras file expects: black,white")
+    add(
+        "--classifier_range",
+        type=_range("classifier_range"),
+        help="black,white of a file of floats as classifier",
+    )
     add("--trust_classifier_file", action="store_true", help="open a .keras file, which decides which layers are made")
     add("--protocol", default="default", help="default, or original: Inception's 1008 logits without their bias")
     add("--cache_dir", default="", help="where fetched and trained classifiers are kept")
@@ -91,3 +94,39 @@ def parser(description=""):
     add("--generated_training_data", action="store_true", help="train on a run's samples, test on real images")
     add("--output", default="scores.json", help="file that gets the figures and their protocol")
     return options
+
+
+def refuse_unused(arguments, kinds):
+    """Refuses what was given and would not be looked at: it was meant to do something.
+
+    Args:
+        arguments: Of `parser()`.
+        kinds: Of what kind `--source` and, if there is one, `--reference` are: a set of "run", "tfds", "dataset",
+            "noise", "npz", "npz_folder", "statistics" and "folder".
+
+    Raises:
+        EvaluationError: that names the flag and what it is for.
+    """
+    trains = arguments.classifier == "domain" or arguments.generated_training_data
+    reads_data = kinds & {"tfds", "dataset"} or (trains and (arguments.dataset or "run" in kinds))
+    for name, used, purpose in (
+        ("image_range", bool({"npz", "npz_folder"} & kinds), "the images of an .npz"),
+        ("npz_key", bool({"npz", "npz_folder"} & kinds), "the images of an .npz"),
+        ("center_square", "folder" in kinds, "a folder of images"),
+        ("dataset", trains, "--classifier=domain and --generated_training_data"),
+        ("data_dir", reads_data, "a data set"),
+        ("kernel_block_size", arguments.reference, "--reference"),
+        ("neighbour_samples", arguments.reference, "--reference"),
+        ("top_fraction", arguments.top_dir, "--top_dir"),
+    ):
+        if not used and getattr(arguments, name) != parser().get_default(name):
+            raise EvaluationError(
+                f"--{name} is for {purpose}. Received: {_as_given(name, getattr(arguments, name))} with "
+                f"--source={arguments.source} --reference={arguments.reference} --classifier={arguments.classifier}"
+            )
+
+
+def _as_given(name, value):
+    if value is True:
+        return f"--{name}"
+    return f"--{name}={','.join(f'{number:g}' for number in value) if isinstance(value, tuple) else value}"

@@ -7,15 +7,18 @@ import time
 import numpy as np
 from tqdm import tqdm
 
-from igan_tf.evaluation.checks import EvaluationError, order
+from igan_tf.evaluation.checks import EvaluationError, order, whole_number
 from igan_tf.evaluation.frechet_distance import FeatureMoments, frechet_distance
 from igan_tf.evaluation.images import chosen_indices, prefetched
 from igan_tf.evaluation.inception_score import inception_score
-from igan_tf.evaluation.kernel_distance import kernel_distance
+from igan_tf.evaluation.kernel_distance import kernel_distance, number_of_blocks
 from igan_tf.evaluation.precision_recall import density_coverage, precision_recall
 from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
 
 BATCH_SIZE = 64
+KERNEL_BLOCK_SIZE = 1024
+PRECISION_NEIGHBOURS = 3
+DENSITY_NEIGHBOURS = 5
 PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy")
 
 
@@ -103,7 +106,7 @@ def evaluate_images(
     num_samples=0,
     splits=10,
     seed=0,
-    kernel_block_size=1024,
+    kernel_block_size=KERNEL_BLOCK_SIZE,
     neighbour_samples=10000,
     batch_size=BATCH_SIZE,
     keep_features=False,
@@ -130,20 +133,26 @@ def evaluate_images(
         of the source, and the reference's `FeatureStatistics` or None.
 
     Raises:
-        EvaluationError: with what is wrong in arguments or images.
+        EvaluationError: with what is wrong in arguments or images; before any image is classified, where that does not
+            show in the images alone.
     """
     indices = chosen_indices(source.count, num_samples, seed)
-    if len(indices) < splits:
+    whole_number(batch_size, "batch_size", low=1)
+    if whole_number(splits, "splits", low=1) > len(indices):
         raise EvaluationError(
             f"--splits must be at most the number of images, {len(indices)}. Received: --splits={splits}"
         )
+    keep_features = keep_features or reference is not None
+    if keep_features and len(indices) < 2:
+        raise EvaluationError("statistics need at least 2 images of --source. Received: 1")
+    if reference is not None:
+        _check_distances(len(indices), reference, kernel_block_size, neighbour_samples)
     statistics = None
     if isinstance(reference, FeatureStatistics):
         statistics = reference
         check_same_extractor(statistics, classifier, "--reference")
     elif reference is not None:
         statistics = classify(reference, classifier, batch_size=batch_size, progress=progress).statistics
-    keep_features = keep_features or reference is not None
     classified = classify(source, classifier, indices, keep_features, batch_size, progress)
     record = _about(source, classifier, classified)
     scores = score(classified, classifier, statistics, splits, seed, kernel_block_size, neighbour_samples)
@@ -151,8 +160,39 @@ def evaluate_images(
     return {**scores, **record}, classified, statistics
 
 
+def _check_distances(count, reference, kernel_block_size, neighbour_samples):
+    """Refuses sizes that `score` would find too small once everything was classified."""
+    whole_number(kernel_block_size, "kernel_block_size", low=2)
+    whole_number(neighbour_samples, "neighbour_samples", low=DENSITY_NEIGHBOURS + 1)
+    sizes = count, reference.count
+    received = f"{count} images of --source and {reference.count} of --reference"
+    if reference.count < 2:
+        raise EvaluationError(f"the Fréchet distance needs at least 2 images of each. Received: {received}")
+    if isinstance(reference, FeatureStatistics) and reference.features is None:
+        # Neither KID nor precision will be computed.
+        return
+    blocks = number_of_blocks(sizes, kernel_block_size)
+    if min(sizes) < 2 * blocks:
+        raise EvaluationError(
+            f"--kernel_block_size makes {blocks} blocks, which need 2 images each of either set. "
+            f"Received: --kernel_block_size={kernel_block_size} for {received}"
+        )
+    if min(sizes) <= DENSITY_NEIGHBOURS:
+        raise EvaluationError(
+            f"density and coverage need at least {DENSITY_NEIGHBOURS + 1} images of each, {DENSITY_NEIGHBOURS} being "
+            f"neighbours. Received: {received}"
+        )
+
+
 def score(
-    classified, classifier, reference, splits, seed, kernel_block_size=1024, neighbour_samples=10000, neighbours=True
+    classified,
+    classifier,
+    reference,
+    splits,
+    seed,
+    kernel_block_size=KERNEL_BLOCK_SIZE,
+    neighbour_samples=10000,
+    neighbours=True,
 ):
     """The scores of images that were classified.
 
@@ -199,8 +239,8 @@ def _neighbour_scores(real, fake, seed, most):
     real, fake = (features[np.sort(order(len(features), seed)[:most])] for features in (real, fake))
     scores = {}
     for names, function, neighbours in (
-        (("precision", "recall"), precision_recall, 3),
-        (("density", "coverage"), density_coverage, 5),
+        (("precision", "recall"), precision_recall, PRECISION_NEIGHBOURS),
+        (("density", "coverage"), density_coverage, DENSITY_NEIGHBOURS),
     ):
         for name, value in zip(names, function(real, fake, neighbours)):
             scores[name] = {"value": value, "neighbours": neighbours, "real": len(real), "generated": len(fake)}

@@ -11,9 +11,16 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from igan_tf.evaluation import EvaluationError, ScoreCallback, frechet_distance, inception_score, kernel_distance
-from igan_tf.evaluation.callback import PeriodicScores
-from igan_tf.evaluation.images import ArraySource
+from igan_tf.evaluation import (
+    ArraySource,
+    EvaluationError,
+    PeriodicScores,
+    ScoreCallback,
+    callback,
+    frechet_distance,
+    inception_score,
+    kernel_distance,
+)
 from tests.evaluation.stand_ins import images, mean_classifier
 
 SUFFIX = "stand_in_n60"
@@ -148,6 +155,62 @@ def test_the_real_images_are_classified_once(tmp_path):
     scores = PeriodicScores(mean_classifier(), model.generate, 60, Counted(images(80)))
     model.brightness.assign(1.0)
     assert scores() == scores() and len(counts) == 1
+
+
+def test_the_real_images_score_is_computed_once(monkeypatch):
+    counted = []
+
+    def count(*arguments):
+        counted.append(1)
+        return inception_score(*arguments)
+
+    monkeypatch.setattr(callback, "inception_score", count)
+    model = Brightness([1.0])
+    scores = PeriodicScores(mean_classifier(), model.generate, 60, ArraySource(images(80)))
+    model.brightness.assign(1.0)
+    assert scores() == scores() and len(counted) == 1
+
+
+def test_a_curve_is_not_continued_with_another_classifier(tmp_path):
+    model = Brightness([0.2])
+    fit(model, tmp_path)
+    before, written = lines(tmp_path), (tmp_path / "score_protocol.json").read_text()
+    model.values = [0.2, 0.4]
+    other = mean_classifier(digest="1" * 64)
+    for changes, difference in (
+        ({"classifier": other}, f"classifier sha256: '{'0' * 64}' there, '{'1' * 64}' now"),
+        ({"classifier": mean_classifier("other")}, "classifier name: 'stand-in' there, 'other' now"),
+        ({"num_samples": 70}, "num_samples: 60 there, 70 now"),
+        ({"splits": 5}, "splits: 3 there, 5 now"),
+        ({"seed": 3}, "seed: 2 there, 3 now"),
+    ):
+        settings = {"classifier": mean_classifier(), "num_samples": 60, "splits": 3, "seed": 2, **changes}
+        scores = PeriodicScores(generate_batches=model.generate, **settings)
+        with pytest.raises(EvaluationError) as caught:
+            model.fit(np.zeros((2, 1)), np.zeros(2), epochs=2, verbose=0, callbacks=[ScoreCallback(scores, tmp_path)])
+        text = str(caught.value)
+        assert f"{tmp_path}/score_protocol.json has" in text and "`log_dir`" in text and text.endswith(difference)
+    assert lines(tmp_path) == before and (tmp_path / "score_protocol.json").read_text() == written
+    fit(model, tmp_path, initial_epoch=1)
+    assert [line["epoch"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_too_few_images_for_the_figures_are_refused_at_once():
+    def scores(num_samples, real, **arguments):
+        return PeriodicScores(mean_classifier(), None, num_samples, ArraySource(images(real), "real"), **arguments)
+
+    with pytest.raises(EvaluationError, match=r"both be at least 10, .*num_samples=60 and 9 images of real"):
+        scores(60, 9)
+    scores(60, 10)
+    # Of the kernel distance's three blocks each needs two: of either set.
+    with pytest.raises(EvaluationError, match=r"at least 6, .* in every 1024 of 2500. .*num_samples=2500 and 5 images"):
+        scores(2500, 5, splits=1)
+    with pytest.raises(EvaluationError, match=r"at least 6, .*num_samples=5 and 2500 images"):
+        scores(5, 2500, splits=1)
+    with pytest.raises(EvaluationError, match=r"num_samples=60 and 9 images"):
+        scores(60, 2500, reference_indices=np.arange(9))
+    scores(60, 2500, reference_indices=np.arange(10))
+    assert PeriodicScores.least_images(2500, 1) == 6 and PeriodicScores.least_images(5000) == 10
 
 
 def test_what_is_refused(tmp_path):

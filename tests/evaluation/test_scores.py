@@ -175,6 +175,61 @@ def test_what_is_refused():
         evaluate_images(ArraySource(images()), broken)
 
 
+class Untouched(ArraySource):
+    """Images that must not be gone through."""
+
+    def rows(self):
+        pytest.fail("an image was read before everything that could be was checked")
+
+
+@pytest.mark.parametrize(
+    ("count", "real", "arguments", "message"),
+    [
+        (9, None, {}, r"--splits must be at most the number of images, 9. Received: --splits=10"),
+        (20, None, {"num_samples": 21}, r"--num_samples must be at most"),
+        (20, None, {"splits": 0}, r"`splits` must be a whole number of at least 1. Received: splits=0"),
+        (20, None, {"batch_size": 0}, r"`batch_size` must be .* Received: batch_size=0"),
+        (1, None, {"splits": 1, "keep_features": True}, r"at least 2 images of --source. Received: 1"),
+        (1, 20, {"splits": 1}, r"at least 2 images of --source. Received: 1"),
+        (20, 1, {}, r"at least 2 images of each. Received: 20 images of --source and 1 of --reference"),
+        (20, 20, {"kernel_block_size": 1}, r"`kernel_block_size` must be .* at least 2"),
+        (20, 20, {"neighbour_samples": 5}, r"`neighbour_samples` must be .* at least 6. Received: neighbour_samples=5"),
+        (
+            20, 41, {"kernel_block_size": 4},
+            r"--kernel_block_size makes 11 blocks, .*Received: --kernel_block_size=4 for 20 images of --source and 41 ",
+        ),
+        (41, 20, {"kernel_block_size": 4}, r"--kernel_block_size makes 11 blocks"),
+        (41, 41, {"kernel_block_size": 4, "num_samples": 20}, r"--kernel_block_size makes 11 blocks"),
+        (5, 20, {"splits": 1}, r"at least 6 images of each, .*Received: 5 images of --source and 20 of --reference"),
+        (20, 5, {}, r"at least 6 images of each"),
+    ],
+)  # fmt: skip
+def test_what_does_not_show_in_the_images_is_checked_before_one_is_classified(count, real, arguments, message):
+    reference = Untouched(images(real)) if real else None
+    with pytest.raises(EvaluationError, match=message):
+        evaluate_images(Untouched(images(count)), mean_classifier(), reference, **arguments)
+
+
+def test_the_sizes_that_just_suffice():
+    """As above by one: what is checked beforehand is what the figures themselves ask for."""
+    for count, real, block_size in ((6, 6, 1024), (22, 41, 4), (41, 22, 4)):
+        record, _, _ = evaluate_images(
+            ArraySource(images(count)), mean_classifier(), ArraySource(images(real, seed=1)), splits=count,
+            kernel_block_size=block_size, neighbour_samples=6,
+        )  # fmt: skip
+        assert {"kernel_distance", "precision", "density", "frechet_distance"} < set(record)
+
+
+def test_statistics_too_small_for_kid_are_refused_before_an_image_is_classified():
+    source = ArraySource(images(20, seed=1))
+    few = classify(source, mean_classifier(), np.arange(5)).statistics
+    with pytest.raises(EvaluationError, match=r"at least 6 images of each"):
+        evaluate_images(Untouched(images()), mean_classifier(), few)
+    # Without single features there will be neither KID nor precision.
+    few = classify(source, mean_classifier(), np.arange(5), keep_features=False).statistics
+    assert "frechet_distance" in evaluate_images(ArraySource(images()), mean_classifier(), few)[0]
+
+
 def test_memory_does_not_grow_with_the_number_of_images():
     """All that is ever drawn ahead of the classifier is a few batches."""
     drawn, seen, most_ahead = 0, 0, 0

@@ -14,6 +14,7 @@ from igan_tf import durable
 from igan_tf.data.image_data import as_unit_range
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
 # Every setting that decides the weights, with the data and the form of the code: together they are the cache's key.
 SETTINGS = {
@@ -113,8 +114,11 @@ def error_of(model, images, labels):
     return wrong / len(images)
 
 
-def load(data, data_name, cache, report=print, sha256=""):
+def load(data, data_name, cache, report=print, sha256="", flags=EVALUATION):
     """The classifier of a data set: from the cache, or trained on its labelled training images and cached.
+
+    Of several processes that want the same one, the first trains it, the others wait and take what it has cached: two
+    trainings need not end with the same bits on different machines.
 
     Args:
         data: The `ImageData`.
@@ -122,6 +126,7 @@ def load(data, data_name, cache, report=print, sha256=""):
         cache: Folder of trained networks.
         report: Called with each line for the user.
         sha256: The digest that the weights must have; empty: any.
+        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier` named `domain(<data_name>)`; its digest is that of the weights.
@@ -132,25 +137,13 @@ def load(data, data_name, cache, report=print, sha256=""):
     labelled = data.train_labels >= 0
     if not labelled.any() or data.num_classes < 2:
         raise EvaluationError(
-            f"--classifier=domain needs labelled training images of at least 2 classes. Received: {data_name} with "
-            f"{int(labelled.sum())} labelled images of {data.num_classes} classes"
+            f"{flags.classifier}=domain needs labelled training images of at least 2 classes. Received: {data_name} "
+            f"with {int(labelled.sum())} labelled images of {data.num_classes} classes"
         )
-    images, labels = data.train_images[labelled], data.train_labels[labelled]
-    key = _key(images, labels, data.num_classes)
-    path = Path(cache) / f"domain-{key[:20]}.npz"
-    model = build_network(data.image_shape, data.num_classes, SETTINGS["seed"])
-    if path.exists():
-        about = _restore(model, path, key)
-    else:
-        report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
-        model = train_network(images, labels, data.num_classes)
-        error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
-        about = {"key": key, "weights": _weights_digest(model.get_weights()), "test_error": error}
-        _save(model, path, about)
-        report(f"domain classifier: test error {error}")
-    if sha256 and sha256.lower() != about["weights"]:
+    model, weights = _cached_or_trained(data, labelled, data_name, Path(cache), report, flags)
+    if sha256 and sha256.lower() != weights:
         raise EvaluationError(
-            f"--classifier_sha256 must be the digest of the domain classifier's weights, {about['weights']}. "
+            f"--classifier_sha256 must be the digest of the domain classifier's weights, {weights}. "
             f"Received: --classifier_sha256={sha256}"
         )
 
@@ -160,7 +153,27 @@ def load(data, data_name, cache, report=print, sha256=""):
         return result["logits"], result["features"]
 
     height, width, channels = data.image_shape
-    return Classifier(outputs, f"domain({data_name})", about["weights"], (0.0, 1.0), True, (height, width), channels)
+    return Classifier(outputs, f"domain({data_name})", weights, (0.0, 1.0), True, (height, width), channels)
+
+
+def _cached_or_trained(data, labelled, data_name, cache, report, flags):
+    """The network and the digest of its weights."""
+    images, labels = data.train_images[labelled], data.train_labels[labelled]
+    key = _key(images, labels, data.num_classes)
+    path = cache / f"domain-{key[:20]}.npz"
+    # A cache that others fill may be one that this process must not write into.
+    if not path.exists():
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with durable.sole_maker(path, lambda: report(f"waiting for another process that trains {path}")):
+                if not path.exists():
+                    report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
+                    model = train_network(images, labels, data.num_classes)
+                    return model, _save(model, path, key, data, report)
+        except OSError as error:
+            raise EvaluationError(f"{flags.cache_dir}: {path} cannot be written: {error}") from error
+    model = build_network(data.image_shape, data.num_classes, SETTINGS["seed"])
+    return model, _restore(model, path, key)
 
 
 def _key(images, labels, num_classes):
@@ -178,18 +191,20 @@ def _weights_digest(weights):
     return digest.hexdigest()
 
 
-def _save(model, path, about):
-    arrays = {f"weights_{index:02d}": array for index, array in enumerate(model.get_weights())}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.durable_file(path) as file:
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
-    except OSError as error:
-        raise EvaluationError(f"--cache_dir: {path} cannot be written: {error}") from error
+def _save(model, path, key, data, report):
+    """Writes the cached file of a network and returns the digest of its weights."""
+    error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
+    weights = model.get_weights()
+    about = {"key": key, "weights": _weights_digest(weights), "test_error": error}
+    arrays = {f"weights_{index:02d}": array for index, array in enumerate(weights)}
+    with durable.durable_file(path) as file:
+        np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
+    report(f"domain classifier: test error {error}")
+    return about["weights"]
 
 
 def _restore(model, path, key):
-    """Gives `model` the weights of a cached file and returns what the file says of them."""
+    """Gives `model` the weights of a cached file and returns their digest."""
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
@@ -204,4 +219,4 @@ def _restore(model, path, key):
             f"the cached classifier {path} was altered: its weights have not the digest that it records; delete it to "
             "train anew"
         )
-    return about
+    return about["weights"]

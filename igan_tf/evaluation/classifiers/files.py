@@ -8,6 +8,7 @@ from pathlib import Path
 
 from igan_tf import durable
 from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -19,8 +20,12 @@ def cache_folder(cache_dir=None):
     return Path(cache_dir or os.environ.get("IGAN_CACHE_DIR") or Path(home) / "igan_tf")
 
 
-def digest_of(path):
+def digest_of(path, flags=EVALUATION):
     """SHA-256, in hexadecimal, of a file; of a folder, that of the lines `<digest>  <relative path>` of its files.
+
+    Args:
+        path: The file or folder.
+        flags: The command's `FlagNames`, for messages.
 
     Raises:
         EvaluationError: where there is none or it cannot be read.
@@ -29,7 +34,7 @@ def digest_of(path):
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
-            lines = [f"{digest_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
+            lines = [f"{digest_of(file, flags)}  {file.relative_to(path).as_posix()}\n" for file in files]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
         with open(path, "rb") as file:
             digest = hashlib.sha256()
@@ -37,16 +42,16 @@ def digest_of(path):
                 digest.update(chunk)
             return digest.hexdigest()
     except OSError as error:
-        raise EvaluationError(f"--classifier: {path} cannot be read: {error}") from error
+        raise EvaluationError(f"{flags.classifier}: {path} cannot be read: {error}") from error
 
 
-def check_digest(path, expected):
+def check_digest(path, expected, flags=EVALUATION):
     """Returns the digest of `path`.
 
     Raises:
         EvaluationError: if it is not `expected`, which may be empty.
     """
-    found = digest_of(path)
+    found = digest_of(path, flags)
     if expected and found != expected.lower():
         raise EvaluationError(
             f"--classifier_sha256 must be the digest of {path}, which is {found}. "
@@ -55,50 +60,58 @@ def check_digest(path, expected):
     return found
 
 
-def fetch(url, path, expected="", report=print):
+def fetch(url, path, expected="", report=print, flags=EVALUATION):
     """Downloads a file unless it is there, and returns its digest.
 
     The file appears under its name once it is whole, never before; beside it `<name>.sha256` records the digest of
-    its first use, and a file that has another one later is refused.
+    its first use, and a file that has another one later is refused. Of several processes one fetches, the others wait.
 
     Args:
         url: Where from.
         path: Where to.
         expected: The SHA-256 that it must have; empty: any.
         report: Called with a line before the download and one after it.
+        flags: The command's `FlagNames`, for messages.
 
     Raises:
         EvaluationError: where it cannot be fetched, is cut short, or has another digest.
     """
     path = Path(path)
     record = path.with_name(path.name + ".sha256")
+    # A cache that others fill may be one that this process must not write into.
     if path.exists() and record.exists():
-        recorded = record.read_text().split()[:1]
-        found = check_digest(path, expected)
-        if recorded != [found]:
-            raise EvaluationError(
-                f"{path} was altered since it was fetched: its digest is {found}, {record.name} says "
-                f"{' '.join(recorded) or 'nothing'}; delete both to fetch it again"
-            )
-        return found
-    report(f"fetching {url} to {path}")
+        return _check_recorded(path, record, expected, flags)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.durable_file(path) as file:
-            found = _download(url, file)
-            if expected and found != expected.lower():
-                raise EvaluationError(
-                    f"--classifier_sha256 must be the digest of what {url} serves, which is {found}. "
-                    f"Received: --classifier_sha256={expected}"
-                )
-        durable.write_text(record, f"{found}  {path.name}\n")
+        with durable.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
+            if path.exists() and record.exists():
+                return _check_recorded(path, record, expected, flags)
+            report(f"fetching {url} to {path}")
+            with durable.durable_file(path) as file:
+                found = _download(url, file)
+                if expected and found != expected.lower():
+                    raise EvaluationError(
+                        f"--classifier_sha256 must be the digest of what {url} serves, which is {found}. "
+                        f"Received: --classifier_sha256={expected}"
+                    )
+            durable.write_text(record, f"{found}  {path.name}\n")
     except EvaluationError:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise EvaluationError(
-            f"{url} cannot be fetched to {path}: {error}; with --classifier_path a file that is already here is used"
-        ) from error
+        raise EvaluationError(f"{url} cannot be fetched to {path}: {error}; {flags.offline}") from error
     report(f"fetched; sha256 {found}")
+    return found
+
+
+def _check_recorded(path, record, expected, flags):
+    """The digest of a file that was fetched before."""
+    recorded = record.read_text().split()[:1]
+    found = check_digest(path, expected, flags)
+    if recorded != [found]:
+        raise EvaluationError(
+            f"{path} was altered since it was fetched: its digest is {found}, {record.name} says "
+            f"{' '.join(recorded) or 'nothing'}; delete both to fetch it again"
+        )
     return found
 
 

@@ -9,6 +9,7 @@ import tensorflow as tf
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest, fetch
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
 INPUT_SIZE = (299, 299)
 # As TF-GAN names the outputs: logits over 1008 classes, and the 2048 features of the last pooling.
@@ -21,7 +22,7 @@ _ARCHIVE = "tfgan_inception_2015.tar.gz"
 _AFTER_PRODUCT = ("Identity", "Reshape", "Squeeze", "BiasAdd", "Add", "AddV2")
 
 
-def load(path, sha256, protocol, cache, report=print):
+def load(path, sha256, protocol, cache, report=print, flags=EVALUATION):
     """TF-GAN's Inception graph from a file, or fetched into the cache on first use.
 
     Args:
@@ -31,6 +32,7 @@ def load(path, sha256, protocol, cache, report=print):
             published script took.
         cache: Folder of fetched files.
         report: Called with each line for the user.
+        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`.
@@ -39,12 +41,12 @@ def load(path, sha256, protocol, cache, report=print):
         EvaluationError: for what cannot be fetched or read, has another digest, or is another network.
     """
     if path:
-        digest = check_digest(path, sha256)
+        digest = check_digest(path, sha256, flags)
     else:
         path = Path(cache) / _ARCHIVE
-        digest = fetch(archive_url(), path, sha256, report)
-    network = _load_saved_model(Path(path))
-    function = _outputs_of(network, path)
+        digest = fetch(archive_url(), path, sha256, report, flags)
+    network = _load_saved_model(Path(path), flags)
+    function = _outputs_of(network, path, flags)
     if protocol == "original":
         function = _without_bias(function, path)
     name = "inception" if protocol == "default" else f"inception, protocol {protocol}"
@@ -58,7 +60,7 @@ def archive_url():
     return f"{tfgan.eval.INCEPTION_TFHUB}?tf-hub-format=compressed"
 
 
-def _load_saved_model(path):
+def _load_saved_model(path, flags):
     """Loads the network from the very bytes whose digest was taken: an archive is unpacked anew each time."""
     try:
         if path.is_dir():
@@ -69,11 +71,11 @@ def _load_saved_model(path):
             return tf.saved_model.load(folder)
     except (OSError, EOFError, ValueError, tarfile.TarError, tf.errors.OpError) as error:
         raise EvaluationError(
-            f"--classifier=inception: {path} holds no SavedModel that can be read: {error}"
+            f"{flags.classifier}=inception: {path} holds no SavedModel that can be read: {error}"
         ) from error
 
 
-def _outputs_of(network, path):
+def _outputs_of(network, path, flags):
     """The network as a function of images to (logits, features)."""
     # The variables live as long as the object that holds them: the closure keeps it.
     call = network if callable(network) else network.signatures["serving_default"]
@@ -85,7 +87,7 @@ def _outputs_of(network, path):
         missing = {LOGITS, FEATURES} - set(result)
         if missing:
             raise EvaluationError(
-                f"--classifier=inception: {path} must have the outputs {LOGITS} and {FEATURES}. "
+                f"{flags.classifier}=inception: {path} must have the outputs {LOGITS} and {FEATURES}. "
                 f"Received: {sorted(result)}"
             )
         return result[LOGITS], result[FEATURES]

@@ -9,12 +9,13 @@ import tensorflow as tf
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
 # What Keras calls the file of the whole network.
 _KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
-def load_inception_v3(path="", sha256="", report=print):
+def load_inception_v3(path="", sha256="", report=print, flags=EVALUATION):
     """Keras's InceptionV3 with its ImageNet weights: 1000 logits, 2048 features, inputs in [-1, 1].
 
     It is not the 2015 graph of the published scores: compare its figures with its own alone.
@@ -23,6 +24,7 @@ def load_inception_v3(path="", sha256="", report=print):
         path: The weights file; empty: Keras fetches it and checks it by its own record.
         sha256: The digest that the file must have; empty: any.
         report: Called with a line where the weights may be fetched.
+        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`.
@@ -30,29 +32,28 @@ def load_inception_v3(path="", sha256="", report=print):
     Raises:
         EvaluationError: for a file that is missing, of another digest or of another network.
     """
-    if path:
-        digest = check_digest(path, sha256)
-    else:
+    if not path:
         report("keras_inception_v3: Keras fetches the weights on first use")
-        path = _keras_weights()
-        digest = check_digest(path, sha256)
+        path = _keras_weights(flags)
+    digest = check_digest(path, sha256, flags)
     model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
     try:
         model.load_weights(path)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"--classifier_path={path} holds no InceptionV3 weights: {error}") from error
+        raise EvaluationError(
+            f"{flags.classifier}=keras_inception_v3: {path} holds no InceptionV3 weights: {error}"
+        ) from error
     return _classifier(model, "keras_inception_v3", digest, (-1.0, 1.0))
 
 
-def _keras_weights():
+def _keras_weights(flags=EVALUATION):
     """Has Keras fetch the weights and returns the file in its cache."""
     try:
         keras.applications.InceptionV3(weights="imagenet", classifier_activation=None)
     except Exception as error:
         # Keras wraps whatever urllib raised in a plain Exception.
         raise EvaluationError(
-            f"keras_inception_v3: the weights cannot be fetched: {error}; with --classifier_path a file that is "
-            "already here is used"
+            f"{flags.classifier}=keras_inception_v3: the weights cannot be fetched: {error}; {flags.offline}"
         ) from error
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     return home / "models" / _KERAS_FILE

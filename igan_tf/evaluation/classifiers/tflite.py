@@ -12,13 +12,14 @@ import tensorflow as tf
 from igan_tf.evaluation.checks import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
 # More interpreters than this wait for memory, not for each other.
 _MOST_INTERPRETERS = 8
 _QUANTIZED = {"uint8": 0, "int8": -128}
 
 
-def load(path, sha256="", value_range=None):
+def load(path, sha256="", value_range=None, flags=EVALUATION):
     """Reads a .tflite image classifier: one image in, logits or probabilities out, quantized or not.
 
     Pixels go to a quantized network as they are, 0 to 255. Quantized outputs are taken back to real numbers. Whether
@@ -27,35 +28,42 @@ def load(path, sha256="", value_range=None):
     Args:
         path: The file.
         sha256: The digest that it must have; empty: any.
-        value_range: What a network of floats expects for black and white.
+        value_range: What a network of floats expects for black and white; None for a quantized one.
+        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`, its name the file's.
 
     Raises:
-        EvaluationError: for a file that is missing, of another digest, or no such network.
+        EvaluationError: for a file that is missing, of another digest, or no such network; for a network of floats
+            without a range, or a quantized one with it.
     """
-    digest = check_digest(path, sha256)
+    digest = check_digest(path, sha256, flags)
     try:
         content, from_logits = _with_features(path)
         interpreter = _interpreter(content)
         (image,), (values, _) = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OSError, struct.error) as error:
-        raise EvaluationError(f"--classifier={path} is no image classifier that can be read: {error}") from error
+        raise EvaluationError(f"{flags.classifier}={path} is no image classifier that can be read: {error}") from error
     shape = tuple(map(int, image["shape"]))
     if len(shape) != 4 or shape[0] != 1 or shape[3] not in (1, 3) or len(values["shape"]) != 2:
         raise EvaluationError(
-            f"--classifier={path} must take (1, height, width, 3) and give (1, K). "
+            f"{flags.classifier}={path} must take (1, height, width, 3) and give (1, K). "
             f"Received: {shape} and {tuple(map(int, values['shape']))}"
         )
     kind = np.dtype(image["dtype"]).name
     if kind in _QUANTIZED:
+        if value_range is not None:
+            raise EvaluationError(
+                f"{flags.value_range} is for networks of floats; {path} takes {kind}, the pixels as they are. "
+                f"Received: {flags.value_range}={value_range[0]:g},{value_range[1]:g}"
+            )
         lowest = _QUANTIZED[kind]
         value_range = (lowest, lowest + 255)
     elif value_range is None:
         raise EvaluationError(
-            f"--classifier_range must say which pixel values {path} expects, black,white: it takes {kind}. "
-            "Received: --classifier_range="
+            f"{flags.value_range} must say which pixel values {path} expects, black,white: it takes {kind}. "
+            f"Received: {flags.value_range}="
         )
     return Classifier(
         _Pool(content),

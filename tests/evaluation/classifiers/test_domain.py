@@ -1,6 +1,8 @@
 """The small network trained on the data's own images: what it learns, and what its cache may be trusted with."""
 
 import dataclasses
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -15,6 +17,8 @@ from igan_tf.config import Config
 from igan_tf.data import load_data
 from igan_tf.evaluation import EvaluationError, inception_score, load_classifier
 from igan_tf.evaluation.classifiers import domain
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
+from tests.command_line import environment
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +121,51 @@ def test_altered_or_damaged_weights_are_refused(digits, tmp_path, quick):
     load(data, tmp_path)
 
 
+TRAIN_ALL_AT_ONCE = """
+import sys, time
+from pathlib import Path
+from igan_tf.config import Config
+from igan_tf.data import load_data
+from igan_tf.evaluation import load_classifier
+from igan_tf.evaluation.classifiers import domain
+
+domain.train_network.__defaults__ = (0, 5)
+domain.SETTINGS["epochs"] = 1
+data = load_data(Config(dataset="digits"))
+ready = Path(sys.argv[2])
+(ready / sys.argv[3]).touch()
+while len(list(ready.iterdir())) < 2:
+    time.sleep(0.001)
+lines = []
+print(load_classifier("domain", data=data, data_name="digits", cache_dir=sys.argv[1], report=lines.append).digest)
+print(sum("training" in line for line in lines))
+"""
+
+
+def test_two_processes_that_want_the_same_network_at_once(tmp_path):
+    """Both succeed, with the same one: the first trains it, the second waits."""
+    (tmp_path / "ready").mkdir()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TRAIN_ALL_AT_ONCE, str(tmp_path / "cache"), str(tmp_path / "ready"), str(number)],
+            env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for number in range(2)
+    ]  # fmt: skip
+    outcomes = [(*process.communicate(timeout=300), process.returncode) for process in processes]
+    assert [code for _, _, code in outcomes] == [0, 0], outcomes
+    (digest, trained), (other_digest, other_trained) = (text.split() for text, _, _ in outcomes)
+    assert digest == other_digest and {trained, other_trained} == {"0", "1"}
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+def test_a_cache_that_cannot_be_written_is_named_as_the_command_calls_it(digits, tmp_path, quick):
+    (tmp_path / "file").write_text("")
+    for flags, name in ((EVALUATION, "--cache_dir"), (TRAINING, "IGAN_CACHE_DIR")):
+        with pytest.raises(EvaluationError, match=f"^{name}: {tmp_path}/file/domain-.* cannot be written"):
+            load(small(digits), tmp_path / "file", flags=flags)
+
+
 def test_a_pinned_digest(digits, tmp_path, quick):
     data = small(digits)
     digest = load(data, tmp_path).digest
@@ -129,6 +178,8 @@ def test_what_is_refused(digits, tmp_path):
     unlabelled = dataclasses.replace(digits, train_labels=np.full(len(digits.train_labels), -1))
     with pytest.raises(EvaluationError, match=r"--classifier=domain needs labelled .*digits with 0 labelled images"):
         load(unlabelled, tmp_path)
+    with pytest.raises(EvaluationError, match=r"^--score_classifier=domain needs labelled"):
+        load(unlabelled, tmp_path, flags=TRAINING)
     with pytest.raises(EvaluationError, match=r"of 1 classes"):
         load(dataclasses.replace(digits, class_names=("0",)), tmp_path)
     assert list(tmp_path.iterdir()) == []

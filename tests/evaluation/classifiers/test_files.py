@@ -1,13 +1,16 @@
 """Fetching from a server on this machine: whole or not at all, and of the digest that was asked for."""
 
+import concurrent.futures
 import hashlib
 import http.server
 import threading
+import time
 
 import pytest
 
 from igan_tf.evaluation import EvaluationError
 from igan_tf.evaluation.classifiers.files import cache_folder, digest_of, fetch
+from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
 
 CONTENT = bytes(range(256)) * 9000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -25,6 +28,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/without_length":
             self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
+        if self.path == "/slow":
+            time.sleep(0.2)
         self.wfile.write(CONTENT[: len(CONTENT) // 2] if self.path == "/truncated" else CONTENT)
 
     def log_message(self, *arguments):
@@ -102,6 +107,26 @@ def test_a_file_without_its_record_is_fetched_anew(server, path):
     path.write_bytes(b"half of something")
     assert fetch(f"{server}/weights", path, report=str) == DIGEST
     assert path.read_bytes() == CONTENT
+
+
+def test_of_several_at_once_one_fetches(server, path):
+    start = threading.Barrier(4)
+
+    def fetch_it(_):
+        start.wait()
+        return fetch(f"{server}/slow", path, report=str)
+
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(fetch_it, range(4))) == [DIGEST] * 4
+    assert Handler.requests == ["/slow"] and names(path) == ["weights.bin", "weights.bin.sha256"]
+
+
+def test_what_helps_offline_is_said_in_the_commands_words(path):
+    for flags, advice in ((EVALUATION, "--classifier_path"), (TRAINING, "--score_classifier also takes a .tflite")):
+        with pytest.raises(EvaluationError, match=f"cannot be fetched .*{advice}"):
+            fetch("http://127.0.0.1:9/weights", path, report=str, flags=flags)
+    with pytest.raises(EvaluationError, match=r"^--score_classifier: .* cannot be read"):
+        digest_of(path, TRAINING)
 
 
 def test_a_cache_that_cannot_be_written(server, tmp_path):

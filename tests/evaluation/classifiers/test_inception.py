@@ -18,6 +18,7 @@ import tensorflow as tf
 from igan_tf.evaluation import EvaluationError, load_classifier
 from igan_tf.evaluation.classifiers import inception
 from igan_tf.evaluation.classifiers.files import digest_of
+from igan_tf.evaluation.classifiers.flag_names import TRAINING
 
 
 class StandIn(tf.Module):
@@ -133,6 +134,8 @@ def test_what_is_no_saved_model(tmp_path, archive):
     for path in (half, empty, shutil.copy(__file__, tmp_path / "text.tar.gz")):
         with pytest.raises(EvaluationError, match=r"holds no SavedModel that can be read"):
             load_classifier("inception", path=path)
+    with pytest.raises(EvaluationError, match=f"^--score_classifier=inception: {path} holds"):
+        load_classifier("inception", path=path, flags=TRAINING)
 
 
 def test_fetched_on_first_use(tmp_path, archive, monkeypatch):

@@ -10,6 +10,7 @@ if keras.backend.backend() != "tensorflow":
 from igan_tf.evaluation import EvaluationError, load_classifier
 from igan_tf.evaluation.classifiers import keras_models
 from igan_tf.evaluation.classifiers.files import digest_of
+from igan_tf.evaluation.classifiers.flag_names import TRAINING
 from igan_tf.layers import WeightNorm
 
 
@@ -91,7 +92,7 @@ def test_no_inception_weights(tmp_path, monkeypatch):
     path = tmp_path / "weights.h5"
     path.write_bytes(b"no weights")
     monkeypatch.setattr(keras.applications, "InceptionV3", lambda **arguments: build()[0])
-    with pytest.raises(EvaluationError, match=f"--classifier_path={path} holds no InceptionV3 weights"):
+    with pytest.raises(EvaluationError, match=f"--classifier=keras_inception_v3: {path} holds no InceptionV3 weights"):
         load_classifier("keras_inception_v3", path=path)
 
 
@@ -102,6 +103,8 @@ def test_inception_weights_that_cannot_be_fetched(monkeypatch):
     monkeypatch.setattr(keras.applications, "InceptionV3", fail)
     with pytest.raises(EvaluationError, match=r"cannot be fetched: URL fetch failure; with --classifier_path"):
         load_classifier("keras_inception_v3", report=str)
+    with pytest.raises(EvaluationError, match=r"--score_classifier=keras_inception_v3: .*a .tflite file"):
+        load_classifier("keras_inception_v3", report=str, flags=TRAINING)
 
 
 def test_keras_keeps_what_it_fetched_where_it_is_looked_for(monkeypatch, tmp_path):

@@ -7,32 +7,10 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
 
-import tensorflow as tf
-
 from igan_tf.evaluation import EvaluationError, load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
-
-
-def network(softmax):
-    keras.utils.set_random_seed(0)
-    images = keras.Input((8, 8, 3))
-    hidden = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(6, 3, activation="relu")(images))
-    outputs = keras.layers.Dense(4, activation="softmax" if softmax else None)(hidden)
-    return keras.Model(images, outputs), keras.Model(images, hidden)
-
-
-def convert(model, path, quantized=False):
-    export = path.with_suffix(".saved")
-    model.export(export, verbose=False)
-    converter = tf.lite.TFLiteConverter.from_saved_model(str(export))
-    if quantized:
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        pixels = np.random.default_rng(0).random((40, 1, 8, 8, 3), "float32") * 255
-        converter.representative_dataset = lambda: ([image] for image in pixels)
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
-    path.write_bytes(converter.convert())
-    return path
+from igan_tf.evaluation.classifiers.flag_names import TRAINING
+from tests.evaluation.tflite_files import convert, network
 
 
 def images(count=5, size=8):
@@ -62,6 +40,10 @@ def test_quantized(tmp_path):
     np.testing.assert_allclose(outputs.values, model(images().astype("float32")), atol=0.05)
     expected = np.asarray(features(images().astype("float32")))
     np.testing.assert_allclose(outputs.features, expected, atol=0.03 * expected.max())
+    with pytest.raises(
+        EvaluationError, match=r"--classifier_range is for .* takes uint8.* Received: --classifier_range=0,1$"
+    ):
+        load_classifier(str(path), value_range=(0, 1))
     assert (outputs.values * 256 == np.round(outputs.values * 256)).all()
 
 
@@ -79,6 +61,8 @@ def test_what_is_refused(tmp_path):
     path = convert(model, tmp_path / "net.tflite")
     with pytest.raises(EvaluationError, match=r"--classifier_range must say which pixel values .* float32"):
         load_classifier(str(path))
+    with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say"):
+        load_classifier(str(path), flags=TRAINING)
     with pytest.raises(EvaluationError, match=f"--classifier_sha256 must be the digest of {path}"):
         load_classifier(str(path), value_range=(0, 1), sha256="1" * 64)
     text = tmp_path / "text.tflite"
