@@ -1,7 +1,7 @@
 """Curves over the epochs of finished or running runs: `python docs/plot_curves.py out.png KEY LABEL=RUN_DIR ...`.
 
-KEY is a name in `metrics.jsonl`, such as `averaged_test_error`; `--percent` shows it times 100, `--log` on a logarithmic
-scale.
+KEY is a name in `metrics.jsonl`, such as `averaged_test_error`; `--percent` shows it times 100, `--log` on a
+logarithmic scale.
 """
 
 import argparse
