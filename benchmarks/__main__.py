@@ -7,11 +7,14 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import cifar10, evaluation, minibatch, mnist, records
+from benchmarks import cifar10, evaluation, imagenet, minibatch, mnist, records
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
     "cifar10_step_ratio": cifar10.cifar10_step_ratio,
+    "imagenet_step_ratio": imagenet.imagenet_step_ratio,
+    "imagenet_two_tape_ratio": imagenet.imagenet_two_tape_ratio,
+    "frozen_sampling_ratio": imagenet.frozen_sampling_ratio,
     "noise_time_ratio": mnist.noise_time_ratio,
     "minibatch_time_ratio": minibatch.minibatch_time_ratio,
     "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,

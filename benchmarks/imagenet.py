@@ -79,3 +79,51 @@ def imagenet_step_ratio():
     details = {"step": f"{step_seconds:.2f} s", "convolutions and products": f"{product_seconds:.2f} s"}
     details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
     return {"value": step_seconds / product_seconds, "details": details}
+
+
+def two_tape_step(model):
+    """The plain form of the step: one update after the other, each with passes of its own through G and D."""
+    players = (
+        (model.discriminator, model.discriminator_optimizer),
+        (model.generator, model.generator_optimizer),
+    )
+
+    def step(batch):
+        key, logs = tf.constant([0, 0]), {}
+        for network, optimizer in players:
+            with tf.GradientTape() as tape:
+                real, generated = model._joint_pass(batch["images"], key)
+                if network is model.discriminator:
+                    loss, _ = model._discriminator_loss(real, generated, batch["labels"])
+                else:
+                    loss = model._generator_loss(real, generated, {})
+            optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
+            logs[network.name] = loss
+        return logs
+
+    return step
+
+
+def imagenet_two_tape_ratio():
+    """Seconds of the step in its plain form over those of ImageNet's `train_step`, both at full width, batch 16."""
+    model, batch = build_model(), training_batch()
+    plain, ours = (finishing(tf.function(step), batch) for step in (two_tape_step(model), model.train_step))
+    plain_seconds, our_seconds = alternate(plain, ours, repetitions=5, warm_up=1)
+    details = {"a pass for each player": f"{plain_seconds:.2f} s", "one for both": f"{our_seconds:.2f} s"}
+    return {"value": plain_seconds / our_seconds, "details": details}
+
+
+def frozen_sampling_ratio():
+    """Seconds of sampling 16 images with the reference's pass over those with stored statistics, full width."""
+    from igan_tf.layers import freeze_reference
+    from igan_tf.networks import imagenet
+
+    latents = tf.random.uniform((BATCH, imagenet.LATENT_SIZE), *imagenet.LATENT_RANGE)
+    samplers = []
+    for prepare in (lambda generator: generator, freeze_reference):
+        generator = prepare(imagenet.build_generator())
+        function = tf.function(lambda latents, generator=generator: generator(latents, training=False))
+        samplers.append(lambda function=function: function(latents).numpy())
+    reference_seconds, frozen_seconds = alternate(*samplers, repetitions=7)
+    details = {"with the reference": f"{reference_seconds:.3f} s", "frozen": f"{frozen_seconds:.3f} s"}
+    return {"value": reference_seconds / frozen_seconds, "details": details}

@@ -147,6 +147,7 @@ def _kind(flag, spec):
     Raises:
         EvaluationError: for nothing of the kind.
     """
+    from igan_tf.data.image_sources import npz_files
     from igan_tf.evaluation import EvaluationError
     from igan_tf.evaluation.statistics import is_statistics_file
 
@@ -161,10 +162,10 @@ def _kind(flag, spec):
         return "dataset"
     if flag == "--reference" and is_statistics_file(spec):
         return "statistics"
+    if Path(spec).is_dir():
+        return "npz" if npz_files(spec) else "folder"
     if Path(spec).suffix == ".npz" and Path(spec).is_file():
         return "npz"
-    if Path(spec).is_dir():
-        return "folder"
     raise EvaluationError(f"{flag} must be one of: {SOURCES}. Received: {flag}={spec}")
 
 
@@ -212,7 +213,7 @@ def _open_both(arguments, classifier, model, checkpoint):
         reference = load_statistics(arguments.reference)
     elif arguments.reference:
         reference = open_source("--reference", arguments.reference, arguments, classifier)
-    arrays = [entry for entry in (source, reference) if isinstance(entry, images.NpzSource)]
+    arrays = [entry for entry in (source, reference) if isinstance(entry, (images.NpzSource, images.NpzFolderSource))]
     if arguments.image_range not in (None, (0, 255)) and not any(array.image_range for array in arrays):
         low, high = arguments.image_range
         raise EvaluationError(
@@ -252,7 +253,8 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
     if kind == "dataset":
         return _split_of(flag, *spec.split(":"), arguments)
     if kind == "npz":
-        return images.NpzSource(spec, arguments.npz_key, arguments.image_range, flag)
+        reader = images.NpzFolderSource if Path(spec).is_dir() else images.NpzSource
+        return reader(spec, arguments.npz_key, arguments.image_range, flag)
     square = classifier.input_size if arguments.center_square else None
     return images.FolderSource(spec, classifier.channels, square, flag)
 

@@ -20,7 +20,8 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum("mode", "train", settings.MODES, "train; evaluate a run's test error; or sample images from a run.")
 flags.DEFINE_string("run_dir", "", "Folder of the run; by default runs/<dataset>. An interrupted run in it continues.")
 flags.DEFINE_integer("num_samples", 100, "Images that --mode=sample draws.", lower_bound=1)
-flags.DEFINE_string("output", "samples.npz", "Where --mode=sample writes: an .npz of all images, or a .png grid.")
+flags.DEFINE_string("output", "samples.npz", "What --mode=sample writes: an .npz of all, a .png grid, or FOLDER/.")
+flags.DEFINE_enum("format", None, ("png", "npz"), "Files of --output=FOLDER/: a .png an image, or .npz of 1,000 each.")
 settings.define_flags()
 
 
@@ -29,6 +30,7 @@ def main(argv):
     from igan_tf import experiment
     from igan_tf.data import DataError
     from igan_tf.evaluation import EvaluationError
+    from igan_tf.sampling import sample_run
     from igan_tf.training import CheckpointError, NonFiniteLossError
     from igan_tf.training.distribution import ClusterError
     from igan_tf.training.trainer import Interrupted, WorkerLostError
@@ -46,7 +48,7 @@ def main(argv):
             given = {"data_dir": config.data_dir} if FLAGS["data_dir"].present else {}
             result = experiment.evaluate_run(run_dir, **given)
         else:
-            result = _sample(experiment.load_run(run_dir), config.seed)
+            result = sample_run(run_dir, FLAGS.output, FLAGS.num_samples, config.seed, FLAGS.format, _report)
         for name, value in result.items():
             _report(f"{name}: {value}")
     except (
@@ -65,25 +67,6 @@ def main(argv):
     except KeyboardInterrupt:
         # Outside of the training loop: there is nothing to save.
         sys.exit(128 + signal.SIGINT)
-
-
-def _sample(model, seed):
-    """Writes `--num_samples` images to `--output`."""
-    import numpy as np
-
-    from igan_tf import durable
-    from igan_tf.training.records import image_grid, write_png
-
-    images = model.generate(FLAGS.num_samples, seed)
-    try:
-        if FLAGS.output.endswith(".png"):
-            write_png(FLAGS.output, image_grid(images))
-        else:
-            with durable.durable_file(FLAGS.output) as file:
-                np.savez_compressed(file, images=images)
-    except OSError as error:
-        raise settings.ConfigError(f"--output={FLAGS.output} cannot be written: {error}") from error
-    return {"images": len(images), "output": FLAGS.output}
 
 
 def _describe(config, run_dir):

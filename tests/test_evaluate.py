@@ -130,14 +130,18 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
         Image.fromarray(image[..., 0]).save(here / "folder" / str(index % 3) / f"{index:03d}.png")
     np.savez(here / "bytes.npz", images=pixels)
     np.savez_compressed(here / "floats.npz", samples=pixels / np.float32(127.5) - 1)
+    (here / "shards").mkdir()
+    for first in (0, 400):
+        np.savez(here / "shards" / f"{first:06d}.npz", images=pixels[first : first + 400])
     records = [
         run(cache, f"--source={source}", "--splits=1", *arguments)
-        for source, *arguments in (("folder",), ("bytes.npz",), ("floats.npz", "--image_range=-1,1"))
+        for source, *arguments in (("folder",), ("bytes.npz",), ("floats.npz", "--image_range=-1,1"), ("shards",))
     ]
     scores = [record["inception_score"]["mean"] for record in records]
     # Paths sort in another order; -1..1 rounds otherwise.
-    assert scores == pytest.approx([scores[0]] * 3, rel=1e-5)
-    assert [record["image_range"] for record in records] == [[0, 255], [0, 255], [-1, 1]]
+    assert scores == pytest.approx([scores[0]] * 4, rel=1e-5)
+    assert [record["image_range"] for record in records] == [[0, 255], [0, 255], [-1, 1], [0, 255]]
+    assert records[3]["inception_score"] == records[1]["inception_score"]
 
 
 def test_distances_and_saved_statistics(here, cache, run_dir):
@@ -244,6 +248,7 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=digits:test", "--top_dir=text.npz"], ["--top_dir=text.npz cannot be written"]),
         (["--source=nowhere"], ["--source must be one of", "Received: --source=nowhere"]),
         (["--source=empty"], ["--source=empty holds no images"]),
+        (["--source=unfinished"], ["unfinished is not finished", "samples.unfinished.json"]),
         (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
         (["--source=text.npz"], ["--source=text.npz cannot be read"]),
         (["--source=floats.npz"], ["declared range from 0 to 1", "values from 0 to 200"]),
@@ -288,6 +293,8 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypa
         return classify(source, *given, **named)
 
     (here / "empty").mkdir()
+    (here / "unfinished").mkdir()
+    (here / "unfinished" / "samples.unfinished.json").write_text("{}")
     for index, size in enumerate(((4, 4), (4, 5))):
         (here / "mixed").mkdir(exist_ok=True)
         Image.new("L", size).save(here / "mixed" / f"{index}.png")

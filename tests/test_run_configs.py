@@ -25,7 +25,7 @@ def read(name, *more):
 def test_every_line_says_something(path):
     """A flag file states differences: each line changes the outcome, but that it may name its data and labels."""
     lines = [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
-    config = read(path.name)
+    config = read(path.name, "--data_dir=d")
     for line in lines:
         if line.startswith(("--dataset=", "--labels=")):
             continue
@@ -33,7 +33,7 @@ def test_every_line_says_something(path):
         others.pop(lines.index(line))
         # A lone --supervised_baseline or the like may need the line that is left out.
         try:
-            without = config_from_lines(expand_flagfiles(others))
+            without = config_from_lines(expand_flagfiles([*others, "--data_dir=d"]))
         except ValueError:
             continue
         assert without != config, line
@@ -65,6 +65,21 @@ def test_the_published_settings():
         config = read(f"{name}_feature_matching.cfg")
         assert (config.generator_objective, config.feature_matching_norm) == ("feature_matching", "l1")
         assert (config.minibatch_discrimination, config.generator_steps) == (False, 1)
+
+
+def test_the_published_imagenet_settings():
+    """Facts, section 2."""
+    config = read("imagenet128.cfg", "--data_dir=d")
+    assert (config.gf_dim, config.df_dim, config.latent_size, config.batch_size) == (64, 64, 8192, 16)
+    assert (config.generator_norm, config.reference_size, config.discriminator_norm) == ("virtual", 16, "cross")
+    assert (config.label_smoothing, config.minibatch_discrimination, config.use_labels) == (0.25, True, True)
+    assert (config.discriminator_learning_rate, config.generator_learning_rate) == (0.0004, 0.0004)
+    assert (config.beta_1, config.adam, config.historical_averaging, config.feature_matching) == (0.5, "outside", 0, 0)
+    assert (config.early_sample_steps, config.sample_minutes, config.checkpoint_minutes) == (10, 5, 60)
+    baseline = read("imagenet128_dcgan.cfg", "--data_dir=d")
+    assert (baseline.generator_norm, baseline.discriminator_norm, baseline.label_smoothing) == ("batch", "batch", 0)
+    assert not (baseline.minibatch_discrimination or baseline.use_labels or baseline.feature_matching)
+    assert not baseline.historical_averaging
 
 
 def techniques(experiment):
@@ -146,7 +161,7 @@ def test_both_players_start_from_data_on_cifar10(cifar10_like, tmp_path):
     """Facts, "Weight normalisation": D from the tiled labelled set, G from a batch of latents, the image 0.1 wide."""
     experiment = build("cifar10_minibatch.cfg", cifar10_like, tmp_path)
     before = experiment.model.generator.get_layer("pixels").scale.numpy().copy()
-    experiment._initialize()
+    experiment.recipe.initialize(experiment.config, experiment.model, experiment.batches)
     assert np.all(experiment.model.generator.get_layer("pixels").scale.numpy() != before)
     # As in `_initialize`: a batch of latents of the range, through tanh; its deviation before it is 0.1.
     images = np.concatenate(list(experiment.model.generate_batches(400, seed=5, batch_size=4)))

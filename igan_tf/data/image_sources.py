@@ -15,7 +15,9 @@ from igan_tf.data.image_data import DataError
 from igan_tf.data.sources import IMAGE_SUFFIXES
 
 # What `read_images` understands, for messages.
-FORMS = "a folder of images, an .npz file, tfds:<name>:<split> or digits:<train or test>"
+FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
+# What `--mode=sample` keeps in a folder: the first while files are missing, then the second.
+UNFINISHED_SAMPLES, FINISHED_SAMPLES = "samples.unfinished.json", "samples.json"
 _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
 # Modes of Pillow that hold more than 8 bits a channel, which a conversion would cut off.
 _DEEP_MODES = ("I", "F")
@@ -25,9 +27,9 @@ def read_images(place, limit=None, generator=None, data_dir=""):
     """Reads the images that `place` names.
 
     Args:
-        place: A folder of images, searched with its subfolders; an .npz file with one image array, or with one named
-            `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as `tfds:mnist:test`; `digits:train` or
-            `digits:test`, scikit-learn's digits as training takes them.
+        place: A folder of images, searched with its subfolders, or one without images of .npz files; an .npz file with
+            one image array, or with one named `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as
+            `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training takes them.
         limit: At most so many images, drawn at random without replacement; None: all.
         generator: The `numpy.random.Generator` of that draw.
         data_dir: Folder of the TFDS data; empty: TFDS's own default.
@@ -78,6 +80,14 @@ def as_bytes(images, place):
     return np.round(np.clip(images, 0, 1) * 255).astype("uint8")
 
 
+def refuse_unfinished(folder):
+    """Raises a DataError for a folder that `--mode=sample` has not finished."""
+    if (Path(folder) / UNFINISHED_SAMPLES).exists():
+        raise DataError(
+            f"the folder {folder} is not finished: it holds {UNFINISHED_SAMPLES}; the command that began it continues"
+        )
+
+
 def _chosen(items, limit, generator):
     """`items`, or `limit` of them in their order."""
     if limit is None or len(items) <= limit:
@@ -86,21 +96,34 @@ def _chosen(items, limit, generator):
     return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows]
 
 
+def image_files(folder):
+    """The image files in a folder and its subfolders, sorted."""
+    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+
+
+def npz_files(folder):
+    """The .npz files of a folder that holds no image files, as `--mode=sample --format=npz` writes it, sorted."""
+    found = sorted(Path(folder).glob("*.npz"))
+    return [] if found and image_files(folder) else found
+
+
 def _read_folder(folder, limit, generator):
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-    if not files:
+    refuse_unfinished(folder)
+    if shards := npz_files(folder):
+        found = [(path, image) for path in shards for image in as_bytes(_read_npz(path), path)]
+        found = _chosen(found, limit, generator)
+    else:
+        found = [(path, _read_file(path)) for path in _chosen(image_files(folder), limit, generator)]
+    if not found:
         raise DataError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    files = _chosen(files, limit, generator)
-    images = [_read_file(path) for path in files]
-    for path, image in zip(files, images):
-        if image.shape[:2] != images[0].shape[:2]:
+    first_path, first = found[0]
+    for path, image in found:
+        if image.shape[:2] != first.shape[:2]:
             raise DataError(
-                f"images must all have one size. Received: {path} with {_size(image)}, {files[0]} with "
-                f"{_size(images[0])}"
+                f"images must all have one size. Received: {path} with {_size(image)}, {first_path} with {_size(first)}"
             )
-    if any(image.shape[2] == 3 for image in images):
-        images = [np.broadcast_to(image, (*image.shape[:2], 3)) for image in images]
-    return np.stack(images)
+    channels = max(image.shape[2] for _, image in found)
+    return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for _, image in found])
 
 
 def _size(image):

@@ -3,10 +3,10 @@
 import queue
 import threading
 import zipfile
-from pathlib import Path
 
 import numpy as np
 
+from igan_tf.data.image_sources import image_files, npz_files, refuse_unfinished
 from igan_tf.data.records.decoding import UnreadableImage, to_rgb
 from igan_tf.data.sources import IMAGE_SUFFIXES
 from igan_tf.evaluation.checks import EvaluationError
@@ -123,13 +123,12 @@ class FolderSource(ImageSource):
 
     Raises:
         EvaluationError: for a folder without images; while reading, for a file that is damaged.
+        DataError: for a folder that `--mode=sample` has not finished.
     """
 
     def __init__(self, root, channels=3, square=None, flag="--source"):
-        root = Path(root)
-        self._files = sorted(
-            path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        )
+        refuse_unfinished(root)
+        self._files = image_files(root)
         if not self._files:
             raise EvaluationError(f"{flag}={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
         split = "all files" if square is None else "all files, largest centre squares"
@@ -215,6 +214,31 @@ class NpzSource(ImageSource):
             if len(piece) != count * bytes_per_image:
                 raise EOFError(f"it ends after {start} images of {shape[0]}")
             yield np.frombuffer(piece, dtype).reshape(count, *shape[1:])
+
+
+class NpzFolderSource(ImageSource):
+    """The .npz files of a folder without images, in the order of their names, each read as by `NpzSource`.
+
+    Args:
+        root: The folder.
+        key, image_range, flag: As `NpzSource`'s.
+
+    Raises:
+        EvaluationError: as `NpzSource` does, and for files of bytes beside files of floats.
+        DataError: for a folder that `--mode=sample` has not finished.
+    """
+
+    def __init__(self, root, key="", image_range=None, flag="--source"):
+        refuse_unfinished(root)
+        self._files = [NpzSource(path, key, image_range, flag) for path in npz_files(root)]
+        if len({source.image_range for source in self._files}) > 1:
+            raise EvaluationError(f"{flag}={root}: some of its .npz files hold bytes, others floats")
+        count = sum(source.count for source in self._files)
+        super().__init__(count, str(root), self._files[0].split, self._files[0].image_range)
+
+    def rows(self):
+        for source in self._files:
+            yield from source.rows()
 
 
 class TfdsSource(ImageSource):

@@ -6,8 +6,8 @@ import re
 from igan_tf.evaluation.checks import EvaluationError, pixel_range
 
 SOURCES = (
-    "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images; an .npz; "
-    "tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
+    "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images or of .npz files; an "
+    ".npz; tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
 )
 
 
@@ -102,7 +102,7 @@ def refuse_unused(arguments, kinds):
     Args:
         arguments: Of `parser()`.
         kinds: Of what kind `--source` and, if there is one, `--reference` are: a set of "run", "tfds", "dataset",
-            "noise", "npz", "statistics" and "folder".
+            "noise", "npz" (a file, or a folder of them), "statistics" and "folder".
 
     Raises:
         EvaluationError: that names the flag and what it is for.

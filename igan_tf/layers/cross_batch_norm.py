@@ -1,9 +1,9 @@
 """Batch normalization of a joint batch, half of the channels by the real images and half by the generated ones."""
 
-import math
-
 import keras
 from keras import ops
+
+from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -102,8 +102,10 @@ class CrossBatchNorm(keras.layers.Layer):
         offset = -mean * factor
         if self.center:
             offset = offset + ops.cast(self.beta, x.dtype)
-        # The map is read once for the statistics and once here.
-        return ops.cast(x * factor + offset, self.compute_dtype)
+        rows = ops.shape(x)[0]
+        factor, offset = (ops.broadcast_to(value, (rows, x.shape[-1])) for value in (factor, offset))
+        outputs = ops.reshape(scale_rows(to_rows(x), factor, offset), ops.shape(x))
+        return ops.cast(outputs, self.compute_dtype)
 
     def _joint_statistics(self, x):
         """Mean and variance of every channel over the half of the batch that it is measured by, both (C,)."""
@@ -113,10 +115,15 @@ class CrossBatchNorm(keras.layers.Layer):
                 f"inputs.shape={tuple(x.shape)}"
             )
         rows, channels = ops.shape(x)[0] // 2, x.shape[-1] // 2
-        axes = list(range(len(x.shape) - 1))
-        halves = (x[:rows, ..., :channels], x[rows:, ..., channels:])
-        means, variances = zip(*(_moments(half, axes) for half in halves))
-        return ops.concatenate(means), ops.concatenate(variances)
+        # Of all rows and channels: to take the map's two quarters out of it would cost more.
+        mean, variance = row_moments(to_rows(x))
+        mean, variance = (
+            ops.concatenate([moment[:rows, :channels], moment[rows:, channels:]], axis=1) for moment in (mean, variance)
+        )
+        count = ops.cast(rows, x.dtype)
+        # Sums, not `ops.mean`: under PyTorch and JAX it takes float64 through float32.
+        joint_mean = ops.sum(mean, axis=0) / count
+        return joint_mean, ops.sum(variance + ops.square(mean - joint_mean), axis=0) / count
 
     def _record(self, mean, variance):
         for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
@@ -144,12 +151,3 @@ class CrossBatchNorm(keras.layers.Layer):
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "beta_initializer": keras.initializers.serialize(self.beta_initializer),
         }
-
-
-def _moments(x, axes):
-    """Mean and variance over `axes`."""
-    sizes = ops.shape(x)
-    count = ops.cast(math.prod(sizes[axis] for axis in axes), x.dtype)
-    # Sums, not `ops.moments`: under PyTorch and JAX it takes float64 through float32.
-    mean = ops.sum(x, axis=axes) / count
-    return mean, ops.sum(ops.square(x - mean), axis=axes) / count

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from igan_tf.layers.reference_layer import ReferenceLayer
+from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
 
 # A variance never is: marks statistics that nobody has stored.
 UNSET = -1.0
@@ -132,10 +133,12 @@ class VirtualBatchNorm(ReferenceLayer):
         self.refuse_training(training)
         self.check_batch_size(inputs.shape)
         axis = self._channel_axis(inputs.shape)
-        x = ops.cast(inputs, at_least_float32(inputs.dtype))
+        x = ops.moveaxis(ops.cast(inputs, at_least_float32(inputs.dtype)), axis, -1)
+        shape = ops.shape(x)
+        x = to_rows(x)
 
-        # All statistics are (rows, channels) tensors; the map itself is read once for them and once to normalise.
-        mean, variance = _row_moments(x, axis)
+        # All statistics are (rows, channels) tensors.
+        mean, variance = row_moments(x)
         reference_mean, reference_variance = self._reference_statistics(mean, variance)
         mean, variance = self._with_reference(mean, variance, reference_mean, reference_variance)
         scale = ops.rsqrt(variance + self.epsilon)
@@ -144,9 +147,8 @@ class VirtualBatchNorm(ReferenceLayer):
         offset = -mean * scale
         if self.center:
             offset = offset + ops.cast(self.beta, x.dtype)
-        shape = [1] * len(inputs.shape)
-        shape[0], shape[axis] = -1, inputs.shape[axis]
-        return ops.cast(x * ops.reshape(scale, shape) + ops.reshape(offset, shape), inputs.dtype)
+        outputs = ops.reshape(scale_rows(x, scale, offset), shape)
+        return ops.cast(ops.moveaxis(outputs, -1, axis), inputs.dtype)
 
     def _reference_statistics(self, mean, variance):
         """Mean and variance of the whole reference batch, both (1, channels)."""
@@ -234,16 +236,6 @@ class VirtualBatchNorm(ReferenceLayer):
 def at_least_float32(dtype):
     dtype = keras.backend.standardize_dtype(dtype)
     return "float32" if dtype in ("float16", "bfloat16") else dtype
-
-
-def _row_moments(x, channel_axis):
-    """Mean and variance of each row over all axes but the channels', both (rows, channels)."""
-    axes = [axis for axis in range(1, len(x.shape)) if axis != channel_axis]
-    if not axes:
-        return x, ops.zeros_like(x)
-    mean, variance = ops.moments(x, axes)
-    # Some backends take a difference of two means, which rounding can make negative.
-    return mean, ops.maximum(variance, 0.0)
 
 
 @contextlib.contextmanager

@@ -6,11 +6,12 @@ import tensorflow as tf
 from igan_tf import losses
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
 from igan_tf.models.running_error import RunningError
+from igan_tf.models.sampling import LatentSampling
 from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 
 
 @keras.saving.register_keras_serializable("igan_tf")
-class ImageNetGAN(keras.Model):
+class ImageNetGAN(LatentSampling, keras.Model):
     """A generator against a discriminator that sees one joint batch [real; generated].
 
     With `l` the logit of "real", `explicit_gan_logit` of K + 1 logits or the one logit itself, and
@@ -125,10 +126,6 @@ class ImageNetGAN(keras.Model):
     def metrics(self):
         return []
 
-    @property
-    def latent_size(self):
-        return self.generator.input_shape[-1]
-
     def call(self, images, training=False):
         """The discriminator's logits: `(N, ...)` -> `(N, K + 1)`, the generated class last."""
         return self.discriminator(images, training=training)["logits"]
@@ -214,17 +211,9 @@ class ImageNetGAN(keras.Model):
     def _gan_logit(self, logits):
         return losses.gan_logit(logits) if self.num_outputs == 1 else losses.explicit_gan_logit(logits)
 
-    def _draw_latents(self, count, key):
-        low, high = self.latent_range
-        return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
-
     def _replica_share(self, loss):
         """Keras sums gradients over replicas; each gives its share of the mean."""
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
-    generate = SemiSupervisedGAN.generate
-    generate_batches = SemiSupervisedGAN.generate_batches
-    _sample_function = SemiSupervisedGAN._sample_function
 
     # Saving.
 

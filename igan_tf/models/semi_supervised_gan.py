@@ -10,6 +10,7 @@ from igan_tf.data.image_data import as_unit_range
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
+from igan_tf.models.sampling import LatentSampling
 
 GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
 # Layers whose output for one example depends on the others: through them D must not see real and generated together.
@@ -17,7 +18,7 @@ _COUPLING_LAYERS = (MinibatchDiscrimination, BatchStatisticsNorm, keras.layers.B
 
 
 @keras.saving.register_keras_serializable("igan_tf")
-class SemiSupervisedGAN(keras.Model):
+class SemiSupervisedGAN(LatentSampling, keras.Model):
     """A generator against a discriminator with K class logits, the generated class's logit fixed at 0.
 
     The discriminator minimises, on labelled (l), unlabelled (u) and generated data,
@@ -165,10 +166,6 @@ class SemiSupervisedGAN(keras.Model):
     def metrics(self):
         return list(getattr(self, "_test_metrics", []))
 
-    @property
-    def latent_size(self):
-        return self.generator.input_shape[-1]
-
     def call(self, images, training=False):
         """The discriminator's logits, the semi-supervised classifier's output: `(N, ...)` -> `(N, K)`."""
         return self.discriminator(images, training=training)["logits"]
@@ -281,10 +278,6 @@ class SemiSupervisedGAN(keras.Model):
         with drawing_from(self.generator, fold_in(key, 1)):
             return self.generator(latents, training=True)
 
-    def _draw_latents(self, count, key):
-        low, high = self.latent_range
-        return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
-
     def _discriminate(self, inputs, key, output):
         """One of D's outputs for each named batch, in one pass where D allows it."""
         if not self._joint:
@@ -304,7 +297,7 @@ class SemiSupervisedGAN(keras.Model):
         """Keras sums gradients over replicas; each gives its share of the mean."""
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
-    # Evaluation and sampling.
+    # Evaluation; sampling is `LatentSampling`'s.
 
     def test_step(self, data):
         """Errors of the discriminator as it is and with averaged parameters, on `(images, labels)`."""
@@ -341,32 +334,6 @@ class SemiSupervisedGAN(keras.Model):
         """Class probabilities by the averaged parameters, `(N, K)` float64, of what `test_errors` takes."""
         logits = [self.averaged_logits(as_unit_range(images[rows])) for rows in _batches(len(images), batch_size)]
         return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
-
-    def generate(self, count, seed, batch_size=100):
-        """Returns `count` images as a NumPy array, a function of `seed` and the weights alone.
-
-        Drawn in whole batches of `batch_size` of which the last is cut: batch statistics make an image depend on the
-        others of its batch.
-        """
-        return np.concatenate(list(self.generate_batches(count, seed, batch_size)))
-
-    def generate_batches(self, count, seed, batch_size=100):
-        """Yields the images of `generate` batch by batch, for more of them than memory holds."""
-        sample = self._sample_function()
-        for index, start in enumerate(range(0, count, batch_size)):
-            key = fold_in(tf.constant([seed, 1], tf.int32), index)
-            yield sample(key, tf.constant(batch_size))[: count - start].numpy()
-
-    def _sample_function(self):
-        if getattr(self, "_sampler", None) is None:
-
-            def sample(key, batch_size):
-                latents = self._draw_latents(batch_size, fold_in(key, 0))
-                with drawing_from(self.generator, fold_in(key, 1)):
-                    return tf.cast(self.generator(latents, training=False), self.variable_dtype)
-
-            self._sampler = tf.function(sample, reduce_retracing=True)
-        return self._sampler
 
     # Saving.
 

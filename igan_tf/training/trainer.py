@@ -90,16 +90,16 @@ class Trainer:
         saved = self.checkpoints.load_newest()
         if saved is not None:
             self._take_up(*saved)
-        if self.worker.count > 1:
-            mean = self.strategy.reduce(
-                "MEAN", self.strategy.run(lambda: tf.constant(self.step, tf.float64)), axis=None
+        if float(self._mean_over_workers(tf.constant(self.step, tf.float64))) != self.step:
+            raise CheckpointError(
+                f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
+                f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
             )
-            if float(mean) != self.step:
-                raise CheckpointError(
-                    f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
-                    f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
-                )
         return saved is not None
+
+    @tf.function
+    def _mean_over_workers(self, value):
+        return self.strategy.reduce("MEAN", self.strategy.run(lambda value: value, args=(value,)), axis=None)
 
     def _take_up(self, arrays, position):
         where = self.checkpoints.path(position["step"])
@@ -163,7 +163,7 @@ class Trainer:
                         raise
                     raise WorkerLostError(
                         f"worker {self.worker.index} of {self.worker.count} lost another after step {self.step}"
-                        f"{self._last_checkpoint()}: {_first_line(error)}"
+                        f"{self._last_checkpoint()}; all started again continue from there ({type(error).__name__})"
                     ) from error
                 means = {name: total / self.batches.steps_per_epoch for name, total in self._sums.items()}
                 means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)

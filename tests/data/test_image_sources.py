@@ -72,6 +72,21 @@ def test_npz_of_several_arrays(tmp_path):
         read_images(str(tmp_path / "b.npz"))
 
 
+def test_a_folder_of_npz_files(tmp_path):
+    images = pixels(5)
+    np.savez(tmp_path / "b.npz", images=images[3:])
+    np.savez(tmp_path / "a.npz", x=images[:3] / 255)
+    np.testing.assert_array_equal(read_images(str(tmp_path)), images)
+    found = read_images(str(tmp_path), 2, np.random.default_rng(1))
+    assert len(found) == 2 and all((images == image).all((1, 2, 3)).any() for image in found)
+    np.savez(tmp_path / "c.npz", images=pixels(1, (6, 7, 3)))
+    with pytest.raises(DataError, match=f"Received: {tmp_path}/c.npz with 7x6 pixels, {tmp_path}/a.npz with 7x5"):
+        read_images(str(tmp_path))
+    # Beside image files they are something else.
+    save(tmp_path / "pictures", images[:1])
+    np.testing.assert_array_equal(read_images(str(tmp_path)), images[:1])
+
+
 def test_floats_round_to_the_nearest_byte():
     values = np.array([0, 1, 0.5, 127.49 / 255, 127.51 / 255, 1 + 5e-7, -5e-7]).reshape(1, 1, 7, 1)
     assert as_bytes(values, "x").ravel().tolist() == [0, 255, 128, 127, 128, 255, 0]

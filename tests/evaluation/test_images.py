@@ -17,6 +17,7 @@ from igan_tf.evaluation.images import (
     FolderSource,
     GeneratedSource,
     NoiseSource,
+    NpzFolderSource,
     NpzSource,
     TfdsSource,
     chosen_indices,
@@ -138,6 +139,20 @@ def test_which_array_of_an_npz(tmp_path):
         NpzSource(path, "x")
     with pytest.raises(EvaluationError, match=r"labels must be images .*Received: shape \(3,\), dtype int64"):
         NpzSource(path, "labels")
+
+
+def test_a_folder_of_npz_files(tmp_path):
+    np.savez(tmp_path / "b.npz", x=images(70))
+    np.savez(tmp_path / "a.npz", images=images(3), others=images(4))
+    source = NpzFolderSource(tmp_path)
+    assert source.count == 73 and source.image_range is None
+    np.testing.assert_array_equal(gather(source), np.concatenate([images(3), images(70)]))
+    np.testing.assert_array_equal(
+        gather(source, 2, np.array([2, 3, 72])), np.concatenate([images(3), images(70)])[[2, 3, 72]]
+    )
+    np.savez(tmp_path / "c.npz", x=images(2) / 255)
+    with pytest.raises(EvaluationError, match=f"--source={tmp_path}: some of its .npz files hold bytes, others floats"):
+        NpzFolderSource(tmp_path)
 
 
 def test_a_damaged_npz(tmp_path):

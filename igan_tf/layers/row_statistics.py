@@ -1,0 +1,67 @@
+"""Each example's moments over its positions, and each example's own scale and offset: what normalizations share.
+
+Maps are (N, P, C): examples, positions, channels. Gradients are written out, because automatic ones make several times
+as many passes over a map, which is what a normalization's time consists of.
+"""
+
+from keras import ops
+
+# Positions are first added up in this many parts at once: over rows of many values the sum is several times faster.
+_PARTS = 64
+
+
+def to_rows(x):
+    """`(N, ..., C)` as `(N, P, C)`."""
+    shape = ops.shape(x)
+    positions = 1
+    for size in shape[1:-1]:
+        positions *= size
+    return ops.reshape(x, (shape[0], positions, shape[-1]))
+
+
+def row_moments(x):
+    """Mean and variance of each row over its positions: `(N, P, C)` -> `(N, C)`, `(N, C)`."""
+    both = _row_moments(x)
+    return both[0], both[1]
+
+
+@ops.custom_gradient
+def _row_moments(x):
+    """The two of them stacked, `(2, N, C)`: under PyTorch such a function has one output."""
+    count = ops.cast(ops.shape(x)[1], x.dtype)
+    mean = _sum_over_positions(x) / count
+    # A mean of squared deviations, not of squares: a map may be far from 0.
+    variance = _sum_over_positions(ops.square(x - ops.expand_dims(mean, 1))) / count
+
+    def gradient(*arguments, upstream=None):
+        # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
+        upstream = arguments[0] if upstream is None else upstream
+        # d mean / dx = 1 / P and d variance / dx = 2 (x - mean) / P, put together as x * factor + constant.
+        factor = upstream[1] * (2.0 / count)
+        constant = upstream[0] / count - factor * mean
+        return x * ops.expand_dims(factor, 1) + ops.expand_dims(constant, 1)
+
+    return ops.stack([mean, variance]), gradient
+
+
+@ops.custom_gradient
+def scale_rows(x, scale, offset):
+    """`x * scale + offset`: `(N, P, C)`, `(N, C)`, `(N, C)` -> `(N, P, C)`."""
+    scale_by_row = ops.expand_dims(scale, 1)
+
+    def gradient(*arguments, upstream=None):
+        upstream = arguments[0] if upstream is None else upstream
+        return upstream * scale_by_row, _sum_over_positions(upstream * x), _sum_over_positions(upstream)
+
+    return x * scale_by_row + ops.expand_dims(offset, 1), gradient
+
+
+def _sum_over_positions(x):
+    """`(N, P, C)` -> `(N, C)`."""
+    positions, channels = x.shape[1], x.shape[2]
+    if positions == 1:
+        return x[:, 0]
+    if positions is None or positions % _PARTS or positions == _PARTS:
+        return ops.sum(x, axis=1)
+    parts = ops.sum(ops.reshape(x, (-1, _PARTS, positions // _PARTS * channels)), axis=1)
+    return ops.sum(ops.reshape(parts, (-1, positions // _PARTS, channels)), axis=1)

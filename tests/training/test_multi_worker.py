@@ -1,0 +1,146 @@
+"""Several workers: real processes on this machine, each with the TF_CONFIG of its place."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from igan_tf.config import Config
+from igan_tf.data import load_data
+from igan_tf.experiment import Experiment
+from igan_tf.training import Checkpoints
+from tests.command_line import REPOSITORY, metrics
+from tests.imagenet_runs import SETTINGS, as_arguments, make_records
+
+# Long enough that a worker is still at work when it is killed.
+ENDLESS = 100_000
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory):
+    return make_records(tmp_path_factory.mktemp("records"), images=4)
+
+
+class Cluster:
+    """Two processes with the addresses of each other."""
+
+    def __init__(self, module, *arguments, own=((), ())):
+        sockets = [socket.create_server(("localhost", 0)) for _ in range(2)]
+        addresses = [f"localhost:{server.getsockname()[1]}" for server in sockets]
+        for server in sockets:
+            server.close()
+        self.processes = []
+        for index in range(2):
+            config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CONFIG": json.dumps(config)}
+            self.processes.append(
+                subprocess.Popen(
+                    [sys.executable, "-m", module, *map(str, (*arguments, *own[index]))],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                )
+            )
+
+    def wait(self, index, timeout=300):
+        """A worker's exit code and output."""
+        output, _ = self.processes[index].communicate(timeout=timeout)
+        return self.processes[index].returncode, output
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+def train(run_dir, records, *flags, **settings):
+    """Starts two workers of the command line."""
+    settings = {**SETTINGS, "strategy": "multi_worker", "data_dir": records, "run_dir": run_dir, **settings}
+    return Cluster("igan_tf.main", *as_arguments(**settings), *flags)
+
+
+def wait_for_a_line(cluster, run_dir, lines=1):
+    """Polls until the chief has written as many lines of metrics; fails if a worker ends before."""
+    path, deadline = run_dir / "metrics.jsonl", time.monotonic() + 240
+    while not path.exists() or path.read_text().count("\n") < lines:
+        for index, process in enumerate(cluster.processes):
+            assert process.poll() is None, cluster.wait(index)
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_two_workers_end_alike_and_like_two_devices(tmp_path, records):
+    settings = {**SETTINGS, "data_dir": str(records)}
+    lines = as_arguments(**settings, strategy="multi_worker")
+    with Cluster("tests.training.worker", tmp_path / "workers", *lines) as cluster:
+        (code, output), (other_code, other_output) = cluster.wait(0), cluster.wait(1)
+    assert code == other_code == 0, output + other_output
+    first, second = (re.search(r"^digest (\w+)$", text, re.MULTILINE)[1] for text in (output, other_output))
+    assert first == second
+    config = Config(**settings, strategy="mirrored")
+    Experiment(config, load_data(config), tmp_path / "mirrored").run()
+    # Losses as a mean over replicas, and every variable: one addition, of two numbers, whoever makes it.
+    assert metrics(tmp_path / "workers") == metrics(tmp_path / "mirrored")
+    arrays, mirrored = (
+        Checkpoints(tmp_path / name / "checkpoints").load_newest()[0] for name in ("workers", "mirrored")
+    )
+    assert set(arrays) == set(mirrored)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(array, mirrored[name], err_msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_worker_ends_the_other_and_both_continue(tmp_path, records, killed):
+    run_dir = tmp_path / "run"
+    with train(run_dir, records, epochs=ENDLESS) as cluster:
+        wait_for_a_line(cluster, run_dir)
+        cluster.processes[killed].send_signal(signal.SIGKILL)
+        # "Within a minute", by the project's own bound.
+        code, output = cluster.wait(1 - killed, timeout=60)
+    assert code not in (0, None)
+    if killed:
+        assert re.search(r"igan_tf: worker 0 of 2 lost another after step \d+; the last checkpoint is step", output)
+        assert "Traceback" not in output
+    step = Checkpoints(run_dir / "checkpoints").steps()[-1]
+    epochs = step // 3 + 2
+    with train(run_dir, records, epochs=epochs) as cluster:
+        (code, output), (other_code, other_output) = cluster.wait(0), cluster.wait(1)
+    assert code == other_code == 0, output + other_output
+    assert f"continuing after step {step}" in output
+    assert [line["epoch"] for line in metrics(run_dir)] == list(range(1, epochs + 1))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_both_at_one_step(tmp_path, records):
+    run_dir = tmp_path / "run"
+    with train(run_dir, records, epochs=ENDLESS) as cluster:
+        wait_for_a_line(cluster, run_dir)
+        cluster.processes[1].send_signal(signal.SIGTERM)
+        codes = [cluster.wait(index) for index in range(2)]
+    for code, output in codes:
+        assert code == 128 + signal.SIGTERM, output
+        assert "stopped by SIGTERM; saved, the same command continues" in output
+    assert Checkpoints(run_dir / "checkpoints").load_newest()
+
+
+@pytest.mark.slow
+def test_workers_that_do_not_share_their_storage_are_told(tmp_path, records):
+    settings = {**SETTINGS, "strategy": "multi_worker", "data_dir": records, "epochs": 1}
+    with train(tmp_path / "one", records, epochs=1) as cluster:
+        assert cluster.wait(0)[0] == 0
+    own = ([f"--run_dir={tmp_path / 'one'}"], [f"--run_dir={tmp_path / 'another'}"])
+    with Cluster("igan_tf.main", *as_arguments(**{**settings, "epochs": 2}), own=own) as cluster:
+        code, output = cluster.wait(0)
+    assert code == 1 and "--run_dir must be on storage that all workers share" in output
