@@ -1,17 +1,16 @@
 """Files that are written whole or not at all, even through a power failure or beside another writer.
 
-What is being written has a temporary name of its own, `.<name>.<16 hexadecimal digits>.tmp`: any number of processes
-and threads may write one path at the same time, each writes all of its own, and the last to end has its place. A killed
-process leaves its temporary file, which the next to write the same path removes: whoever still writes holds a lock on
-it, and a lock ends with its process. Where the file system has no locks, what is left over stays.
+What is being written has a temporary name, `.<name>.tmp`, and is locked. Whoever finds it locked takes the next of
+`.<name>.1.tmp`, `.<name>.2.tmp`, ...: any number of processes and threads may write one path at the same time, each
+writes all of its own, and the last to end has its place. What a killed process has left is not locked, and the next
+writer of that path takes it over, emptied. Where the file system has no locks, a path must have one writer at a time.
 """
 
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
-import re
-import secrets
 import shutil
 from pathlib import Path
 
@@ -32,17 +31,10 @@ def whole_file(path):
     A killed process leaves no half of it; a power failure may. It does not wait for the disk.
     """
     path = Path(path)
-    _remove_left_overs(path)
-    temporary, descriptor = _make_locked(path, Path.touch)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    with _temporary(path, folder=False) as temporary:
+        with open(temporary, "wb") as file:
             yield file
-            # Still locked: nobody takes it for left over.
-            file.flush()
-            temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        temporary.replace(path)
 
 
 @contextlib.contextmanager
@@ -65,17 +57,10 @@ def write_text(path, text):
 def durable_folder(path):
     """Makes a temporary folder that takes `path`'s place when the scope ends; its files must be durable themselves."""
     path = Path(path)
-    _remove_left_overs(path)
-    temporary, descriptor = _make_locked(path, Path.mkdir)
-    try:
+    with _temporary(path, folder=True) as temporary:
         yield temporary
-        os.fsync(descriptor)
+        sync_folder(temporary)
         _take_place(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    finally:
-        os.close(descriptor)
     sync_folder(path.parent)
 
 
@@ -106,50 +91,44 @@ def sole_maker(path, on_wait):
         os.close(descriptor)
 
 
-def _temporary_name(path):
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+@contextlib.contextmanager
+def _temporary(path, folder):
+    """An empty temporary file or folder of `path`, nobody else's for the time of the scope; removed after an error."""
+    temporary, descriptor = _claim(path, folder)
+    try:
+        _remove_contents(temporary)
+        yield temporary
+    except BaseException:
+        if _leads_to(temporary, descriptor):
+            _remove(temporary)
+        raise
+    finally:
+        os.close(descriptor)
 
 
-def _make_locked(path, make):
-    """Makes the temporary file or folder of `path`: (its path, a descriptor that locks it)."""
-    while True:
-        temporary = _temporary_name(path)
-        make(temporary)
-        # Until it is locked, another writer may take it for left over and remove it.
+def _claim(path, folder):
+    """The first temporary name of `path` that nobody uses, and a descriptor that locks what is there."""
+    for number in itertools.count():
+        temporary = path.with_name(f".{path.name}.{number}.tmp" if number else f".{path.name}.tmp")
+        with contextlib.suppress(FileExistsError):
+            temporary.mkdir() if folder else temporary.touch(exist_ok=False)
+        # Gone where its writer has just put it in its place. What is locked must be open for writing on some systems.
         with contextlib.suppress(FileNotFoundError):
-            descriptor = _open(temporary)
-            _lock(descriptor, wait=True)
-            if _leads_to(temporary, descriptor):
+            descriptor = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR)
+            if _lock(descriptor, wait=False) and _leads_to(temporary, descriptor):
                 return temporary, descriptor
             os.close(descriptor)
 
 
-def _remove_left_overs(path):
-    """Removes temporary files and folders of `path` that nobody writes any longer."""
-    name = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{16}}\.tmp")
-    for left in [path.with_name(entry) for entry in os.listdir(path.parent) if name.fullmatch(entry)]:
-        # Another may remove it at the same time, or it may be another user's.
-        with contextlib.suppress(OSError):
-            descriptor = _open(left)
-            try:
-                if _lock(descriptor, wait=False):
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-            finally:
-                os.close(descriptor)
-
-
-def _open(path):
-    # A network's file system locks only those files that are open for writing.
-    return os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-
-
 def _lock(descriptor, wait):
-    """Locks an open file or folder against every other opening of it; returns whether it is locked now."""
+    """Locks an open file or folder against every other opening of it; returns whether no other holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        # Another has it, or there are no locks here.
+    except BlockingIOError:
         return False
+    except OSError:
+        # No locks here: on some network's file systems not of folders, on others of nothing.
+        return True
     return True
 
 
@@ -162,17 +141,28 @@ def _leads_to(path, descriptor):
 
 def _take_place(temporary, path):
     """Renames a folder to `path`, where others may do the same."""
-    replaced = []
     while True:
         try:
             temporary.rename(path)
-            break
+            return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        # Out of the way whole: what is taken apart must not stand under the name.
-        replaced.append(_temporary_name(path))
-        with contextlib.suppress(FileNotFoundError):
-            path.rename(replaced[-1])
-    for folder in replaced:
-        shutil.rmtree(folder, ignore_errors=True)
+        # What is taken apart must not stand under the name, not even in part.
+        with _temporary(path, folder=True) as aside:
+            with contextlib.suppress(FileNotFoundError):
+                path.rename(aside / path.name)
+            _remove(aside)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _remove_contents(path):
+    """Empties what a killed process has left: a file is cut when it is opened."""
+    for entry in path.iterdir() if path.is_dir() else ():
+        _remove(entry)

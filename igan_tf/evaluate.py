@@ -162,10 +162,10 @@ def _kind(flag, spec):
         return "dataset"
     if flag == "--reference" and is_statistics_file(spec):
         return "statistics"
+    if Path(spec).is_dir():
+        return "npz" if npz_files(spec) else "folder"
     if Path(spec).suffix == ".npz" and Path(spec).is_file():
         return "npz"
-    if Path(spec).is_dir():
-        return "npz_folder" if npz_files(spec) else "folder"
     raise EvaluationError(f"{flag} must be one of: {SOURCES}. Received: {flag}={spec}")
 
 
@@ -253,9 +253,8 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
     if kind == "dataset":
         return _split_of(flag, *spec.split(":"), arguments)
     if kind == "npz":
-        return images.NpzSource(spec, arguments.npz_key, arguments.image_range, flag)
-    if kind == "npz_folder":
-        return images.NpzFolderSource(spec, arguments.npz_key, arguments.image_range, flag)
+        reader = images.NpzFolderSource if Path(spec).is_dir() else images.NpzSource
+        return reader(spec, arguments.npz_key, arguments.image_range, flag)
     square = classifier.input_size if arguments.center_square else None
     return images.FolderSource(spec, classifier.channels, square, flag)
 

@@ -1,6 +1,7 @@
 import concurrent.futures
+import errno
+import fcntl
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -74,7 +75,8 @@ def killed_while_writing(folder):
         "import os, signal, sys\n"
         "from igan_tf import durable\n"
         "with durable.durable_file(f'{sys.argv[1]}/a.txt') as file, durable.durable_folder(f'{sys.argv[1]}/folder'):\n"
-        "    file.write(b'half')\n"
+        "    file.write(b'half, and longer than what follows')\n"
+        "    open(f'{sys.argv[1]}/.folder.tmp/half', 'w').close()\n"
         "    file.flush()\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -87,9 +89,8 @@ def test_what_a_killed_process_left_is_no_hindrance_and_does_not_pile_up(tmp_pat
     for _ in range(3):
         killed_while_writing(tmp_path)
         assert (tmp_path / "a.txt").read_text() == "old" and not (tmp_path / "folder").exists()
-    # The latest process's alone: it removed those of the processes before.
-    left = [name for name in names(tmp_path) if name != "a.txt"]
-    assert [re.sub("[0-9a-f]{16}", "*", name) for name in left] == [".a.txt.*.tmp", ".folder.*.tmp"]
+    # Each process took over what the one before had left.
+    assert names(tmp_path) == [".a.txt.tmp", ".folder.tmp", "a.txt"]
     with durable.durable_folder(tmp_path / "folder") as temporary:
         durable.write_text(temporary / "a.txt", "whole")
     durable.write_text(tmp_path / "a.txt", "whole")
@@ -104,6 +105,7 @@ def test_what_others_write_is_not_taken_for_left_over(tmp_path):
         with durable.durable_file(path) as second:
             second.write(b"second")
             durable.write_text(path, "third")
+            assert names(tmp_path) == [".a.txt.1.tmp", ".a.txt.tmp", "a.txt"]
             assert path.read_text() == "third"
         assert path.read_text() == "second"
         first.write(b"st")
@@ -141,14 +143,6 @@ def test_threads_that_write_the_same_path_all_succeed(tmp_path, kind):
     assert found.read_bytes() in contents and names(tmp_path) == ["it"]
 
 
-def test_only_temporary_files_of_the_same_name_are_removed(tmp_path):
-    others = [".a.txt.tmp", ".a.txt.0123.tmp", ".b.txt.0123456789abcdef.tmp", "a.txt.0123456789abcdef.tmp"]
-    for name in [*others, ".a.txt.0123456789abcdef.tmp"]:
-        (tmp_path / name).write_text("")
-    durable.write_text(tmp_path / "a.txt", "whole")
-    assert names(tmp_path) == sorted([*others, "a.txt"])
-
-
 def test_a_sole_maker_lets_the_others_wait(tmp_path):
     path, made, waited = tmp_path / "it", [], []
     start, inside = threading.Barrier(4), threading.Semaphore(1)
@@ -179,22 +173,37 @@ def test_a_sole_maker_that_fails_makes_room(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_without_locks_a_path_has_one_writer_at_a_time(tmp_path, monkeypatch):
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    (tmp_path / ".a.txt.tmp").write_text("left over")
+    durable.write_text(tmp_path / "a.txt", "whole")
+    with durable.durable_folder(tmp_path / "folder"), durable.sole_maker(tmp_path / "it", pytest.fail):
+        pass
+    assert names(tmp_path) == ["a.txt", "folder"] and (tmp_path / "a.txt").read_text() == "whole"
+
+
+def test_no_folder_to_write_into(tmp_path):
+    for write in (durable.durable_file, durable.durable_folder):
+        with pytest.raises(FileNotFoundError), write(tmp_path / "none" / "it"):
+            pytest.fail("nothing can be written")
+
+
 @pytest.fixture
 def calls(monkeypatch):
-    """What is synced and renamed, in order; the digits of temporary names as a star."""
+    """What is synced and renamed, in order."""
     noted = []
     fsync, replace, rename = os.fsync, os.replace, os.rename
 
-    def name(path):
-        return re.sub("[0-9a-f]{16}", "*", os.path.basename(path))
-
     def note_fsync(descriptor):
-        noted.append("sync " + name(os.readlink(f"/proc/self/fd/{descriptor}")))
+        noted.append("sync " + os.path.basename(os.readlink(f"/proc/self/fd/{descriptor}")))
         fsync(descriptor)
 
     def note(function):
         def noting(source, target, **kwargs):
-            noted.append(f"rename {name(source)} {name(target)}")
+            noted.append(f"rename {os.path.basename(source)} {os.path.basename(target)}")
             function(source, target, **kwargs)
 
         return noting
@@ -207,10 +216,10 @@ def calls(monkeypatch):
 
 def test_a_file_is_synced_before_the_rename_and_its_folder_after(tmp_path, calls):
     durable.write_text(tmp_path / "a.txt", "text")
-    assert calls == ["sync .a.txt.*.tmp", "rename .a.txt.*.tmp a.txt", f"sync {tmp_path.name}"]
+    assert calls == ["sync .a.txt.tmp", "rename .a.txt.tmp a.txt", f"sync {tmp_path.name}"]
 
 
 def test_a_folder_is_synced_before_the_rename_and_its_parent_after(tmp_path, calls):
     with durable.durable_folder(tmp_path / "folder"):
         pass
-    assert calls == ["sync .folder.*.tmp", "rename .folder.*.tmp folder", f"sync {tmp_path.name}"]
+    assert calls == ["sync .folder.tmp", "rename .folder.tmp folder", f"sync {tmp_path.name}"]

@@ -221,7 +221,7 @@ class NpzFolderSource(ImageSource):
 
     Args:
         root: The folder.
-        key, image_range: As `NpzSource`'s.
+        key, image_range, flag: As `NpzSource`'s.
 
     Raises:
         EvaluationError: as `NpzSource` does, and for files of bytes beside files of floats.

@@ -102,7 +102,7 @@ def refuse_unused(arguments, kinds):
     Args:
         arguments: Of `parser()`.
         kinds: Of what kind `--source` and, if there is one, `--reference` are: a set of "run", "tfds", "dataset",
-            "noise", "npz", "npz_folder", "statistics" and "folder".
+            "noise", "npz" (a file, or a folder of them), "statistics" and "folder".
 
     Raises:
         EvaluationError: that names the flag and what it is for.
@@ -110,8 +110,8 @@ def refuse_unused(arguments, kinds):
     trains = arguments.classifier == "domain" or arguments.generated_training_data
     reads_data = kinds & {"tfds", "dataset"} or (trains and (arguments.dataset or "run" in kinds))
     for name, used, purpose in (
-        ("image_range", bool({"npz", "npz_folder"} & kinds), "the images of an .npz"),
-        ("npz_key", bool({"npz", "npz_folder"} & kinds), "the images of an .npz"),
+        ("image_range", "npz" in kinds, "the images of an .npz"),
+        ("npz_key", "npz" in kinds, "the images of an .npz"),
         ("center_square", "folder" in kinds, "a folder of images"),
         ("dataset", trains, "--classifier=domain and --generated_training_data"),
         ("data_dir", reads_data, "a data set"),
