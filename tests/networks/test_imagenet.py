@@ -372,11 +372,16 @@ def assert_normal(values, deviation):
 def test_generator_initial_values(initial_generator):
     for layer in of_kind(initial_generator, keras.layers.Dense, keras.layers.Conv2DTranspose):
         last = layer.name == "pixels"
-        assert_normal(kernel(layer), 0.075 if last else 0.02)
+        deviation = 0.075 if last else 0.02
+        # Exactly that, and not only what 1,350 values can tell.
+        assert layer.kernel_initializer.stddev == deviation
+        assert_normal(kernel(layer), deviation)
         np.testing.assert_array_equal(numpy(layer.bias.value), np.float32(-0.45) if last else 0)
 
 
 def test_discriminator_initial_values(initial_discriminator):
+    for layer in of_kind(initial_discriminator, keras.layers.Dense, keras.layers.Conv2D, MinibatchDiscrimination):
+        assert layer.kernel_initializer.stddev == 0.02
     for layer in of_kind(initial_discriminator, keras.layers.Dense):
         assert_normal(kernel(layer), 0.02)
     assert_normal(numpy(initial_discriminator.get_layer("minibatch_discrimination").theta.value).ravel(), 0.02)
