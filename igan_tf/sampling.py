@@ -246,11 +246,14 @@ def _newest_checkpoint(run_dir, report):
 
 
 def _write_file(path, images):
-    with durable.whole_file(path) as file:
+    # The folder is locked: what is under this name is left of a killed process.
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
         if path.suffix == ".npz":
             np.savez_compressed(file, images=images)
         else:
             Image.fromarray(images[0, ..., 0] if images.shape[-1] == 1 else images[0]).save(file, format="PNG")
+    temporary.replace(path)
 
 
 def _is_whole(path):

@@ -240,3 +240,10 @@ def test_a_folder_is_synced_before_the_rename_and_its_parent_after(tmp_path, cal
     with durable.durable_folder(tmp_path / "folder"):
         pass
     assert calls == ["sync .folder.tmp", "rename .folder.tmp folder", f"sync {tmp_path.name}"]
+
+
+def test_all_that_was_written_is_synced(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
+    durable.write_text(tmp_path / "a.txt", "text")
+    assert sizes[0] == 4

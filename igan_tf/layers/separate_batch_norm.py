@@ -16,7 +16,7 @@ class SeparateBatchNorm(keras.layers.BatchNormalization):
     in its two passes, one over real and one over generated images; under statistics of the whole joint batch each
     image's output would tell what the other half is like. The moving averages take in both halves' statistics, the
     real half's first; in inference they serve all rows, and nothing has to be joint. Under `tf.distribute` the
-    statistics are each replica's.
+    statistics are each replica's, and the moving averages those of all replicas.
 
     Args:
         momentum, epsilon, **kwargs: `keras.layers.BatchNormalization` arguments; DCGAN's values by default.
@@ -31,7 +31,8 @@ class SeparateBatchNorm(keras.layers.BatchNormalization):
     Output shape: that of the input.
 
     Raises:
-        ValueError: In training, for a batch known to be odd; whatever `keras.layers.BatchNormalization` refuses.
+        ValueError: In training, for a batch known to be odd and for a mask; whatever
+            `keras.layers.BatchNormalization` refuses.
 
     Reference: [Radford et al., 2015](https://arxiv.org/abs/1511.06434), the paper's baseline on ImageNet.
 
@@ -43,11 +44,17 @@ class SeparateBatchNorm(keras.layers.BatchNormalization):
             gamma_initializer = keras.initializers.RandomNormal(mean=1.0, stddev=0.02)
         super().__init__(momentum=momentum, epsilon=epsilon, gamma_initializer=gamma_initializer, **kwargs)
 
+    def add_weight(self, *args, **kwargs):
+        # Keras's moving averages are not averaged over replicas: each replica would keep its own.
+        if not kwargs.get("trainable", True):
+            kwargs.setdefault("aggregation", "mean")
+        return super().add_weight(*args, **kwargs)
+
     def call(self, inputs, training=None, mask=None):
         if not training:
             return super().call(inputs, training=training, mask=mask)
         if mask is not None:
-            raise ValueError("SeparateBatchNorm takes no mask")
+            raise ValueError(f"SeparateBatchNorm takes no `mask` in training. Received: mask={mask}")
         if inputs.shape[0] is not None and inputs.shape[0] % 2:
             raise ValueError(
                 "SeparateBatchNorm needs a joint batch of as many real as generated rows in training. Received: "

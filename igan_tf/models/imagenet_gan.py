@@ -4,14 +4,13 @@ import keras
 import tensorflow as tf
 
 from igan_tf import losses
-from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
+from igan_tf.models.adversarial_model import AdversarialModel, classification_error
+from igan_tf.models.randomness import drawing_from, fold_in, step_key
 from igan_tf.models.running_error import RunningError
-from igan_tf.models.sampling import LatentSampling
-from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 
 
 @keras.saving.register_keras_serializable("igan_tf")
-class ImageNetGAN(LatentSampling, keras.Model):
+class ImageNetGAN(AdversarialModel):
     """A generator against a discriminator that sees one joint batch [real; generated].
 
     With `l` the logit of "real", `explicit_gan_logit` of K + 1 logits or the one logit itself, and
@@ -52,25 +51,8 @@ class ImageNetGAN(LatentSampling, keras.Model):
     """
 
     def __init__(self, generator, discriminator, latent_range=(-1.0, 1.0), seed=0, **kwargs):
-        super().__init__(**kwargs)
-        for argument, network in (("generator", generator), ("discriminator", discriminator)):
-            if not getattr(network, "built", False):
-                raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
-        self.generator = generator
-        self.discriminator = discriminator
-        self.latent_range = tuple(latent_range)
-        self.seed = seed
-        outputs = discriminator.compute_output_spec(
-            keras.KerasTensor((2, *generator.output_shape[1:]), dtype=generator.compute_dtype)
-        )
-        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
-            raise ValueError(
-                "`discriminator` must return a dict with the keys 'logits' and 'features'. "
-                f"Received: discriminator={discriminator} returning {outputs}"
-            )
-        self.num_outputs = outputs["logits"].shape[-1]
+        super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.running_error = RunningError(name="running_error")
-        self.built = True
 
     def compile(
         self,
@@ -94,41 +76,16 @@ class ImageNetGAN(LatentSampling, keras.Model):
         Raises:
             ValueError: that names the argument and the value received.
         """
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
-        for argument, value in (
-            ("historical_averaging", historical_averaging),
-            ("feature_matching", feature_matching),
-        ):
-            if not value >= 0:
-                raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
-        # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
-        super().compile(optimizer=discriminator_optimizer, **kwargs)
-        self.discriminator_optimizer = self.optimizer
-        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
-        scaled = keras.optimizers.LossScaleOptimizer
-        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
-            generator_optimizer = scaled(generator_optimizer)
-        self.generator_optimizer = generator_optimizer
-        self.label_smoothing = label_smoothing
-        self.historical_averaging = historical_averaging
+        if not feature_matching >= 0:
+            raise ValueError(f"`feature_matching` must not be negative. Received: feature_matching={feature_matching}")
+        self._compile_players(
+            discriminator_optimizer, generator_optimizer, label_smoothing, historical_averaging, **kwargs
+        )
         self.feature_matching = feature_matching
-        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
-        self.generator_optimizer.build(self.generator.trainable_variables)
-        self.discriminator_history = self.generator_history = None
-        if historical_averaging:
-            self.discriminator_history = losses.HistoricalAveraging(name="discriminator_history")
-            self.discriminator_history.build(self.discriminator.trainable_variables)
-            self.generator_history = losses.HistoricalAveraging(name="generator_history")
-            self.generator_history.build(self.generator.trainable_variables)
 
     @property
     def metrics(self):
         return []
-
-    def call(self, images, training=False):
-        """The discriminator's logits: `(N, ...)` -> `(N, K + 1)`, the generated class last."""
-        return self.discriminator(images, training=training)["logits"]
 
     # One training step.
 
@@ -149,23 +106,25 @@ class ImageNetGAN(LatentSampling, keras.Model):
             raise ValueError("ImageNetGAN's discriminator has classes: `data` must hold labels. Received: images alone")
         key = step_key(self.seed, self.discriminator_optimizer.iterations)
         players = (
-            (self.discriminator, self.discriminator_optimizer, self.discriminator_history),
-            (self.generator, self.generator_optimizer, self.generator_history),
+            ("discriminator", self.discriminator, self.discriminator_optimizer, self.discriminator_history),
+            ("generator", self.generator, self.generator_optimizer, self.generator_history),
         )
         with tf.GradientTape(persistent=True) as tape:
             real, generated = self._joint_pass(images, key)
             discriminator_loss, logs = self._discriminator_loss(real, generated, labels)
             generator_loss = self._generator_loss(real, generated, logs)
             scaled = []
-            for loss, (network, optimizer, history) in zip((discriminator_loss, generator_loss), players):
+            for loss, (name, network, optimizer, history) in zip((discriminator_loss, generator_loss), players):
                 if history:
-                    logs[f"{network.name}_history_loss"] = history.penalty(network.trainable_variables)
-                    loss += self.historical_averaging * logs[f"{network.name}_history_loss"]
+                    logs[f"{name}_history_loss"] = history.penalty(network.trainable_variables)
+                    loss += self.historical_averaging * logs[f"{name}_history_loss"]
                 scaled.append(optimizer.scale_loss(self._replica_share(loss)))
         # Both before either player moves.
-        gradients = [tape.gradient(loss, network.trainable_variables) for loss, (network, _, _) in zip(scaled, players)]
+        gradients = [
+            tape.gradient(loss, network.trainable_variables) for loss, (_, network, _, _) in zip(scaled, players)
+        ]
         del tape
-        for gradient, (network, optimizer, history) in zip(gradients, players):
+        for gradient, (_, network, optimizer, history) in zip(gradients, players):
             optimizer.apply(gradient, network.trainable_variables)
             if history:
                 history.update(network.trainable_variables)
@@ -192,7 +151,7 @@ class ImageNetGAN(LatentSampling, keras.Model):
         }
         if labels is not None:
             logs["class_loss"] = losses.supervised_loss(real["logits"], labels)
-            logs["error"] = self.running_error(_error(real["logits"], labels))
+            logs["error"] = self.running_error(classification_error(real["logits"], labels))
         loss = sum(value for name, value in logs.items() if name != "error")
         return loss, {"discriminator_loss": loss, **logs}
 
@@ -211,55 +170,13 @@ class ImageNetGAN(LatentSampling, keras.Model):
     def _gan_logit(self, logits):
         return losses.gan_logit(logits) if self.num_outputs == 1 else losses.explicit_gan_logit(logits)
 
-    def _replica_share(self, loss):
-        """Keras sums gradients over replicas; each gives its share of the mean."""
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
     # Saving.
 
-    def state_variables(self):
-        """Every variable that training changes, by a name that does not depend on what else the process has built.
-
-        Seed generators are left out: randomness is a function of seed and step.
-        """
-        groups = {
-            "generator": self.generator.variables,
-            "discriminator": self.discriminator.variables,
-            "discriminator_optimizer": self.discriminator_optimizer.variables,
-            "generator_optimizer": self.generator_optimizer.variables,
-            "running_error": self.running_error.variables,
-        }
-        if self.historical_averaging:
-            groups["discriminator_history"] = self.discriminator_history.variables
-            groups["generator_history"] = self.generator_history.variables
-        return {
-            f"{group}/{index:03d}": variable
-            for group, variables in groups.items()
-            for index, variable in enumerate(variables)
-            if not is_seed_state(variable)
-        }
-
-    def get_config(self):
-        config = {
-            "generator": keras.saving.serialize_keras_object(self.generator),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-            "latent_range": self.latent_range,
-            "seed": self.seed,
-        }
-        return {**super().get_config(), **config}
-
-    from_config = SemiSupervisedGAN.from_config
+    def _state_groups(self):
+        return {**super()._state_groups(), "running_error": self.running_error.variables}
 
     def get_compile_config(self):
-        return {
-            "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
-            "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
-            "label_smoothing": self.label_smoothing,
-            "historical_averaging": self.historical_averaging,
-            "feature_matching": self.feature_matching,
-        }
-
-    compile_from_config = SemiSupervisedGAN.compile_from_config
+        return {**super().get_compile_config(), "feature_matching": self.feature_matching}
 
 
 def _images_and_labels(data):
@@ -267,8 +184,3 @@ def _images_and_labels(data):
         return data["images"], data.get("labels")
     images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
     return images, labels
-
-
-def _error(logits, labels):
-    """The fraction of wrongly classified examples."""
-    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))

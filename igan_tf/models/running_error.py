@@ -13,6 +13,7 @@ class RunningError(keras.layers.Layer):
 
     Args:
         window: Values in the true mean; the published ImageNet code has 100.
+        dtype: Of the computation, whatever the global policy: in bfloat16 a hundredth of a change is rounded away.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -20,10 +21,15 @@ class RunningError(keras.layers.Layer):
 
     Returns:
         The average, this value included; a scalar.
+
+    Raises:
+        ValueError: for a `window` below 1.
     """
 
-    def __init__(self, window=100, **kwargs):
-        super().__init__(**kwargs)
+    def __init__(self, window=100, dtype="float32", **kwargs):
+        if window < 1:
+            raise ValueError(f"`window` must be at least 1. Received: window={window}")
+        super().__init__(dtype=dtype, **kwargs)
         self.window = window
         self.average = self.add_weight(
             shape=(), initializer="zeros", dtype="float32", trainable=False, aggregation="mean", name="average"

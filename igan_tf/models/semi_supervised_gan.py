@@ -8,9 +8,9 @@ import tensorflow as tf
 from igan_tf import losses
 from igan_tf.data.image_data import as_unit_range
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
+from igan_tf.models.adversarial_model import AdversarialModel, classification_error
 from igan_tf.models.parameter_average import ParameterAverage
-from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
-from igan_tf.models.sampling import LatentSampling
+from igan_tf.models.randomness import drawing_from, fold_in, step_key
 
 GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
 # Layers whose output for one example depends on the others: through them D must not see real and generated together.
@@ -18,7 +18,7 @@ _COUPLING_LAYERS = (MinibatchDiscrimination, BatchStatisticsNorm, keras.layers.B
 
 
 @keras.saving.register_keras_serializable("igan_tf")
-class SemiSupervisedGAN(LatentSampling, keras.Model):
+class SemiSupervisedGAN(AdversarialModel):
     """A generator against a discriminator with K class logits, the generated class's logit fixed at 0.
 
     The discriminator minimises, on labelled (l), unlabelled (u) and generated data,
@@ -62,27 +62,10 @@ class SemiSupervisedGAN(LatentSampling, keras.Model):
     """
 
     def __init__(self, generator, discriminator, latent_range=(0.0, 1.0), seed=0, joint_passes=None, **kwargs):
-        super().__init__(**kwargs)
-        for argument, network in (("generator", generator), ("discriminator", discriminator)):
-            if not getattr(network, "built", False):
-                raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
-        self.generator = generator
-        self.discriminator = discriminator
-        self.latent_range = tuple(latent_range)
-        self.seed = seed
+        super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.joint_passes = joint_passes
-        outputs = discriminator.compute_output_spec(
-            keras.KerasTensor((2, *generator.output_shape[1:]), dtype=generator.compute_dtype)
-        )
-        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
-            raise ValueError(
-                "`discriminator` must return a dict with the keys 'logits' and 'features'. "
-                f"Received: discriminator={discriminator} returning {outputs}"
-            )
-        self.num_outputs = outputs["logits"].shape[-1]
         couples = any(isinstance(layer, _COUPLING_LAYERS) for layer in discriminator._flatten_layers())
         self._joint = joint_passes if joint_passes is not None else not couples
-        self.built = True
 
     def compile(
         self,
@@ -126,49 +109,23 @@ class SemiSupervisedGAN(LatentSampling, keras.Model):
                 "`feature_matching_norm` must be 'l1' or 'l2'. "
                 f"Received: feature_matching_norm={feature_matching_norm!r}"
             )
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
-        for argument, value in (
-            ("historical_averaging", historical_averaging),
-            ("unlabelled_weight", unlabelled_weight),
-            ("generator_steps", generator_steps),
-        ):
+        for argument, value in (("unlabelled_weight", unlabelled_weight), ("generator_steps", generator_steps)):
             if not value >= 0:
                 raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
-        # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
-        super().compile(optimizer=discriminator_optimizer, **kwargs)
-        self.discriminator_optimizer = self.optimizer
-        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
-        scaled = keras.optimizers.LossScaleOptimizer
-        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
-            generator_optimizer = scaled(generator_optimizer)
-        self.generator_optimizer = generator_optimizer
+        self._compile_players(
+            discriminator_optimizer, generator_optimizer, label_smoothing, historical_averaging, **kwargs
+        )
         self.generator_objective = generator_objective
         self.feature_matching_norm = feature_matching_norm
-        self.label_smoothing = label_smoothing
-        self.historical_averaging = historical_averaging
         self.unlabelled_weight = unlabelled_weight
         self.generator_steps = generator_steps
-        # Built now: under a strategy it cannot be done within a step, and a restored model needs the slots to restore.
-        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
-        self.generator_optimizer.build(self.generator.trainable_variables)
         self.discriminator_average = ParameterAverage(average_decay, average_debias, name="discriminator_average")
         self.discriminator_average.track(self.discriminator.trainable_variables)
-        self.discriminator_history = self.generator_history = None
-        if historical_averaging:
-            self.discriminator_history = losses.HistoricalAveraging(name="discriminator_history")
-            self.discriminator_history.build(self.discriminator.trainable_variables)
-            self.generator_history = losses.HistoricalAveraging(name="generator_history")
-            self.generator_history.build(self.generator.trainable_variables)
         self._test_metrics = [keras.metrics.Mean(name="test_error"), keras.metrics.Mean(name="averaged_test_error")]
 
     @property
     def metrics(self):
         return list(getattr(self, "_test_metrics", []))
-
-    def call(self, images, training=False):
-        """The discriminator's logits, the semi-supervised classifier's output: `(N, ...)` -> `(N, K)`."""
-        return self.discriminator(images, training=training)["logits"]
 
     def averaged_logits(self, images):
         """Logits of the discriminator with the running average of its parameters."""
@@ -232,7 +189,7 @@ class SemiSupervisedGAN(LatentSampling, keras.Model):
             loss = 0.0
             if "labelled" in outputs:
                 logs["supervised_loss"] = losses.supervised_loss(outputs["labelled"], batch["labels"])
-                logs["train_error"] = _error(outputs["labelled"], batch["labels"])
+                logs["train_error"] = classification_error(outputs["labelled"], batch["labels"])
                 loss += logs["supervised_loss"]
             if "unlabelled" in outputs:
                 logs["unlabelled_loss"] = losses.unsupervised_real_loss(outputs["unlabelled"], real_target)
@@ -293,10 +250,6 @@ class SemiSupervisedGAN(LatentSampling, keras.Model):
             joint = self.discriminator(joint, training=True)[output]
         return dict(zip(inputs, tf.split(joint, sizes)))
 
-    def _replica_share(self, loss):
-        """Keras sums gradients over replicas; each gives its share of the mean."""
-        return loss / tf.distribute.get_strategy().num_replicas_in_sync
-
     # Evaluation; sampling is `LatentSampling`'s.
 
     def test_step(self, data):
@@ -337,66 +290,22 @@ class SemiSupervisedGAN(LatentSampling, keras.Model):
 
     # Saving.
 
-    def state_variables(self):
-        """Every variable that training changes, by a name that does not depend on what else the process has built.
-
-        Seed generators are left out: randomness is a function of seed and step.
-        """
-        groups = {
-            "generator": self.generator.variables,
-            "discriminator": self.discriminator.variables,
-            "discriminator_average": self.discriminator_average.variables,
-            "discriminator_optimizer": self.discriminator_optimizer.variables,
-            "generator_optimizer": self.generator_optimizer.variables,
-        }
-        if self.historical_averaging:
-            groups["discriminator_history"] = self.discriminator_history.variables
-            groups["generator_history"] = self.generator_history.variables
-        return {
-            f"{group}/{index:03d}": variable
-            for group, variables in groups.items()
-            for index, variable in enumerate(variables)
-            if not is_seed_state(variable)
-        }
+    def _state_groups(self):
+        return {**super()._state_groups(), "discriminator_average": self.discriminator_average.variables}
 
     def get_config(self):
-        config = {
-            "generator": keras.saving.serialize_keras_object(self.generator),
-            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
-            "latent_range": self.latent_range,
-            "seed": self.seed,
-            "joint_passes": self.joint_passes,
-        }
-        return {**super().get_config(), **config}
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        networks = {
-            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
-            for name in ("generator", "discriminator")
-        }
-        return cls(**{**config, **networks})
+        return {**super().get_config(), "joint_passes": self.joint_passes}
 
     def get_compile_config(self):
         return {
-            "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
-            "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
+            **super().get_compile_config(),
             "generator_objective": self.generator_objective,
             "feature_matching_norm": self.feature_matching_norm,
-            "label_smoothing": self.label_smoothing,
-            "historical_averaging": self.historical_averaging,
             "unlabelled_weight": self.unlabelled_weight,
             "generator_steps": self.generator_steps,
             "average_decay": self.discriminator_average.decay,
             "average_debias": self.discriminator_average.debias,
         }
-
-    def compile_from_config(self, config):
-        optimizers = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("discriminator_optimizer", "generator_optimizer")
-        }
-        self.compile(**{**config, **optimizers})
 
 
 def _as_batch(data):
@@ -413,8 +322,3 @@ def _as_batch(data):
 def _batches(count, batch_size):
     """Slices of consecutive rows; the last may be shorter."""
     return [slice(start, start + batch_size) for start in range(0, count, batch_size)]
-
-
-def _error(logits, labels):
-    """The fraction of wrongly classified examples."""
-    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))

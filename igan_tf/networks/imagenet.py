@@ -157,8 +157,9 @@ def build_discriminator(
 def _doublings(image_shape):
     """How often 4 is doubled to get to the images' side."""
     height, width, _ = image_shape
-    doublings = int(math.log2(height / _FIRST_SIDE))
-    if height != width or _FIRST_SIDE << doublings != height or not SMALLEST_SIDE <= height <= LARGEST_SIDE:
+    # Of the sizes outside the range some have no logarithm.
+    doublings = int(math.log2(height / _FIRST_SIDE)) if SMALLEST_SIDE <= height <= LARGEST_SIDE else 0
+    if height != width or not doublings or _FIRST_SIDE << doublings != height:
         raise ValueError(
             f"`image_shape` must be square, its side a power of two from {SMALLEST_SIDE} to {LARGEST_SIDE}. "
             f"Received: image_shape={image_shape}"

@@ -49,8 +49,11 @@ def this_worker(environment=os.environ):
     try:
         content = json.loads(text)
         cluster, task = content["cluster"], content["task"]
-        chiefs, workers = len(cluster.get("chief", [])), len(cluster.get("worker", []))
-        kind, index = task["type"], int(task["index"])
+        chiefs, workers = (_count_addresses(cluster.get(kind, [])) for kind in ("chief", "worker"))
+        kind, index = task["type"], task["index"]
+        if not isinstance(kind, str) or not isinstance(index, int | str) or isinstance(index, bool):
+            raise TypeError(f"task {task}")
+        index = int(index)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ClusterError(
             'TF_CONFIG must be JSON with "cluster", addresses by type, and "task", type and index. '
@@ -65,6 +68,13 @@ def this_worker(environment=os.environ):
     return Worker(index if kind == "chief" else chiefs + index, chiefs + workers)
 
 
+def _count_addresses(addresses):
+    # One address that is not in a list has a length, too.
+    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
+        raise TypeError(f"addresses {addresses}")
+    return len(addresses)
+
+
 def build_strategy(name):
     """The `tf.distribute.Strategy` of `--strategy`: one for the life of the process.
 
@@ -77,7 +87,10 @@ def build_strategy(name):
     Raises:
         ClusterError: for a TF_CONFIG that cannot be used, and for "multi_worker" without one; for another strategy in
             spite of one.
+        ValueError: for another name.
     """
+    if name not in STRATEGIES:
+        raise ValueError(f"`name` must be one of {STRATEGIES}. Received: name={name!r}")
     worker = this_worker()
     if name == "multi_worker" or (name == "auto" and worker.count > 1):
         if not os.environ.get("TF_CONFIG"):

@@ -16,20 +16,11 @@ from igan_tf.layers import (
 )
 from igan_tf.networks import NETWORKS, cifar10, digits, mnist, svhn
 from igan_tf.networks.parts import GENERATOR_NORMS, GeneratorNorm
+from tests.networks.counting import count, parameters
 
 DENSE = ("digits", "mnist")
 SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3), "svhn": (32, 32, 3)}
 FEATURES = {"digits": 125, "mnist": 250, "cifar10": 192, "svhn": 128}
-
-
-def count(weights):
-    return sum(int(np.prod(weight.shape)) for weight in weights)
-
-
-def parameters(network):
-    """Trained and fixed weights of every layer that has any. (Seed generators' states are no parameters.)"""
-    layers = [layer for layer in network.layers if layer.weights]
-    return {layer.name: (count(layer.trainable_weights), count(layer.non_trainable_weights)) for layer in layers}
 
 
 def test_mnist_generator_parameters():

@@ -1,0 +1,145 @@
+"""Two networks and an optimizer each: what the package's GANs have in common."""
+
+import keras
+import tensorflow as tf
+
+from igan_tf import losses
+from igan_tf.models.randomness import is_seed_state
+from igan_tf.models.sampling import LatentSampling
+
+
+class AdversarialModel(LatentSampling, keras.Model):
+    """A generator against a discriminator, with what building, compiling and saving them takes.
+
+    A subclass has `compile`, which calls `_compile_players`, `train_step` and `get_compile_config`.
+
+    Args:
+        generator: Built `keras.Model`, `(N, latent_size)` -> images.
+        discriminator: Built `keras.Model`, images -> `{"logits": (N, ...), "features": (N, ...)}`.
+        latent_range: Bounds of the uniform distribution of z.
+        seed: Of all of the training's randomness.
+        **kwargs: `keras.Model` arguments.
+
+    Raises:
+        ValueError: for networks that are not built or a discriminator without these two outputs.
+    """
+
+    def __init__(self, generator, discriminator, latent_range, seed, **kwargs):
+        super().__init__(**kwargs)
+        for argument, network in (("generator", generator), ("discriminator", discriminator)):
+            if not getattr(network, "built", False):
+                raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
+        self.generator = generator
+        self.discriminator = discriminator
+        self.latent_range = tuple(latent_range)
+        self.seed = seed
+        outputs = discriminator.compute_output_spec(
+            keras.KerasTensor((2, *generator.output_shape[1:]), dtype=generator.compute_dtype)
+        )
+        if not isinstance(outputs, dict) or not {"logits", "features"} <= set(outputs):
+            raise ValueError(
+                "`discriminator` must return a dict with the keys 'logits' and 'features'. "
+                f"Received: discriminator={discriminator} returning {outputs}"
+            )
+        self.num_outputs = outputs["logits"].shape[-1]
+        self.built = True
+
+    def _compile_players(
+        self, discriminator_optimizer, generator_optimizer, label_smoothing, historical_averaging, **kwargs
+    ):
+        """Takes the optimizers and the techniques that every GAN has, and creates their state."""
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
+        if not historical_averaging >= 0:
+            raise ValueError(
+                f"`historical_averaging` must not be negative. Received: historical_averaging={historical_averaging}"
+            )
+        # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
+        keras.Model.compile(self, optimizer=discriminator_optimizer, **kwargs)
+        self.discriminator_optimizer = self.optimizer
+        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
+        scaled = keras.optimizers.LossScaleOptimizer
+        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
+            generator_optimizer = scaled(generator_optimizer)
+        self.generator_optimizer = generator_optimizer
+        self.label_smoothing = label_smoothing
+        self.historical_averaging = historical_averaging
+        # Built now: under a strategy it cannot be done within a step, and a restored model needs the slots to restore.
+        self.discriminator_optimizer.build(self.discriminator.trainable_variables)
+        self.generator_optimizer.build(self.generator.trainable_variables)
+        self.discriminator_history = self.generator_history = None
+        if historical_averaging:
+            self.discriminator_history = losses.HistoricalAveraging(name="discriminator_history")
+            self.discriminator_history.build(self.discriminator.trainable_variables)
+            self.generator_history = losses.HistoricalAveraging(name="generator_history")
+            self.generator_history.build(self.generator.trainable_variables)
+
+    def call(self, images, training=False):
+        """The discriminator's logits, the classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
+        return self.discriminator(images, training=training)["logits"]
+
+    def _replica_share(self, loss):
+        """Keras sums gradients over replicas; each gives its share of the mean."""
+        return loss / tf.distribute.get_strategy().num_replicas_in_sync
+
+    def state_variables(self):
+        """Every variable that training changes, by a name that does not depend on what else the process has built.
+
+        Seed generators are left out: randomness is a function of seed and step.
+        """
+        return {
+            f"{group}/{index:03d}": variable
+            for group, variables in self._state_groups().items()
+            for index, variable in enumerate(variables)
+            if not is_seed_state(variable)
+        }
+
+    def _state_groups(self):
+        """Lists of variables by name."""
+        groups = {
+            "generator": self.generator.variables,
+            "discriminator": self.discriminator.variables,
+            "discriminator_optimizer": self.discriminator_optimizer.variables,
+            "generator_optimizer": self.generator_optimizer.variables,
+        }
+        if self.historical_averaging:
+            groups["discriminator_history"] = self.discriminator_history.variables
+            groups["generator_history"] = self.generator_history.variables
+        return groups
+
+    def get_config(self):
+        config = {
+            "generator": keras.saving.serialize_keras_object(self.generator),
+            "discriminator": keras.saving.serialize_keras_object(self.discriminator),
+            "latent_range": self.latent_range,
+            "seed": self.seed,
+        }
+        return {**super().get_config(), **config}
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        networks = {
+            name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
+            for name in ("generator", "discriminator")
+        }
+        return cls(**{**config, **networks})
+
+    def get_compile_config(self):
+        return {
+            "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
+            "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
+            "label_smoothing": self.label_smoothing,
+            "historical_averaging": self.historical_averaging,
+        }
+
+    def compile_from_config(self, config):
+        optimizers = {
+            name: keras.saving.deserialize_keras_object(config[name])
+            for name in ("discriminator_optimizer", "generator_optimizer")
+        }
+        self.compile(**{**config, **optimizers})
+
+
+def classification_error(logits, labels):
+    """The fraction of wrongly classified examples."""
+    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))
