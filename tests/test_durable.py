@@ -112,6 +112,23 @@ def test_what_others_write_is_not_taken_for_left_over(tmp_path):
     assert path.read_text() == "first" and names(tmp_path) == ["a.txt"]
 
 
+def test_what_took_its_place_before_it_was_locked_is_no_temporary_file(tmp_path, monkeypatch):
+    path, temporary = tmp_path / "a.txt", tmp_path / ".a.txt.tmp"
+    flock = fcntl.flock
+
+    def lock_late(descriptor, operation):
+        # Its writer ends between the opening and the lock.
+        if not path.exists():
+            temporary.rename(path)
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", lock_late)
+    with durable.durable_file(path) as file:
+        file.write(b"mine")
+        durable.write_text(path, "another's")
+    assert path.read_text() == "mine" and names(tmp_path) == ["a.txt"]
+
+
 def test_folders_of_one_name_side_by_side(tmp_path):
     path = tmp_path / "folder"
     with durable.durable_folder(path) as first:

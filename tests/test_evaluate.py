@@ -322,6 +322,9 @@ UNUSED = [
     (["--source=a.npz", "--center_square"], "--center_square is for a folder of images", "--center_square"),
     (["--source=RUN", "--center_square"], "--center_square is for a folder of images", "--center_square"),
     (["--source=noise:8x8x1", "--center_square"], "--center_square is for", "--center_square"),
+    (["--source=shards", "--center_square"], "--center_square is for", "--center_square"),
+    (["--source=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of images in shards/0.npz"),
+    (["--source=a.npz", "--reference=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of"),
     (["--source=a.npz", "--reference=real.npz", "--npz_key=mean"], None, "needs the data set"),
     (["--source=folder", "--reference=real.npz", "--npz_key=mean"], "--npz_key is for", "--npz_key=mean"),
     (["--source=a.npz", "--kernel_block_size=50"], "--kernel_block_size is for --reference", "--kernel_block_size=50"),
@@ -348,6 +351,8 @@ def test_what_would_not_be_looked_at_is_refused_by_name(here, cache, run_dir, ca
     (here / "folder").mkdir()
     Image.new("L", (8, 8)).save(here / "folder" / "0.png")
     np.savez(here / "a.npz", images=np.zeros((8, 8, 8, 1), "uint8"))
+    (here / "shards").mkdir()
+    shutil.copy(here / "a.npz", here / "shards" / "0.npz")
     moments = FeatureMoments.of(np.eye(3))
     save_statistics(here / "real.npz", FeatureStatistics(moments, None, "c", "d", "p", "s", ""))
     arguments = [argument.replace("RUN", str(run_dir)) for argument in arguments]
