@@ -210,15 +210,14 @@ class Config:
                 raise ConfigError(
                     f"--{name} does not concern --dataset={self.dataset}. Received: {_flag_line(name, value)}"
                 )
-        if self.dataset == "imagenet" and not self.data_dir:
-            raise ConfigError(
-                "--dataset=imagenet needs --data_dir, a folder of records made by `python -m "
-                "igan_tf.data.imagenet_records`. Received: --data_dir="
-            )
 
     def _check_combinations(self):
         if 0 < self.image_size < 4:
             raise ConfigError(f"--image_size must be 0 or at least 4. Received: --image_size={self.image_size}")
+        if self.gf_dim % 8:
+            raise ConfigError(f"--gf_dim must be a multiple of 8. Received: --gf_dim={self.gf_dim}")
+        if self.df_dim % 2:
+            raise ConfigError(f"--df_dim must be even. Received: --df_dim={self.df_dim}")
         if self.channels == 2:
             raise ConfigError("--channels must be 1 or 3. Received: --channels=2")
         if self.score_classifier not in CLASSIFIERS and not self.score_classifier.endswith(".tflite"):

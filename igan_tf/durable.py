@@ -74,20 +74,20 @@ def sole_maker(path, on_wait):
         path: What is made; its folder exists.
         on_wait: Called without arguments before a wait.
     """
-    lock = Path(path).with_name(f".{Path(path).name}.lock")
+    lock_path = Path(path).with_name(f".{Path(path).name}.lock")
     while True:
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
-        if not _lock(descriptor, wait=False):
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+        if not lock(descriptor, wait=False):
             on_wait()
-            _lock(descriptor, wait=True)
-        if _leads_to(lock, descriptor):
+            lock(descriptor, wait=True)
+        if _leads_to(lock_path, descriptor):
             break
         # Its maker has ended and removed it.
         os.close(descriptor)
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        lock_path.unlink(missing_ok=True)
         os.close(descriptor)
 
 
@@ -115,12 +115,12 @@ def _claim(path, folder):
         # Gone where its writer has just put it in its place. What is locked must be open for writing on some systems.
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR)
-            if _lock(descriptor, wait=False) and _leads_to(temporary, descriptor):
+            if lock(descriptor, wait=False) and _leads_to(temporary, descriptor):
                 return temporary, descriptor
             os.close(descriptor)
 
 
-def _lock(descriptor, wait):
+def lock(descriptor, wait):
     """Locks an open file or folder against every other opening of it; returns whether no other holds it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

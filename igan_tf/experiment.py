@@ -15,6 +15,7 @@ from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
 from igan_tf.training.checkpoints import identity_of, restore_state
 from igan_tf.training.records import NoRecords, Records, image_grid
 from igan_tf.training.timer import Timer
+from igan_tf.training.trainer import LOST, WorkerLostError
 
 _SAMPLE_SEED = 0
 # The first steps, in which samples change fast.
@@ -131,6 +132,8 @@ class Experiment:
             self.records.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
         early = config.early_sample_steps
         if (early and step <= _EARLY_STEPS and step % early == 0) or self._sample_timer.due():
+            # Not of a step whose losses are not finite.
+            logs()
             self._write_samples(f"step-{step:08d}", step)
 
     def _end_epoch(self, epoch, step, means):
@@ -152,7 +155,8 @@ class Experiment:
         return metrics
 
     def _write_samples(self, name, step):
-        self.records.write_samples(self.model.generate(self.recipe.SAMPLES_IN_GRID, _SAMPLE_SEED), name, step)
+        count = self.recipe.SAMPLES_IN_GRID
+        self.records.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
 
     def _finish(self):
         config = self.config
@@ -185,12 +189,28 @@ def train(config, run_dir, report=print):
     run_dir = Path(run_dir)
     check_against_data(config, data)
     refuse_other_settings(run_dir, config)
-    if not distribution.this_worker().is_chief:
-        return Experiment(config, data, run_dir, report).run()
+    worker = distribution.this_worker()
+    if worker.count > 1:
+        return _train_with_others(config, data, run_dir, report, worker)
     with sole_trainer(run_dir):
         if config.label_draws == 1:
             return _train_draw(config, data, run_dir, report)
         return _train_draws(config, data, run_dir, report)
+
+
+def _train_with_others(config, data, run_dir, report, worker):
+    """One run of several workers, of which the chief writes."""
+    try:
+        if not worker.is_chief:
+            return Experiment(config, data, run_dir, report).run()
+        with sole_trainer(run_dir):
+            return _train_draw(config, data, run_dir, report)
+    except LOST as error:
+        # Before the first step; within the steps the trainer says more.
+        raise WorkerLostError(
+            f"worker {worker.index} of {worker.count} lost another before the first step ({type(error).__name__}); its "
+            "own output says why"
+        ) from error
 
 
 def _train_draws(config, data, run_dir, report):
@@ -237,6 +257,11 @@ def evaluate_run(run_dir, **changes):
         **changes: Settings to replace, such as `data_dir`.
     """
     config = dataclasses.replace(read_config(run_dir), **changes)
+    if config.dataset == "imagenet":
+        raise ConfigError(
+            "--mode=evaluate: --dataset=imagenet has no test set; the running error of the training is in "
+            f"metrics.jsonl, and igan_tf.evaluate has scores of samples. Received: --run_dir={run_dir}"
+        )
     return recipe_of(config).evaluate(load_run(run_dir), load_data(config), config)
 
 

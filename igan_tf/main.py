@@ -61,6 +61,9 @@ def main(argv):
         WorkerLostError,
     ) as error:
         sys.exit(f"igan_tf: {error}")
+    except OSError as error:
+        # A full disk, above all: what stands is whole.
+        sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
@@ -75,6 +78,9 @@ def _describe(config, run_dir):
 
     from igan_tf.training import distribution
 
+    worker = distribution.this_worker()
+    if worker.count > 1:
+        _report(f"worker {worker.index} of the {worker.count} in TF_CONFIG, waiting for the others")
     # Several workers: before TensorFlow looks for devices.
     strategy = distribution.build_strategy(config.strategy)
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())

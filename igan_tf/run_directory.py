@@ -1,7 +1,6 @@
 """A run directory's settings, result and lock."""
 
 import contextlib
-import fcntl
 import json
 from pathlib import Path
 
@@ -58,8 +57,6 @@ def sole_trainer(run_dir):
     except OSError as error:
         raise ConfigError(f"--run_dir={run_dir} cannot be written: {error}") from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"--run_dir={run_dir} is in use by another training process") from None
+        if not durable.lock(file.fileno(), wait=False):
+            raise ConfigError(f"--run_dir={run_dir} is in use by another training process")
         yield run_dir

@@ -224,7 +224,8 @@ def test_floats_must_be_finite(name, value):
     ("settings", "message"),
     [
         ({"image_size": 3}, "--image_size must be 0 or at least 4. Received: --image_size=3"),
-        ({"dataset": "imagenet"}, "--dataset=imagenet needs --data_dir, .* Received: --data_dir="),
+        ({"dataset": "imagenet", "gf_dim": 12}, "--gf_dim must be a multiple of 8. Received: --gf_dim=12"),
+        ({"dataset": "imagenet", "df_dim": 3}, "--df_dim must be even. Received: --df_dim=3"),
         (
             {"dataset": "imagenet", "data_dir": "d", "labels": 50},
             "--labels does not concern --dataset=imagenet. Received: --labels=50",

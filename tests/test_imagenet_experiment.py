@@ -61,7 +61,8 @@ def test_the_run_in_python(finished):
     images = run.generate(5, seed=0)
     assert images.shape == (5, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
     np.testing.assert_array_equal(images, run.generate(5, seed=0))
-    assert experiment.evaluate_run(finished) == {}
+    with pytest.raises(experiment.ConfigError, match="--mode=evaluate: --dataset=imagenet has no test set"):
+        experiment.evaluate_run(finished)
 
 
 @pytest.mark.parametrize(
@@ -169,6 +170,11 @@ def test_without_records_one_message_says_what_to_run(tmp_path, capfd, kind):
         in (outcome.text)
     )
     assert not (tmp_path / "run").exists()
+
+
+def test_without_a_folder_the_flag_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"--dataset=imagenet needs --data_dir, .* Received: --data_dir=$"):
+        train("", tmp_path / "run")
 
 
 def test_records_of_another_size_are_refused(tmp_path, records):

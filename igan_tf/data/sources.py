@@ -146,6 +146,11 @@ def load_imagenet(config):
     """The records in `--data_dir`, opened: see `igan_tf.data.imagenet_records`."""
     from igan_tf.data.records.reader import ImageRecords
 
+    if not config.data_dir:
+        raise DataError(
+            "--dataset=imagenet needs --data_dir, a folder of records made by `python -m "
+            "igan_tf.data.imagenet_records`. Received: --data_dir="
+        )
     try:
         records = ImageRecords(config.data_dir)
     except DataError as error:

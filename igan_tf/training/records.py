@@ -82,12 +82,6 @@ class Records:
 class NoRecords:
     """The records of a worker that is not the chief: none."""
 
-    def write_metrics(self, metrics):
-        pass
-
-    def write_samples(self, images, name, step):
-        pass
-
     def close(self):
         pass
 

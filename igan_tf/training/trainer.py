@@ -2,9 +2,11 @@
 
 import contextlib
 import functools
+import json
 import signal
 import sys
 import time
+import zlib
 
 import numpy as np
 import tensorflow as tf
@@ -26,6 +28,17 @@ class Interrupted(Exception):
     def __init__(self, signum):
         super().__init__(f"stopped by {signal.Signals(signum).name}")
         self.signum = signum
+
+
+# What a collective operation raises where another worker is gone.
+LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 class WorkerLostError(RuntimeError):
@@ -90,12 +103,23 @@ class Trainer:
         saved = self.checkpoints.load_newest()
         if saved is not None:
             self._take_up(*saved)
-        if float(self._mean_over_workers(tf.constant(self.step, tf.float64))) != self.step:
+        if not self._same_of_all_workers(self.step):
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
                 f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
             )
+        settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
+        if not self._same_of_all_workers(zlib.crc32(settings) % 2**24):
+            raise CheckpointError(
+                f"worker {self.worker.index} of {self.worker.count}: the workers have not the same settings and data"
+            )
         return saved is not None
+
+    def _same_of_all_workers(self, number):
+        """Whether every worker calls this with one integer, below 2^26: its square is exact. All learn it alike."""
+        value = tf.constant([number, number**2], tf.float64)
+        mean, mean_of_squares = self._mean_over_workers(value).numpy()
+        return mean_of_squares == mean**2
 
     @tf.function
     def _mean_over_workers(self, value):
@@ -158,7 +182,7 @@ class Trainer:
                 steps = self.batches.steps_per_epoch - self._step_in_epoch
                 try:
                     self._train_rest_of_epoch(on_step_end)
-                except tf.errors.OpError as error:
+                except LOST as error:
                     if self.worker.count == 1:
                         raise
                     raise WorkerLostError(
@@ -187,23 +211,24 @@ class Trainer:
             leave=False,
         )
         # The host reads a step's losses while the device works on the next.
-        pending, stop = None, False
+        pending, stop, told = None, False, False
         with progress:
             for batch in self._rest_of_epoch():
                 logs = self._train_function(batch, tf.constant(float(self._stop_signal is not None)))
                 if pending is not None:
-                    stop = self._take(pending, progress)
+                    told = self._take(pending, progress)
                 pending = logs
                 self._step_in_epoch += 1
                 self.step += 1
-                if self.worker.count == 1:
-                    stop = self._stop_signal is not None
+                # Several workers heed what the step before this one told all of them, whatever each has read since.
+                stop = told if self.worker.count > 1 else self._stop_signal is not None
                 if self._step_in_epoch < steps:
                     on_step_end(self.step, functools.partial(self._named, logs))
                     if not stop and not self._checkpoint_timer.due():
                         continue
-                stop = self._take(pending, progress) or stop
-                pending = None
+                told, pending = self._take(pending, progress), None
+                if self._step_in_epoch == steps:
+                    stop = stop or told
                 if stop or self._step_in_epoch < steps:
                     self.save()
                 if stop:
@@ -224,20 +249,23 @@ class Trainer:
                 raise DataError(f"the data of step {self.step + 1} cannot be read: {_first_line(error)}") from error
 
     def _take(self, logs, progress):
-        """Checks and sums up one step's logs; returns whether a worker had been told to stop when it began."""
+        """Sums up one step's logs; returns whether a worker had been told to stop when it began."""
         values = self._named(logs)
         for name, value in values.items():
-            if not np.isfinite(value):
-                raise NonFiniteLossError(
-                    f"{name} is {value} at step {self.step}, epoch {self._epoch + 1}{self._last_checkpoint()}"
-                )
             self._sums[name] = self._sums.get(name, 0.0) + value
         progress.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "loss" in name}, refresh=False)
         progress.update()
         return np.asarray(logs)[-1] > 0
 
     def _named(self, logs):
-        return dict(zip(self._log_names, np.asarray(logs)[:-1].tolist()))
+        """The present step's logs by name, once they are found to be finite."""
+        values = dict(zip(self._log_names, np.asarray(logs)[:-1].tolist()))
+        for name, value in values.items():
+            if not np.isfinite(value):
+                raise NonFiniteLossError(
+                    f"{name} is {value} at step {self.step}, epoch {self._epoch + 1}{self._last_checkpoint()}"
+                )
+        return values
 
     def _last_checkpoint(self):
         steps = self.checkpoints.steps()
