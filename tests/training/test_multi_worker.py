@@ -70,10 +70,10 @@ def train(run_dir, records, *flags, **settings):
     return Cluster("igan_tf.main", *as_arguments(**settings), *flags)
 
 
-def wait_for_a_line(cluster, run_dir, lines=1):
-    """Polls until the chief has written as many lines of metrics; fails if a worker ends before."""
+def wait_for_two_epochs(cluster, run_dir):
+    """Polls until the chief has written two epochs' metrics, so one's checkpoint; fails if a worker ends before."""
     path, deadline = run_dir / "metrics.jsonl", time.monotonic() + 240
-    while not path.exists() or path.read_text().count("\n") < lines:
+    while not path.exists() or path.read_text().count("\n") < 2:
         for index, process in enumerate(cluster.processes):
             assert process.poll() is None, cluster.wait(index)
         assert time.monotonic() < deadline
@@ -105,7 +105,7 @@ def test_two_workers_end_alike_and_like_two_devices(tmp_path, records):
 def test_a_killed_worker_ends_the_other_and_both_continue(tmp_path, records, killed):
     run_dir = tmp_path / "run"
     with train(run_dir, records, epochs=ENDLESS) as cluster:
-        wait_for_a_line(cluster, run_dir)
+        wait_for_two_epochs(cluster, run_dir)
         cluster.processes[killed].send_signal(signal.SIGKILL)
         # "Within a minute", by the project's own bound.
         code, output = cluster.wait(1 - killed, timeout=60)
@@ -126,7 +126,7 @@ def test_a_killed_worker_ends_the_other_and_both_continue(tmp_path, records, kil
 def test_a_signal_to_one_stops_both_at_one_step(tmp_path, records):
     run_dir = tmp_path / "run"
     with train(run_dir, records, epochs=ENDLESS) as cluster:
-        wait_for_a_line(cluster, run_dir)
+        wait_for_two_epochs(cluster, run_dir)
         cluster.processes[1].send_signal(signal.SIGTERM)
         codes = [cluster.wait(index) for index in range(2)]
     for code, output in codes:
