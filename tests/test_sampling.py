@@ -499,6 +499,7 @@ for few, many, file_format in (("few.npz", "many.npz", None), ("few/", "many/", 
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_number_of_images(here, run_dir):
     """200,000 images of 8x8 are 51 MB of floats and 13 MB of bytes; a second model and its graph take 4.5."""
     done = subprocess.run(

@@ -720,6 +720,7 @@ def test_replicas_draw_different_noise(strategy):
     assert np.all(first.numpy() != second.numpy())
 
 
+@pytest.mark.slow
 def test_fit_and_evaluate_on_two_replicas(strategy):
     """With all that a replica does by itself: noise, feature matching, minibatch discrimination."""
     with strategy.scope():

@@ -153,6 +153,7 @@ def wait_until_free(run_dir):
             time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
     folder = tmp_path / "table"
     with experiment.sole_trainer(folder / NAMES[1]):
