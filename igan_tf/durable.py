@@ -25,26 +25,16 @@ def sync_folder(folder):
 
 
 @contextlib.contextmanager
-def whole_file(path):
-    """Opens a temporary file that takes `path`'s place when the scope ends without an error.
-
-    A killed process leaves no half of it; a power failure may. It does not wait for the disk.
-    """
+def durable_file(path):
+    """Opens a temporary file that takes `path`'s place when the scope ends without an error."""
     path = Path(path)
     with _temporary(path, folder=False) as temporary:
         with open(temporary, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())
         temporary.replace(path)
-
-
-@contextlib.contextmanager
-def durable_file(path):
-    """As `whole_file`, and the file outlasts a power failure once the scope has ended."""
-    with whole_file(path) as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(Path(path).parent)
+    sync_folder(path.parent)
 
 
 def write_text(path, text):

@@ -13,7 +13,7 @@ from igan_tf.recipes import recipe_of
 from igan_tf.run_directory import read_config, refuse_other_settings, save_config, sole_trainer, write_result
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
 from igan_tf.training.checkpoints import identity_of, restore_state
-from igan_tf.training.records import NoRecords, Records, image_grid
+from igan_tf.training.records import Records, image_grid
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import LOST, WorkerLostError
 
@@ -93,18 +93,18 @@ class Experiment:
         if not resumed:
             with self.strategy.scope():
                 self.recipe.initialize(self.config, self.model, self.batches)
-        self.records = self._open_records(resumed)
+        # Of several workers the chief's alone.
+        self.records = self._open_records(resumed) if self.worker.is_chief else None
         try:
             if resumed:
                 self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:
-            self.records.close()
+            if self.records:
+                self.records.close()
 
     def _open_records(self, resumed):
-        if not self.worker.is_chief:
-            return NoRecords()
         self.run_dir.mkdir(parents=True, exist_ok=True)
         save_config(self.run_dir, self.config)
         # Nothing stays of a run that starts anew.
@@ -257,12 +257,13 @@ def evaluate_run(run_dir, **changes):
         **changes: Settings to replace, such as `data_dir`.
     """
     config = dataclasses.replace(read_config(run_dir), **changes)
-    if config.dataset == "imagenet":
+    recipe = recipe_of(config)
+    if not recipe.HAS_TEST_SET:
         raise ConfigError(
-            "--mode=evaluate: --dataset=imagenet has no test set; the running error of the training is in "
+            f"--mode=evaluate: --dataset={config.dataset} has no test set; the running error of the training is in "
             f"metrics.jsonl, and igan_tf.evaluate has scores of samples. Received: --run_dir={run_dir}"
         )
-    return recipe_of(config).evaluate(load_run(run_dir), load_data(config), config)
+    return recipe.evaluate(load_run(run_dir), load_data(config), config)
 
 
 def load_run(run_dir, step=None):

@@ -1,7 +1,6 @@
 """What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder that a later process can finish."""
 
 import contextlib
-import fcntl
 import io
 import itertools
 import json
@@ -183,10 +182,8 @@ class SampleFolder:
         # The folder itself, so that no lock file lies among the samples.
         descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ConfigError(f"--output={self.path} is in use by another process that samples") from None
+            if not durable.lock(descriptor, wait=False):
+                raise ConfigError(f"--output={self.path} is in use by another process that samples")
             yield
         finally:
             os.close(descriptor)

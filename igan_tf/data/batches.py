@@ -9,6 +9,21 @@ from igan_tf.data.image_data import as_unit_range
 _UNLABELLED, _UNLABELLED_2, _LABELLED, _INITIALIZATION = range(4)
 
 
+def worker_rows(batch_size, worker, num_workers):
+    """The slice of every batch that is a worker's part; the parts, put together in order, are the batch."""
+    if not 0 <= worker < num_workers:
+        raise ValueError(
+            f"`worker` must be from 0 to `num_workers` - 1. Received: worker={worker}, num_workers={num_workers}"
+        )
+    if batch_size % num_workers:
+        raise ValueError(
+            f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
+            f"num_workers={num_workers}"
+        )
+    part = batch_size // num_workers
+    return slice(worker * part, (worker + 1) * part)
+
+
 class SemiSupervisedBatches:
     """One pass over the unlabelled data an epoch: two independent shuffles of it, beside tiled labelled data.
 
@@ -25,7 +40,7 @@ class SemiSupervisedBatches:
         num_workers: How many workers take parts of the same batches.
 
     Raises:
-        ValueError: for a batch larger than the data or not divisible among the workers.
+        ValueError: for a batch larger than the data or not divisible among the workers, and for no such worker.
     """
 
     def __init__(self, images, labelled_indices, labels, batch_size, seed, worker=0, num_workers=1):
@@ -34,13 +49,7 @@ class SemiSupervisedBatches:
                 f"`batch_size` must be from 1 to the number of training images, {len(images)}. "
                 f"Received: batch_size={batch_size}"
             )
-        if batch_size % num_workers:
-            raise ValueError(
-                f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
-                f"num_workers={num_workers}"
-            )
-        part = batch_size // num_workers
-        self._rows = slice(worker * part, (worker + 1) * part)
+        self._rows = worker_rows(batch_size, worker, num_workers)
         self.labelled_indices = np.asarray(labelled_indices, "int64")
         self.labels = np.asarray(labels, "int64")
         self.batch_size = batch_size

@@ -1,7 +1,8 @@
 """What differs between experiments: which data, networks, model and batches a `Config` stands for.
 
 Each module has the functions that `igan_tf.experiment` calls: `check_against_data`, `make_batches`, `build_model`,
-`initialize`, `identity`, `real_images`, `evaluate` and `histograms`, and says how many samples a grid has.
+`initialize`, `identity`, `real_images`, `evaluate` and `histograms`, and says how many samples a grid has and whether
+there is a test set.
 """
 
 from igan_tf.recipes import imagenet, semi_supervised

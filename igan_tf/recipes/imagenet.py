@@ -11,6 +11,7 @@ from igan_tf.networks import imagenet
 from igan_tf.recipes.parts import check_batch_size, optimizer, precision
 
 SAMPLES_IN_GRID = 64
+HAS_TEST_SET = False
 
 
 def check_against_data(config, data, replicas):

@@ -13,6 +13,7 @@ from igan_tf.networks import NETWORKS
 from igan_tf.recipes.parts import check_batch_size, optimizer, precision
 
 SAMPLES_IN_GRID = 100
+HAS_TEST_SET = True
 
 
 def labelled_examples(config, data):

@@ -79,13 +79,6 @@ class Records:
         self._writer.close()
 
 
-class NoRecords:
-    """The records of a worker that is not the chief: none."""
-
-    def close(self):
-        pass
-
-
 def read_metrics(path):
     """The lines of a `metrics.jsonl`, a dict each; a last line cut short is left out."""
     path = Path(path)

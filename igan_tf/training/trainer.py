@@ -103,27 +103,33 @@ class Trainer:
         saved = self.checkpoints.load_newest()
         if saved is not None:
             self._take_up(*saved)
-        if not self._same_of_all_workers(self.step):
+        settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
+        same_step, same_settings = self._same_of_all_workers(self.step, zlib.crc32(settings) % 2**24)
+        if not same_step:
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
                 f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
             )
-        settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
-        if not self._same_of_all_workers(zlib.crc32(settings) % 2**24):
+        if not same_settings:
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count}: the workers have not the same settings and data"
             )
         return saved is not None
 
-    def _same_of_all_workers(self, number):
-        """Whether every worker calls this with one integer, below 2^26: its square is exact. All learn it alike."""
-        value = tf.constant([number, number**2], tf.float64)
-        mean, mean_of_squares = self._mean_over_workers(value).numpy()
-        return mean_of_squares == mean**2
+    def _same_of_all_workers(self, *numbers):
+        """Whether all workers call this with the same integers, one bool for each; all learn it alike.
 
-    @tf.function
-    def _mean_over_workers(self, value):
-        return self.strategy.reduce("MEAN", self.strategy.run(lambda value: value, args=(value,)), axis=None)
+        The integers are below 2^26, so that their squares are exact.
+        """
+        if self.worker.count == 1:
+            return [True] * len(numbers)
+
+        @tf.function
+        def mean_over_workers(values):
+            return self.strategy.reduce("MEAN", self.strategy.run(lambda values: values, args=(values,)), axis=None)
+
+        means, means_of_squares = mean_over_workers(tf.constant([numbers, np.square(numbers)], tf.float64)).numpy()
+        return means_of_squares == means**2
 
     def _take_up(self, arrays, position):
         where = self.checkpoints.path(position["step"])

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.data.batches import worker_rows
 from igan_tf.data.image_data import DataError, as_unit_range
 from igan_tf.data.records import tfrecords
 from igan_tf.data.records.example import PAYLOAD_KEYS
@@ -142,23 +143,13 @@ class RecordBatches:
                 f"`batch_size` must be from 1 to the number of images, {len(records)}. "
                 f"Received: batch_size={batch_size}"
             )
-        if not 0 <= worker < num_workers:
-            raise ValueError(
-                f"`worker` must be from 0 to `num_workers` - 1. Received: worker={worker}, num_workers={num_workers}"
-            )
-        if batch_size % num_workers:
-            raise ValueError(
-                f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
-                f"num_workers={num_workers}"
-            )
+        self._rows = worker_rows(batch_size, worker, num_workers)
         self.records = records
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip
         self.as_float = as_float
         self.steps_per_epoch = len(records) // batch_size
-        part = batch_size // num_workers
-        self._rows = slice(worker * part, (worker + 1) * part)
 
     @property
     def num_labelled(self):
