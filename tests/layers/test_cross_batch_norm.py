@@ -11,6 +11,7 @@ from keras import ops
 from igan_tf.layers import CrossBatchNorm
 from tests.layers.conformance import check_layer
 from tests.layers.gradients import float64_enabled, layer_gradients
+from tests.layers.joint_batches import call, joint, scale_and_shift, weights_of, with_random_weights
 from tests.parity.cross_batch_norm import cross_batch_norm, cross_statistics, normalize
 from tests.parity.minibatch_discrimination import finite_differences
 
@@ -29,36 +30,8 @@ def normal(*shape, seed=3):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def joint(*shape, seed=3):
-    """A joint batch whose halves, and whose channels, differ in mean and deviation."""
-    rows, channels = shape[0] // 2, shape[-1]
-    batch = normal(*shape, seed=seed) * np.linspace(0.5, 2, channels)
-    batch[:rows] += np.linspace(-1, 2, channels)
-    batch[rows:] = 3 * batch[rows:] - np.linspace(-2, 3, channels)
-    return batch
-
-
 def random_layer(channels, rank=2, dtype="float64", **settings):
-    """A built layer whose weights are far from their initial values."""
-    layer = CrossBatchNorm(**settings, dtype=dtype)
-    layer.build((None,) * (rank - 1) + (channels,))
-    for index, weight in enumerate(layer.weights):
-        value = normal(channels, seed=10 + index)
-        weight.assign((abs(value) + 0.1 if "variance" in weight.name else value).astype(weight.dtype))
-    return layer
-
-
-def weights_of(layer):
-    return {weight.name: ops.convert_to_numpy(weight.value) for weight in layer.weights}
-
-
-def scale_and_shift(layer):
-    weights, channels = weights_of(layer), layer.moving_mean.shape[0]
-    return {"gamma": weights.get("gamma", np.ones(channels)), "beta": weights.get("beta", np.zeros(channels))}
-
-
-def call(layer, inputs, training=False):
-    return ops.convert_to_numpy(layer(ops.convert_to_tensor(inputs), training=training))
+    return with_random_weights(CrossBatchNorm(**settings, dtype=dtype), channels, rank)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (2, 2), (4, 3, 6), (6, 2, 3, 4)])

@@ -5,6 +5,7 @@ rounded to 6e-8 of itself; float64 1e-12, but 1e-5 on other backends than Tensor
 through float32. Gradients against central differences of the oracle (step 1e-4) 1e-6 or, on those backends, 1e-5.
 """
 
+import functools
 import itertools
 import math
 
@@ -14,8 +15,10 @@ import pytest
 from keras import ops
 
 from igan_tf.layers import SeparateBatchNorm
+from tests.layers import joint_batches
 from tests.layers.conformance import check_layer
 from tests.layers.gradients import float64_enabled, layer_gradients
+from tests.layers.joint_batches import call, scale_and_shift, weights_of, with_random_weights
 
 tensorflow_only = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="tf.distribute needs the TensorFlow backend"
@@ -50,36 +53,11 @@ def oracle(inputs, gamma, beta, epsilon=1e-5):
     return np.concatenate([normalized(half, *statistics(half), gamma, beta, epsilon) for half in halves])
 
 
-def joint(*shape, seed=3, dtype="float32"):
-    """A joint batch whose halves, and whose channels, differ in mean and deviation."""
-    rows, channels = shape[0] // 2, shape[-1]
-    batch = np.random.default_rng(seed).normal(size=shape) * np.linspace(0.5, 2, channels)
-    batch[:rows] += np.linspace(-1, 2, channels)
-    batch[rows:] = 3 * batch[rows:] - np.linspace(-2, 3, channels)
-    return batch.astype(dtype)
+joint = functools.partial(joint_batches.joint, dtype="float32")
 
 
 def random_layer(channels, rank=2, **settings):
-    """A built layer whose weights are far from their initial values."""
-    layer = SeparateBatchNorm(**settings)
-    layer.build((None,) * (rank - 1) + (channels,))
-    for index, weight in enumerate(layer.weights):
-        value = np.random.default_rng(10 + index).normal(size=channels)
-        weight.assign((abs(value) + 0.1 if "variance" in weight.name else value).astype(weight.dtype))
-    return layer
-
-
-def weights_of(layer):
-    return {weight.name: ops.convert_to_numpy(weight.value) for weight in layer.weights}
-
-
-def scale_and_shift(layer):
-    weights, channels = weights_of(layer), layer.moving_mean.shape[0]
-    return {"gamma": weights.get("gamma", np.ones(channels)), "beta": weights.get("beta", np.zeros(channels))}
-
-
-def call(layer, inputs, training=False):
-    return ops.convert_to_numpy(layer(ops.convert_to_tensor(inputs), training=training))
+    return with_random_weights(SeparateBatchNorm(**settings), channels, rank)
 
 
 @pytest.mark.parametrize("shape", [(6, 4), (4, 3, 6), (6, 2, 2, 3)])

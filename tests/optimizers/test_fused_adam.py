@@ -13,8 +13,8 @@ import pytest
 from keras import ops
 
 from igan_tf.optimizers import AnnealedRate, FusedAdam
-from igan_tf.training.distribution import mirrored_strategy
 from tests.layers.gradients import float64_enabled
+from tests.optimizers.two_replicas import train_on_two_replicas
 
 tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
 
@@ -252,26 +252,10 @@ def test_the_update_is_one_operation_but_for_amsgrad():
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.5, "use_ema": True}], ids=["plain", "with options"])
 def test_two_replicas_apply_the_sum_of_their_gradients(options):
     """Keras sums over replicas; the updates on both replicas are the single device's on that sum."""
-    import tensorflow as tf
-
-    gradients, strategy = problem(), mirrored_strategy()
-    with strategy.scope():
-        variable = keras.Variable(np.zeros((3, 4)), dtype="float32")
-        optimizer = FusedAdam(RATE, **EXACT, **options)
-        optimizer.build([variable])
-
-    @tf.function
-    def step(gradient):
-        def replica_step():
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            # A quarter on one replica, three quarters on the other: exact shares but for their products' rounding.
-            share = 0.25 + 0.5 * tf.cast(replica, tf.float32)
-            optimizer.apply([share * gradient], [variable])
-
-        strategy.run(replica_step)
-
-    for gradient in gradients:
-        step(tf.constant(gradient, tf.float32))
+    gradients = problem()
+    strategy, variable, optimizer = train_on_two_replicas(
+        lambda: FusedAdam(RATE, **EXACT, **options), np.zeros((3, 4)), gradients
+    )
     expected = run(keras.optimizers.Adam(RATE, **EXACT, **options), gradients)
     copies = [strategy.experimental_local_results(each.value) for each in (variable, *optimizer.variables)]
     for replica in range(2):

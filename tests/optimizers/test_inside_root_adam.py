@@ -11,8 +11,8 @@ import pytest
 from keras import ops
 
 from igan_tf.optimizers import InsideRootAdam
-from igan_tf.training.distribution import mirrored_strategy
 from tests.layers.gradients import float64_enabled
+from tests.optimizers.two_replicas import train_on_two_replicas
 
 tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="of TensorFlow")
 RATE = 2.0**-8
@@ -174,26 +174,8 @@ def test_graph_equals_eager():
 @tensorflow_only
 def test_two_replicas_apply_the_sum_of_their_gradients():
     """Keras sums over replicas; the updates on both replicas are the single device's on that sum."""
-    import tensorflow as tf
-
     start, gradients = problem(1e-3)
-    strategy = mirrored_strategy()
-    with strategy.scope():
-        variable, optimizer = keras.Variable(start, dtype="float32"), InsideRootAdam(RATE)
-        optimizer.build([variable])
-
-    @tf.function
-    def step(gradient):
-        def replica_step():
-            replica = tf.distribute.get_replica_context().replica_id_in_sync_group
-            # A quarter on one replica, three quarters on the other.
-            share = 0.25 + 0.5 * tf.cast(replica, tf.float32)
-            optimizer.apply([share * gradient], [variable])
-
-        strategy.run(replica_step)
-
-    for gradient in gradients:
-        step(tf.constant(gradient, tf.float32))
+    strategy, variable, optimizer = train_on_two_replicas(lambda: InsideRootAdam(RATE), start, gradients)
     expected = run(InsideRootAdam(RATE), start, gradients, "float32")
     copies = strategy.experimental_local_results(variable.value)
     assert len(copies) == 2
