@@ -1,6 +1,7 @@
 """The paper's layers, on `keras.ops` alone: they run on every Keras backend."""
 
 from igan_tf.layers.batch_statistics_norm import BatchStatisticsNorm
+from igan_tf.layers.blocked_conv2d_transpose import BlockedConv2DTranspose
 from igan_tf.layers.concatenate_noise import ConcatenateNoise
 from igan_tf.layers.cross_batch_norm import CrossBatchNorm
 from igan_tf.layers.data_dependent import data_dependent_initialization
@@ -15,6 +16,7 @@ from igan_tf.layers.weight_norm import WeightNorm
 
 __all__ = [
     "BatchStatisticsNorm",
+    "BlockedConv2DTranspose",
     "ConcatenateNoise",
     "CrossBatchNorm",
     "DropReference",

@@ -8,6 +8,7 @@ import math
 import keras
 
 from igan_tf.layers import (
+    BlockedConv2DTranspose,
     ConcatenateNoise,
     CrossBatchNorm,
     GaussianNoise,
@@ -75,10 +76,9 @@ def build_generator(image_shape=(128, 128, 3), latent_size=LATENT_SIZE, norm="vi
         )(hidden)
         hidden = stage(hidden, side, index)
     # Nothing is normalized any more: the reference need not become images.
-    pixels = keras.layers.Conv2DTranspose(
+    pixels = BlockedConv2DTranspose(
         image_shape[-1],
         5,
-        padding="same",
         activation="tanh",
         kernel_initializer=normal(0.075),
         bias_initializer=keras.initializers.Constant(-0.45),
