@@ -1,11 +1,13 @@
 """What a process of the converter does: whole shards, one after another, from image files to a durable file."""
 
+import ctypes
 import dataclasses
 import hashlib
 import json
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 
@@ -66,6 +68,10 @@ _stop = None
 # Keeps the lock that this process holds.
 _lock = None
 
+# Of glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes for the second.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 * 2**20
+
 
 def start_process(progress, stop, lock_path):
     """Prepares a process for `write_shard`.
@@ -80,7 +86,15 @@ def start_process(progress, stop, lock_path):
     _lock = locking.lock(lock_path, shared=True)
     # Ctrl-C reaches every process of the terminal. The main one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _keep_freed_memory():
+    """Has glibc keep the memory of one image for the next: asked for anew, its page faults take 10 % of the time."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _die_with_parent():
