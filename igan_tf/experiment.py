@@ -260,7 +260,7 @@ def evaluate_run(run_dir, **changes):
     recipe = recipe_of(config)
     if not recipe.HAS_TEST_SET:
         raise ConfigError(
-            f"--mode=evaluate: --dataset={config.dataset} has no test set; the running error of the training is in "
+            f"--mode=evaluate: --dataset={config.dataset} has no test set; the training error is in "
             f"metrics.jsonl, and igan_tf.evaluate has scores of samples. Received: --run_dir={run_dir}"
         )
     return recipe.evaluate(load_run(run_dir), load_data(config), config)

@@ -27,6 +27,8 @@ settings.define_flags()
 
 def main(argv):
     """Runs one mode; errors of the user's end it with one message."""
+    import tensorflow as tf
+
     from igan_tf import experiment
     from igan_tf.data import DataError
     from igan_tf.evaluation import EvaluationError
@@ -64,6 +66,11 @@ def main(argv):
     except OSError as error:
         # A full disk, above all: what stands is whole.
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")
+    except tf.errors.ResourceExhaustedError as error:
+        sys.exit(
+            f"igan_tf: not enough memory with --batch_size={config.batch_size}; smaller batches or narrower networks need "
+            f"less, and what stands in the run directory is whole ({error.message.splitlines()[0]})"
+        )
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)

@@ -48,7 +48,8 @@ def test_what_a_run_leaves(finished):
     steps = [line for line in metrics(finished) if "epoch" not in line]
     assert [line["step"] for line in epochs] == [3, 6] and [line["step"] for line in steps] == [1, 2, 4, 5]
     assert {"discriminator_loss", "generator_loss", "class_loss", "error"} < set(epochs[0])
-    assert {"step/discriminator_loss", "step/error"} < set(steps[0])
+    assert {"step/discriminator_loss", "step/error", "step/running_error"} < set(steps[0])
+    assert "running_error" not in epochs[0]
     # An epoch's losses are means over its steps.
     assert epochs[0]["class_loss"] != steps[1]["step/class_loss"]
     names = {path.name for path in (finished / "samples").iterdir()}

@@ -97,7 +97,8 @@ class ImageNetGAN(AdversarialModel):
                 `(images, labels)`, or images alone.
 
         Returns:
-            Dict of scalars: every loss, `error`, the running top-1 error, where there are labels.
+            Dict of scalars: every loss and, where there are labels, the top-1 errors: `error` of this batch and
+            `running_error`, an average over about a hundred batches.
         """
         images, labels = _images_and_labels(data)
         if self.num_outputs == 1:
@@ -145,15 +146,17 @@ class ImageNetGAN(AdversarialModel):
 
     def _discriminator_loss(self, real, generated, labels):
         """Real images real, as far as label smoothing goes, generated ones not, and real ones' classes right."""
-        logs = {
+        terms = {
             "real_loss": losses.label_smoothing_real_loss(self._gan_logit(real["logits"]), 1.0 - self.label_smoothing),
             "generated_loss": losses.label_smoothing_fake_loss(self._gan_logit(generated["logits"])),
         }
+        errors = {}
         if labels is not None:
-            logs["class_loss"] = losses.supervised_loss(real["logits"], labels)
-            logs["error"] = self.running_error(classification_error(real["logits"], labels))
-        loss = sum(value for name, value in logs.items() if name != "error")
-        return loss, {"discriminator_loss": loss, **logs}
+            terms["class_loss"] = losses.supervised_loss(real["logits"], labels)
+            errors["error"] = classification_error(real["logits"], labels)
+            errors["running_error"] = self.running_error(errors["error"])
+        loss = sum(terms.values())
+        return loss, {"discriminator_loss": loss, **terms, **errors}
 
     def _generator_loss(self, real, generated, logs):
         """Generated images as real as the best discriminator would find real ones' equals; features like real ones'."""

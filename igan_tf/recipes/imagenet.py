@@ -84,7 +84,7 @@ def real_images(config, data):
 
 
 def evaluate(model, data, config):
-    """Nothing: there is no test set, and the training's running error is among the losses."""
+    """Nothing: there is no test set, and the training error is among the losses."""
     return {}
 
 

@@ -258,7 +258,9 @@ class Trainer:
         """Sums up one step's logs; returns whether a worker had been told to stop when it began."""
         values = self._named(logs)
         for name, value in values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + value
+            # Of a running average the mean over an epoch would say nothing more.
+            if not name.startswith("running_"):
+                self._sums[name] = self._sums.get(name, 0.0) + value
         progress.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "loss" in name}, refresh=False)
         progress.update()
         return np.asarray(logs)[-1] > 0

@@ -78,6 +78,7 @@ def test_the_losses_written_out(smoothing):
         "generator_loss": kl((1 - smoothing) / 2 if smoothing else 1.0, fake_logit),
         "error": np.mean(np.argmax(real_logits, axis=1) != batch["labels"]),
     }
+    expected["running_error"] = expected["error"]
     expected["discriminator_loss"] = expected["real_loss"] + expected["generated_loss"] + expected["class_loss"]
     assert set(logs) == set(expected)
     for name, value in expected.items():
@@ -161,14 +162,16 @@ def test_historical_averaging_is_nothing_at_first_and_then_pulls_back():
         assert float(first[name]) == 0 and float(second[name]) > 0
 
 
-def test_the_error_is_a_mean_over_the_steps_so_far():
+def test_the_running_error_is_a_mean_over_the_steps_so_far():
     model = make_model(optimizer=lambda: keras.optimizers.SGD(0.0))
     errors, averages = [], []
     for step in range(3):
         batch = batch_of(seed=step)
         real, _ = outputs_of_the_next_step(model, batch)
         errors.append(np.mean(np.argmax(real["logits"], axis=1) != batch["labels"]))
-        averages.append(float(model.train_step(batch)["error"]))
+        logs = model.train_step(batch)
+        assert float(logs["error"]) == pytest.approx(errors[-1])
+        averages.append(float(logs["running_error"]))
     assert len(set(errors)) > 1
     np.testing.assert_allclose(averages, np.cumsum(errors) / [1, 2, 3], atol=1e-6)
 
@@ -201,7 +204,7 @@ def test_mixed_precision_takes_float32s_step(policy):
         keras.config.set_dtype_policy("float32")
     logs = {name: float(value) for name, value in model.train_step(batch_of()).items()}
     # Losses of order 1 through fourteen layers of 8 or 11 significant bits.
-    for name in set(expected) - {"error"}:
+    for name in set(expected) - {"error", "running_error"}:
         assert logs[name] == pytest.approx(expected[name], rel=0.1, abs=0.1), name
     scaled = isinstance(model.generator_optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == isinstance(model.discriminator_optimizer, keras.optimizers.LossScaleOptimizer)

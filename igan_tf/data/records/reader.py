@@ -19,7 +19,7 @@ from igan_tf.data.records.example import PAYLOAD_KEYS
 from igan_tf.data.records.manifest import read_manifest
 
 # Streams of the order's random numbers.
-_ORDER, _FLIPS, _INITIALIZATION = range(3)
+_ORDER, _FLIPS = range(2)
 _PARALLEL_READS = 4
 _PREFETCHED_BATCHES = 4
 # Open files that the rest of the process may need beside the shards.
@@ -156,10 +156,6 @@ class RecordBatches:
         """How many images have a label: all."""
         return len(self.records)
 
-    def fingerprint(self):
-        """`ImageRecords.fingerprint` of the data."""
-        return self.records.fingerprint()
-
     def order(self, epoch):
         """The indices of one epoch's images, `(steps_per_epoch, batch_size)`, those of all workers."""
         order = self._generator(epoch, _ORDER).permutation(len(self.records))
@@ -190,10 +186,6 @@ class RecordBatches:
             .prefetch(_PREFETCHED_BATCHES)
             .with_options(options)
         )
-
-    def initialization_examples(self, count):
-        """The images that a data-dependent initialization sees: the first of a permutation of all."""
-        return self.take(self._generator(0, _INITIALIZATION).permutation(len(self.records))[:count])
 
     def take(self, indices):
         """Images by their indices, not mirrored, in the form of the batches' images."""

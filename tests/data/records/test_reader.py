@@ -247,16 +247,6 @@ def test_images_are_taken_by_index(records):
     assert batches.take(np.arange(0)).shape == (0, SIZE, SIZE, 3)
 
 
-def test_initialization_sees_images_of_all_the_data_each_once(records):
-    def found(batches, count):
-        return numbers(batches.initialization_examples(count).numpy()).tolist()
-
-    rows = found(make_batches(records), 6)
-    assert len(set(rows)) == 6
-    assert rows == found(make_batches(records), 6) != found(make_batches(records, seed=2), 6)
-    assert sorted(found(make_batches(records), 500)) == list(range(IMAGES))
-
-
 # What is refused.
 
 
