@@ -68,8 +68,8 @@ def main(argv):
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")
     except tf.errors.ResourceExhaustedError as error:
         sys.exit(
-            f"igan_tf: not enough memory with --batch_size={config.batch_size}; smaller batches or narrower networks need "
-            f"less, and what stands in the run directory is whole ({error.message.splitlines()[0]})"
+            f"igan_tf: not enough memory with --batch_size={config.batch_size}; smaller batches or narrower networks "
+            f"need less. What stands in the run directory is whole ({error.message.splitlines()[0]})"
         )
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)

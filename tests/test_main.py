@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from igan_tf import experiment
@@ -272,6 +273,16 @@ def test_ctrl_c_before_the_first_step_ends_without_a_traceback(tmp_path, capfd, 
     monkeypatch.setattr(experiment, "train", interrupt)
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 130 and "Traceback" not in outcome.text
+
+
+def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
+    def exhaust(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nof a long trace")
+
+    monkeypatch.setattr(experiment, "train", exhaust)
+    outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
+    assert outcome.code == 1 and "Traceback" not in outcome.text
+    assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
 
 
 def test_a_run_dir_that_cannot_be_searched_is_named(empty_folder, capfd):
