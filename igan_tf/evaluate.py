@@ -213,11 +213,19 @@ def _open_both(arguments, classifier, model, checkpoint):
         reference = load_statistics(arguments.reference)
     elif arguments.reference:
         reference = open_source("--reference", arguments.reference, arguments, classifier)
-    arrays = [entry for entry in (source, reference) if isinstance(entry, (images.NpzSource, images.NpzFolderSource))]
+    npz = (images.NpzSource, images.NpzFolderSource)
+    if arguments.reference_range and not (isinstance(reference, npz) and reference.image_range):
+        low, high = arguments.reference_range
+        raise EvaluationError(
+            "--reference_range is for a --reference of floats in an .npz. "
+            f"Received: --reference_range={low:g},{high:g} --reference={arguments.reference}"
+        )
+    takers = (source,) if arguments.reference_range else (source, reference)
+    arrays = [entry for entry in takers if isinstance(entry, npz)]
     if arguments.image_range not in (None, (0, 255)) and not any(array.image_range for array in arrays):
         low, high = arguments.image_range
         raise EvaluationError(
-            f"--image_range is for images of floats; the bytes of {arrays[0].name} go from 0 to 255. "
+            f"--image_range is for images of floats; the bytes of {(arrays or takers)[0].name} go from 0 to 255. "
             f"Received: --image_range={low:g},{high:g}"
         )
     return source, reference
@@ -254,7 +262,8 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
         return _split_of(flag, *spec.split(":"), arguments)
     if kind == "npz":
         reader = images.NpzFolderSource if Path(spec).is_dir() else images.NpzSource
-        return reader(spec, arguments.npz_key, arguments.image_range, flag)
+        pixels = (flag == "--reference" and arguments.reference_range) or arguments.image_range
+        return reader(spec, arguments.npz_key, pixels, flag)
     square = classifier.input_size if arguments.center_square else None
     return images.FolderSource(spec, classifier.channels, square, flag)
 

@@ -112,7 +112,8 @@ def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here,
     expected = run(cache, f"--source={run_dir}/checkpoints/step-000000002", f"--reference={run_dir}", *arguments)
     assert found["checkpoint"] == expected["checkpoint"] and found["checkpoint"]["step"] == 2
     assert found["frechet_distance"] == expected["frechet_distance"] > 0
-    assert found["reference"] == {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
+    about_reference = {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
+    assert found["reference"] == about_reference | {"image_range": [0, 1]}
     assert load_statistics("own.npz").split == "step 2, seed 0"
     assert "checkpoint" not in run(cache, "--source=digits:test")
 
@@ -147,7 +148,8 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
 def test_distances_and_saved_statistics(here, cache, run_dir):
     arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
     direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
-    assert direct["reference"] == {"source": "digits", "split": "test", "num_samples": 599}
+    about_reference = {"source": "digits", "split": "test", "num_samples": 599}
+    assert direct["reference"] == about_reference | {"image_range": [0, 1]}
     assert direct["frechet_distance"] > 0 and direct["kernel_distance"]["block_size"] == 50
     assert {"precision", "recall", "density", "coverage"} < set(direct)
     again = run(cache, f"--source={run_dir}", "--reference=real.npz", *arguments)
@@ -369,6 +371,22 @@ def test_bytes_beside_floats_have_the_floats_range(here, cache):
     np.savez(here / "floats.npz", images=images / np.float32(127.5) - 1)
     record = run(cache, "--source=floats.npz", "--reference=bytes.npz", "--image_range=-1,1")
     assert record["frechet_distance"] == pytest.approx(0, abs=1e-3) and record["image_range"] == [-1, 1]
+
+
+def test_the_reference_may_have_a_range_of_its_own(here, cache, capsys):
+    images = load_data(Config(dataset="digits")).test_images
+    np.savez(here / "symmetric.npz", images=2 * images - 1)
+    np.savez(here / "unit.npz", images=images)
+    ranges = ["--image_range=-1,1", "--reference_range=0,1"]
+    record = run(cache, "--source=symmetric.npz", "--reference=unit.npz", *ranges)
+    assert record["frechet_distance"] == pytest.approx(0, abs=1e-3) and record["warnings"] == []
+    assert (record["image_range"], record["reference"]["image_range"]) == ([-1, 1], [0, 1])
+    wrong = run(cache, "--source=symmetric.npz", "--reference=unit.npz", "--image_range=-1,1")
+    assert wrong["frechet_distance"] > 1 and "unit.npz: pixels lie between 0 and 1" in wrong["warnings"][0]
+    np.savez(here / "bytes.npz", images=np.round(images * 255).astype("uint8"))
+    for reference in (["--reference=digits:test"], [], ["--reference=bytes.npz"]):
+        text = refused(capsys, "--classifier=domain", "--dataset=digits", "--source=digits:test", *reference, ranges[1])
+        assert "--reference_range is for a --reference of floats in an .npz" in text and "--reference_range=0,1" in text
 
 
 def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_path, capsys, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -34,6 +35,8 @@ class PeriodicScores:
         splits: Of the Inception Score.
         seed: Of latents and permutations.
         image_range: (black, white) of the samples.
+
+    What looks wrong in samples or real images, such as another range than the declared one, is said by a UserWarning.
 
     Raises:
         EvaluationError: for fewer samples or real images than splits, or than the kernel distance needs.
@@ -95,6 +98,7 @@ class PeriodicScores:
             reference, figures["real_inception_score"] = self._real
         samples = classify(self._samples, self.classifier)
         scores = score(samples, self.classifier, reference, self.splits, self.seed, neighbours=False)
+        _warn(samples.warnings + scores["warnings"])
         figures["inception_score"] = scores["inception_score"]["mean"]
         figures["inception_deviation"] = scores["inception_score"]["std"]
         if reference is not None:
@@ -105,6 +109,7 @@ class PeriodicScores:
     def _score_reference(self):
         """Statistics and Inception Score of the real images."""
         real = classify(self._reference, self.classifier, self._reference_indices)
+        _warn(real.warnings)
         mean, _ = inception_score(real.values, self.splits, self.seed, self.classifier.from_logits)
         return real.statistics, mean
 
@@ -126,17 +131,24 @@ class PeriodicScores:
         }
 
 
+def _warn(lines):
+    for line in lines:
+        # Python shows one line once, however often a training comes by.
+        warnings.warn(line, UserWarning, stacklevel=3)
+
+
 class ScoreCallback(keras.callbacks.Callback):
     """Scores samples every few epochs of a `fit`.
 
     The figures, of the names that `PeriodicScores` gives them, go into the epoch's `logs`, so that callbacks after
     this one have them; into `<log_dir>/metrics.jsonl`, a line a scored epoch with `"best": true` where the Inception
-    Score is the highest so far; and into TensorBoard's files in the same folder. To keep the best weights:
+    Score is the highest so far; and into TensorBoard's files in the same folder. To keep the best weights, also where
+    a training is continued with `initial_epoch`:
 
     ```python
     scores = ScoreCallback(PeriodicScores(classifier, model.generate_batches, 5000), log_dir="logs", epochs=5)
-    best = keras.callbacks.ModelCheckpoint("best.weights.h5", monitor=scores.monitor, mode="max",
-                                           save_best_only=True, save_weights_only=True)
+    best = keras.callbacks.ModelCheckpoint("best.weights.h5", monitor=scores.monitor, mode="max", save_best_only=True,
+                                           save_weights_only=True, initial_value_threshold=scores.highest)
     model.fit(data, epochs=100, callbacks=[scores, best])
     ```
 
@@ -147,7 +159,7 @@ class ScoreCallback(keras.callbacks.Callback):
 
     Raises:
         EvaluationError: when the training begins, if `log_dir` has scores of another protocol, such as of another
-            classifier of the same name.
+            classifier of the same name, scores of another training, or a metrics.jsonl of something else.
     """
 
     def __init__(self, scores, log_dir, epochs=1):
@@ -157,6 +169,7 @@ class ScoreCallback(keras.callbacks.Callback):
         self.epochs = whole_number(epochs, "epochs", low=1)
         self.monitor = f"inception_score_{scores.suffix}"
         self._writer = None
+        self._begun = False
 
     @property
     def best(self):
@@ -164,8 +177,24 @@ class ScoreCallback(keras.callbacks.Callback):
         lines = [line for line in self._lines() if line.get("best")]
         return lines[-1] if lines else None
 
+    @property
+    def highest(self):
+        """The highest Inception Score in metrics.jsonl, or None."""
+        return self.best and self.best[self.monitor]
+
     def on_train_begin(self, logs=None):
         check_protocol(self.log_dir, self.scores, "bring back what it was then, or name another `log_dir`")
+        # Read before the first epoch: a file of something else is refused now.
+        self._begun = not self._lines()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        # The first time it says where this training begins.
+        if not self._begun and epoch == 0:
+            raise EvaluationError(
+                f"{self.log_dir / 'metrics.jsonl'} has scores of an earlier training, which this one would replace: "
+                "continue that one with `initial_epoch`, or name another `log_dir`"
+            )
+        self._begun = True
 
     def on_epoch_end(self, epoch, logs=None):
         number = epoch + 1
@@ -188,7 +217,7 @@ class ScoreCallback(keras.callbacks.Callback):
     def _write_line(self, number, figures):
         # Lines of this epoch and later ones are of an interrupted training that is being repeated.
         lines = [line for line in self._lines() if line["epoch"] < number]
-        before = max((line[self.monitor] for line in lines if self.monitor in line), default=-np.inf)
+        before = max((line[self.monitor] for line in lines), default=-np.inf)
         lines.append({"epoch": number, **figures, "best": figures[self.monitor] > before})
         self.log_dir.mkdir(parents=True, exist_ok=True)
         write_protocol(self.log_dir, self.scores)
@@ -196,7 +225,15 @@ class ScoreCallback(keras.callbacks.Callback):
 
     def _lines(self):
         path = self.log_dir / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if not path.exists():
+            return []
+        try:
+            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            for line in lines:
+                int(line["epoch"]), float(line[self.monitor])
+        except (ValueError, KeyError, TypeError) as error:
+            raise EvaluationError(f"{path} is not this callback's: {error!r}; name another `log_dir`") from error
+        return lines
 
     def _tensorboard(self):
         if self._writer is None:

@@ -73,12 +73,12 @@ def pixel_range(text):
     return low, high
 
 
-def order(count, seed):
-    """The rows' order: a permutation that is a function of `seed`, or as they come for None.
+def order(count, seed, stream=0):
+    """The rows' order: a permutation that is a function of `seed`, another in each `stream`; as they come for None.
 
     Raises:
         EvaluationError: for a seed that is neither None nor a whole number from 0 on.
     """
     if seed is None:
         return np.arange(count)
-    return np.random.default_rng(whole_number(seed, "seed", low=0)).permutation(count)
+    return np.random.default_rng([whole_number(seed, "seed", low=0), stream]).permutation(count)

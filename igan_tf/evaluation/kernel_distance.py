@@ -46,7 +46,8 @@ def kernel_distance(features_a, features_b, block_size=1024, seed=0):
             f"`block_size` makes {count} blocks, which need 2 rows each of both sets, of {sizes[0]} and {sizes[1]} "
             f"rows. Received: block_size={block_size}"
         )
-    blocks_a, blocks_b = (_near_equal(order(size, seed), count) for size in sizes)
+    # Two permutations: by one, an image and its copy in the other set, resized say, would always share a block.
+    blocks_a, blocks_b = (_near_equal(order(size, seed, stream), count) for stream, size in enumerate(sizes))
     distances = [
         _block_distance(np.asarray(features_a[rows_a], "float64"), np.asarray(features_b[rows_b], "float64"))
         for rows_a, rows_b in zip(blocks_a, blocks_b)

@@ -79,6 +79,7 @@ def parser(description=""):
     add("--dataset", default="", help="data set that --classifier=domain is trained on; a run directory has its own")
     add("--data_dir", default="", help="folder of the TFDS data")
     add("--image_range", type=_range("image_range"), help="black,white of an .npz of floats; 0,1 if not given")
+    add("--reference_range", type=_range("reference_range"), help="that of --reference; --image_range if not given")
     add("--npz_key", default="", help="array of the .npz")
     add("--center_square", action="store_true", help="take the largest centre square of each image of a folder")
     add("--num_samples", type=_whole("num_samples", 0), default=0, help="images to take; 0: all, 50000 of a run")

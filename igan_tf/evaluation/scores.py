@@ -3,13 +3,14 @@
 import importlib.metadata
 import sys
 import time
+import warnings
 
 import numpy as np
 from tqdm import tqdm
 
 from igan_tf.evaluation.checks import EvaluationError, order, whole_number
 from igan_tf.evaluation.frechet_distance import FeatureMoments, frechet_distance
-from igan_tf.evaluation.images import chosen_indices, prefetched
+from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
 from igan_tf.evaluation.inception_score import inception_score
 from igan_tf.evaluation.kernel_distance import kernel_distance, number_of_blocks
 from igan_tf.evaluation.precision_recall import density_coverage, precision_recall
@@ -29,7 +30,7 @@ class Classified:
         values: `(N, K)` float32, logits or probabilities.
         statistics: `FeatureStatistics` of the set.
         seconds: How long it took.
-        warnings: Lines about what looks wrong in the images.
+        warnings: Lines about what looks wrong in the images, which they name.
     """
 
     def __init__(self, values, statistics, seconds, warnings):
@@ -91,7 +92,7 @@ def classify(source, classifier, indices=None, keep_features=True, batch_size=BA
 def _range_warnings(source, lowest, highest):
     """What a whole set's darkest and brightest pixel say of its range."""
     low, high = source.image_range or (0, 255)
-    found = f"pixels lie between {lowest:g} and {highest:g}"
+    found = f"{source.name}: pixels lie between {lowest:g} and {highest:g}"
     if highest - lowest < 0.02 * (high - low):
         return [f"{found}, hardly any of the declared range from {low:g} to {high:g}: is the range right?"]
     if low < 0 <= lowest:
@@ -147,16 +148,19 @@ def evaluate_images(
         raise EvaluationError("statistics need at least 2 images of --source. Received: 1")
     if reference is not None:
         _check_distances(len(indices), reference, kernel_block_size, neighbour_samples)
-    statistics = None
+    statistics, lines = None, []
     if isinstance(reference, FeatureStatistics):
         statistics = reference
         check_same_extractor(statistics, classifier, "--reference")
     elif reference is not None:
-        statistics = classify(reference, classifier, batch_size=batch_size, progress=progress).statistics
+        real = classify(reference, classifier, batch_size=batch_size, progress=progress)
+        statistics, lines = real.statistics, real.warnings
     classified = classify(source, classifier, indices, keep_features, batch_size, progress)
     record = _about(source, classifier, classified)
     scores = score(classified, classifier, statistics, splits, seed, kernel_block_size, neighbour_samples)
-    record["warnings"] = classified.warnings + scores.pop("warnings")
+    if isinstance(reference, ImageSource):
+        scores["reference"]["image_range"] = list(reference.image_range or (0, 255))
+    record["warnings"] = classified.warnings + lines + scores.pop("warnings")
     return {**scores, **record}, classified, statistics
 
 
@@ -217,7 +221,9 @@ def score(
                 f"{statistics.source}: {statistics.count} images are few for a covariance of "
                 f"{statistics.moments.dimensions} features; the Fréchet distance is biased upwards"
             )
-    scores["frechet_distance"] = frechet_distance(ours.moments, reference.moments)
+    with warnings.catch_warnings(record=True, action="always", category=RuntimeWarning) as raised:
+        scores["frechet_distance"] = frechet_distance(ours.moments, reference.moments)
+    scores["warnings"] += [str(warning.message) for warning in raised]
     scores["reference"] = {"source": reference.source, "split": reference.split, "num_samples": reference.count}
     if reference.features is None:
         scores["warnings"].append(f"{reference.source}: without single features there is no KID, no precision")

@@ -1,6 +1,7 @@
 """Scores during a `fit` of any Keras model."""
 
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -129,6 +130,66 @@ def test_the_best_weights_stay(tmp_path):
     assert callback.monitor == best.monitor
     model.load_weights(tmp_path / "best.weights.h5")
     assert float(model.brightness) == np.float32(model.values[callback.best["epoch"] - 1])
+
+
+def test_the_best_weights_stay_where_a_training_is_continued(tmp_path):
+    def best_of(callback):
+        return keras.callbacks.ModelCheckpoint(
+            tmp_path / "best.weights.h5", monitor=callback.monitor, mode="max", save_best_only=True,
+            save_weights_only=True, initial_value_threshold=callback.highest,
+        )  # fmt: skip
+
+    model = Brightness([0.1])
+    scores = PeriodicScores(mean_classifier(), model.generate, 60, splits=3, seed=2)
+    for values, begin in (([0.1], 0), ([0.1, 1.0], 1)):
+        model.values = values
+        callback = ScoreCallback(scores, tmp_path)
+        assert (callback.highest is None) == (begin == 0)
+        model.compile()
+        model.fit(
+            np.zeros((2, 1)), np.zeros(2), epochs=len(values), initial_epoch=begin, verbose=0,
+            callbacks=[SetBrightness(), callback, best_of(callback)],
+        )  # fmt: skip
+    assert callback.best["epoch"] == 1
+    model.load_weights(tmp_path / "best.weights.h5")
+    assert float(model.brightness) == np.float32(0.1)
+
+
+def test_an_earlier_trainings_scores_are_not_replaced(tmp_path):
+    model = Brightness([0.2, 0.4])
+    fit(model, tmp_path)
+    before = lines(tmp_path)
+    with pytest.raises(EvaluationError, match=r"metrics.jsonl has scores of an earlier training.*`initial_epoch`"):
+        fit(model, tmp_path)
+    assert lines(tmp_path) == before
+
+
+@pytest.mark.parametrize("text", ['{"step": 5}', '{"epoch": 1, "loss": 2.0}', "[]", "{"])
+def test_another_programs_metrics_are_refused_before_the_first_epoch(tmp_path, text):
+    (tmp_path / "metrics.jsonl").write_text(text + "\n")
+    model = Brightness([0.2])
+    with pytest.raises(EvaluationError, match=r"metrics.jsonl is not this callback's"):
+        fit(model, tmp_path, initial_epoch=0)
+    assert float(model.brightness) == 0
+
+
+def test_what_looks_wrong_in_the_images_is_said():
+    def warned(samples, real, **arguments):
+        model = Brightness([1.0])
+        model.brightness.assign(samples)
+        scores = PeriodicScores(mean_classifier(), model.generate, 60, real, **arguments)
+        with warnings.catch_warnings(record=True, action="always", category=UserWarning) as found:
+            scores()
+        return [str(warning.message) for warning in found]
+
+    assert warned(1.0, ArraySource(images(80), "real")) == []
+    unit = ArraySource(images(80) / 255.0, "real", image_range=(-1, 1))
+    [line] = warned(1.0, unit)
+    assert line.startswith("real: pixels lie between 0 and 1")
+    [line] = warned(0.01, ArraySource(images(80), "real"))
+    assert line.startswith("samples: pixels lie between") and "hardly any" in line
+    [line] = warned(1.0, ArraySource(images(12), "real"))
+    assert "real: 12 images are few for a covariance" in line
 
 
 def test_a_repeated_epoch_replaces_its_line(tmp_path):

@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+import warnings
 
 import keras
 import numpy as np
@@ -49,7 +50,8 @@ def test_every_figure_is_that_of_its_function():
     found = [record[name]["value"] for name in ("precision", "recall", "density", "coverage")]
     assert found == [*precision_recall(*sets), *density_coverage(*sets)]
     assert record["precision"]["real"] == record["precision"]["generated"] == 100
-    assert record["reference"] == {"source": "real", "split": "test", "num_samples": 150}
+    about_reference = {"source": "real", "split": "test", "num_samples": 150, "image_range": [0, 255]}
+    assert record["reference"] == about_reference
     assert record["num_samples"] == 200 and record["source"] == "mine" and record["split"] == "half"
     assert record["classifier"] == {
         "name": "stand-in", "sha256": "0" * 64, "protocol": classifier.protocol, "outputs": 5, "features": 12,
@@ -135,6 +137,27 @@ def test_the_batch_size_changes_no_figure():
 def test_what_looks_like_another_range_is_said(array, image_range, words):
     record, _, _ = evaluate_images(ArraySource(array, image_range=image_range), mean_classifier())
     assert [words in line for line in record["warnings"]] == ([True] if words else [])
+
+
+def test_what_looks_wrong_in_the_reference_is_said_too():
+    unit = ArraySource(images(seed=1) / 255.0, "real", image_range=(-1, 1))
+    record, _, _ = evaluate_images(ArraySource(images() / 127.5 - 1, image_range=(-1, 1)), mean_classifier(), unit)
+    [line] = record["warnings"]
+    assert line.startswith("real: pixels lie between 0 and 1") and "begins at -1: is it from 0 on?" in line
+    assert record["reference"]["image_range"] == [-1, 1]
+
+
+def test_a_distance_that_rounding_made_negative_is_said():
+    """Of the same images in other orders it is so now and then."""
+    said = []
+    for seed in range(20):
+        shuffled = ArraySource(np.random.default_rng(seed).permutation(images()), "shuffled")
+        record, classified, real = evaluate_images(ArraySource(images()), mean_classifier(), shuffled)
+        with warnings.catch_warnings(record=True, action="always") as raised:
+            frechet_distance(classified.statistics.moments, real.moments)
+        assert record["warnings"] == [str(warning.message) for warning in raised]
+        said.append(len(raised))
+    assert set(said) == {0, 1}
 
 
 def test_few_samples_for_a_covariance_are_said():

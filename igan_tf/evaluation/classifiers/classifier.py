@@ -75,15 +75,24 @@ class Classifier:
             `Outputs`.
 
         Raises:
-            EvaluationError: for another shape or type, values outside of the range, NaN.
+            EvaluationError: for another shape or type, values outside of the range, NaN; for a network that does not
+                give one row of values and one of features for each image.
         """
         images = check_images(images, image_range, self.channels)
         low, high = (0.0, 255.0) if images.dtype == "uint8" else (image_range or (0.0, 1.0))
         values, features = [], []
         for start in range(0, len(images), batch_size):
-            outputs = self._function(self._prepare(images[start : start + batch_size], low, high))
+            batch = images[start : start + batch_size]
+            outputs = [np.asarray(output, "float32") for output in self._function(self._prepare(batch, low, high))]
+            shapes = [output.shape for output in outputs]
+            if any(shape[:1] != (len(batch),) for shape in shapes):
+                # One row for a whole batch, say, which would be taken for every image's.
+                raise EvaluationError(
+                    f"{self.name} must give a row of values and one of features for each of {len(batch)} images. "
+                    f"Received: outputs of the shapes {shapes[0]} and {shapes[1]}"
+                )
             for parts, output in zip((values, features), outputs):
-                parts.append(np.asarray(output, "float32").reshape(len(output), -1))
+                parts.append(output.reshape(len(batch), -1))
         values = np.concatenate(values)
         if self.from_logits and values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
             # A softmax hidden in an inner model, say: the score of a softmax of it would be small and wrong.

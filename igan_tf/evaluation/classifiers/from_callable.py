@@ -32,15 +32,20 @@ def as_classifier(function, name, value_range, from_logits=True, input_size=None
         result = function(images)
         if isinstance(result, dict):
             values, features = result.get("logits"), result.get("features", result.get("logits"))
-        elif isinstance(result, (tuple, list)):
+        elif isinstance(result, (tuple, list)) and len(result) == 2:
             values, features = result
+        elif isinstance(result, (tuple, list)):
+            raise EvaluationError(
+                "`function` must return logits, or a dict or a pair of logits and features. "
+                f"Received: {len(result)} outputs"
+            )
         else:
             values = features = result
-        values = np.asarray(values)
-        if values.ndim != 2 or len(values) != len(images):
+        values, features = np.asarray(values), np.asarray(features)
+        if values.ndim != 2 or len(values) != len(images) or features.dtype == object:
             raise EvaluationError(
-                f"`function` must return ({len(images)}, K) logits for {len(images)} images. "
-                f"Received: an output of shape {values.shape}"
+                f"`function` must return ({len(images)}, K) logits for {len(images)} images, and features. "
+                f"Received: outputs of the shapes {values.shape} and {features.shape}"
             )
         return values, features
 

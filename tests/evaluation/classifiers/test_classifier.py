@@ -92,6 +92,22 @@ def test_features_by_dict_or_pair():
         assert outputs.values.shape == (3, 3) and outputs.features.shape == (3, 12)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (lambda images: (np.ones((len(images), 5)), np.ones((1, 4))), r"each of 3 images. .* \(3, 5\) and \(1, 4\)"),
+        (lambda images: (np.ones((len(images), 5)), np.float32(1)), r"for each of 3 images. .* \(3, 5\) and \(\)"),
+        (lambda images: (np.ones((len(images), 5)), None), r"\(3, K\) logits for 3 images, and features"),
+        (lambda images: {"logits": np.ones((len(images), 5)), "features": None}, "and features"),
+        (lambda images: [np.ones((len(images), 5))] * 3, "a pair of logits and features. Received: 3 outputs"),
+    ],
+)
+def test_outputs_that_are_not_a_row_for_each_image_are_refused(outputs, message):
+    classifier = as_classifier(outputs, "odd", (0, 1))
+    with pytest.raises(EvaluationError, match=message):
+        classifier(np.zeros((3, 4, 4, 3), "uint8"))
+
+
 def test_the_protocol_says_what_happens():
     classifier, _ = recorder((-1, 1), input_size=(299, 299), from_logits=False)
     for word in ("299x299", "bilinear", "antialiased", "[-1, 1]", "3 channels", "probabilities"):
@@ -146,7 +162,7 @@ def test_colour_for_a_grey_network_is_refused():
 def test_a_function_of_another_form_is_refused():
     with pytest.raises(EvaluationError, match=r"`function` must be callable. Received: function=3"):
         as_classifier(3, "three", (0, 1))
-    with pytest.raises(EvaluationError, match=r"must return \(3, K\) logits for 3 images. Received: .* \(3, 4, 4, 3\)"):
+    with pytest.raises(EvaluationError, match=r"must return \(3, K\) logits for 3 images.*: .* \(3, 4, 4, 3\)"):
         as_classifier(lambda images: images, "images", (0, 1))(uint8_images())
 
 
