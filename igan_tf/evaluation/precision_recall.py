@@ -29,13 +29,7 @@ def precision_recall(real_features, fake_features, neighbours=3):
     Reference:
         [Kynkäänniemi et al., 2019](https://arxiv.org/abs/1904.06991), section 2.
     """
-    real, fake = _checked(real_features, fake_features, neighbours)
-    real_radii, fake_radii = _radii(real, neighbours), _radii(fake, neighbours)
-    fake_inside, real_inside = np.zeros(len(fake), bool), np.zeros(len(real), bool)
-    for rows, columns, distances in _distance_blocks(real, fake):
-        fake_inside[columns] |= (distances <= real_radii[rows, None]).any(axis=0)
-        real_inside[rows] |= (distances <= fake_radii[None, columns]).any(axis=1)
-    return float(fake_inside.mean()), float(real_inside.mean())
+    return neighbour_scores(real_features, fake_features, neighbours, neighbours)[:2]
 
 
 def density_coverage(real_features, fake_features, neighbours=5):
@@ -59,15 +53,38 @@ def density_coverage(real_features, fake_features, neighbours=5):
     Reference:
         [Naeem et al., 2020](https://arxiv.org/abs/2002.09797), section 3.
     """
-    real, fake = _checked(real_features, fake_features, neighbours)
-    radii = _radii(real, neighbours)
+    return neighbour_scores(real_features, fake_features, neighbours, neighbours)[2:]
+
+
+def neighbour_scores(real_features, fake_features, precision_neighbours=3, density_neighbours=5):
+    """`precision_recall` and `density_coverage` in the time of one: every distance serves both.
+
+    Args:
+        real_features, fake_features: `(N, D)` and `(M, D)` features of one extractor.
+        precision_neighbours, density_neighbours: k of either.
+
+    Returns:
+        (precision, recall, density, coverage).
+
+    Raises:
+        EvaluationError: as of `precision_recall`.
+    """
+    real, fake = _checked(real_features, fake_features, precision_neighbours, density_neighbours)
+    real_nearest = _nearest(real, max(precision_neighbours, density_neighbours))
+    fake_nearest = _nearest(fake, precision_neighbours)
+    # Itself, at 0, is one more.
+    real_radii, fake_radii = real_nearest[:, precision_neighbours], fake_nearest[:, precision_neighbours]
+    density_radii = real_nearest[:, density_neighbours]
+    fake_inside, real_inside, covered = np.zeros(len(fake), bool), np.zeros(len(real), bool), np.zeros(len(real), bool)
     pairs = 0
-    covered = np.zeros(len(real), bool)
-    for rows, _, distances in _distance_blocks(real, fake):
-        inside = distances <= radii[rows, None]
+    for rows, columns, distances in _distance_blocks(real, fake):
+        fake_inside[columns] |= (distances <= real_radii[rows, None]).any(axis=0)
+        real_inside[rows] |= (distances <= fake_radii[None, columns]).any(axis=1)
+        inside = distances <= density_radii[rows, None]
         pairs += int(inside.sum())
         covered[rows] |= inside.any(axis=1)
-    return pairs / (neighbours * len(fake)), float(covered.mean())
+    density = pairs / (density_neighbours * len(fake))
+    return float(fake_inside.mean()), float(real_inside.mean()), density, float(covered.mean())
 
 
 class _Points:
@@ -83,9 +100,9 @@ class _Points:
         return np.asarray(self._features[rows], "float64") - self._origin
 
 
-def _checked(real_features, fake_features, neighbours):
+def _checked(real_features, fake_features, *neighbours):
     """Both sets as `_Points`."""
-    neighbours = whole_number(neighbours, "neighbours", low=1)
+    neighbours = max(whole_number(number, "neighbours", low=1) for number in neighbours)
     real, fake = matrix(real_features, "real_features"), matrix(fake_features, "fake_features")
     same_width(real, fake, "real_features", "fake_features")
     fewest = min(len(real), len(fake))
@@ -98,21 +115,32 @@ def _checked(real_features, fake_features, neighbours):
     return _Points(real, origin), _Points(fake, origin)
 
 
-def _radii(features, neighbours):
-    """Squared distance of each row to its `neighbours`-th nearest other row: itself, at 0, is one row more."""
+def _nearest(features, neighbours):
+    """Squared distances of each row to itself and its `neighbours` nearest others, in rising order."""
     nearest = np.full((len(features), neighbours + 1), np.inf)
-    for rows, _, distances in _distance_blocks(features, features):
+
+    def take_up(rows, distances):
         candidates = np.concatenate([nearest[rows], distances], axis=1)
         nearest[rows] = np.partition(candidates, neighbours, axis=1)[:, : neighbours + 1]
-    return nearest.max(axis=1)
+
+    for rows, columns, distances in _distance_blocks(features, features, upper=True):
+        take_up(rows, distances)
+        if columns != rows:
+            take_up(columns, distances.T)
+    return np.sort(nearest, axis=1)
 
 
-def _distance_blocks(a, b):
-    """Yields (rows of a, rows of b, squared distances of these) block by block, `|x|^2 + |y|^2 - 2 x^T y`."""
+def _distance_blocks(a, b, upper=False):
+    """Yields (rows of a, rows of b, squared distances of these) block by block, `|x|^2 + |y|^2 - 2 x^T y`.
+
+    `upper`: without the blocks below the diagonal, which are the others transposed where `a` is `b`.
+    """
     for rows in slices(len(a), _ROWS):
         some_a = a[rows]
         squares_a = np.einsum("ij,ij->i", some_a, some_a)
         for columns in slices(len(b), _ROWS):
+            if upper and columns.start < rows.start:
+                continue
             some_b = b[columns]
             distances = some_a @ some_b.T
             distances *= -2

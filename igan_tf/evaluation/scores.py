@@ -13,7 +13,7 @@ from igan_tf.evaluation.frechet_distance import FeatureMoments, frechet_distance
 from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
 from igan_tf.evaluation.inception_score import inception_score
 from igan_tf.evaluation.kernel_distance import kernel_distance, number_of_blocks
-from igan_tf.evaluation.precision_recall import density_coverage, precision_recall
+from igan_tf.evaluation.precision_recall import neighbour_scores
 from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
 
 BATCH_SIZE = 64
@@ -243,14 +243,12 @@ def score(
 
 def _neighbour_scores(real, fake, seed, most):
     real, fake = (features[np.sort(order(len(features), seed)[:most])] for features in (real, fake))
-    scores = {}
-    for names, function, neighbours in (
-        (("precision", "recall"), precision_recall, PRECISION_NEIGHBOURS),
-        (("density", "coverage"), density_coverage, DENSITY_NEIGHBOURS),
-    ):
-        for name, value in zip(names, function(real, fake, neighbours)):
-            scores[name] = {"value": value, "neighbours": neighbours, "real": len(real), "generated": len(fake)}
-    return scores
+    values = neighbour_scores(real, fake, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS)
+    neighbours = 2 * [PRECISION_NEIGHBOURS] + 2 * [DENSITY_NEIGHBOURS]
+    return {
+        name: {"value": value, "neighbours": number, "real": len(real), "generated": len(fake)}
+        for name, value, number in zip(("precision", "recall", "density", "coverage"), values, neighbours)
+    }
 
 
 def _about(source, classifier, classified):
