@@ -104,7 +104,7 @@ class Trainer:
         if saved is not None:
             self._take_up(*saved)
         settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
-        same_step, same_settings = self._same_of_all_workers(self.step, zlib.crc32(settings) % 2**24)
+        same_step, same_settings = self._same_of_all_workers(self.step, zlib.crc32(settings) % 2**20)
         if not same_step:
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
@@ -119,7 +119,7 @@ class Trainer:
     def _same_of_all_workers(self, *numbers):
         """Whether all workers call this with the same integers, one bool for each; all learn it alike.
 
-        The integers are below 2^26, so that their squares are exact.
+        The integers are below 2^20 (steps may be more, up to 2^26 on two workers): the sum of their squares is exact.
         """
         if self.worker.count == 1:
             return [True] * len(numbers)

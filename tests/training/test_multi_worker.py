@@ -136,6 +136,36 @@ def test_a_signal_to_one_stops_both_at_one_step(tmp_path, records):
 
 
 @pytest.mark.slow
+def test_a_timer_on_one_worker_alone_saves_and_delays_none(tmp_path, records):
+    lines = as_arguments(**SETTINGS, strategy="multi_worker", data_dir=records)
+    own = (["--checkpoint_minutes=0.00001"], [])
+    with Cluster("tests.training.worker", tmp_path / "run", *lines, own=own) as cluster:
+        codes = [cluster.wait(index) for index in range(2)]
+    assert all(code == 0 for code, _ in codes), codes
+    first, second = (re.search(r"^digest (\w+)$", text, re.MULTILINE)[1] for _, text in codes)
+    assert first == second
+    # The last two are kept; by epochs alone they would be 3 and 6.
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == [5, 6]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("different", ["settings", "data"])
+def test_workers_that_would_train_something_else_each_are_told(tmp_path, records, different):
+    if different == "data":
+        other = make_records(tmp_path, images=5)
+        own = ([f"--data_dir={records}"], [f"--data_dir={other}"])
+    else:
+        own = ([f"--data_dir={records}"], [f"--data_dir={records}", "--generator_learning_rate=0.002"])
+    lines = as_arguments(**SETTINGS, strategy="multi_worker", run_dir=tmp_path / "run")
+    with Cluster("igan_tf.main", *lines, own=own) as cluster:
+        codes = [cluster.wait(index) for index in range(2)]
+    for index, (code, output) in enumerate(codes):
+        assert code == 1 and f"worker {index} of 2: the workers have not the same settings and data" in output, output
+        assert "Traceback" not in output
+    assert not Checkpoints(tmp_path / "run" / "checkpoints").steps()
+
+
+@pytest.mark.slow
 def test_workers_that_do_not_share_their_storage_are_told(tmp_path, records):
     settings = {**SETTINGS, "strategy": "multi_worker", "data_dir": records, "epochs": 1}
     with train(tmp_path / "one", records, epochs=1) as cluster:
