@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from igan_tf.layers.own_gradient import own_gradient
 from igan_tf.layers.reference_layer import ReferenceLayer
 
 
@@ -41,11 +42,9 @@ class DropReference(ReferenceLayer):
             return inputs
 
         # A slice's own gradient takes twice as long on TensorFlow.
-        @ops.custom_gradient
+        @own_gradient
         def drop(inputs):
-            def gradient(*arguments, upstream=None):
-                # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
-                upstream = arguments[0] if upstream is None else upstream
+            def gradient(upstream):
                 zeros = ops.zeros((rows, *ops.shape(upstream)[1:]), dtype=upstream.dtype)
                 return ops.concatenate([zeros, upstream], axis=0)
 

@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.layers.own_gradient import own_gradient
+
 REDUCTIONS = ("sum", "mean", "mean_all_pairs")
 
 
@@ -234,7 +236,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
         }
 
 
-@ops.custom_gradient
+@own_gradient
 def pairwise_distances(projections):
     """L1 distances D (N, N, B) between the rows of M (N, B, C), per kernel.
 
@@ -258,9 +260,7 @@ def pairwise_distances(projections):
     pair = ops.minimum(shift, num_rows - shift) * num_rows + first
     distances = ops.take(ops.reshape(by_shift, (-1, num_kernels)), pair, axis=0)
 
-    def gradient(*arguments, upstream=None):
-        # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
-        upstream = arguments[0] if upstream is None else upstream
+    def gradient(upstream):
         # Row i stands in D[i, :] and in D[:, i].
         both = upstream + ops.transpose(upstream, (1, 0, 2))
 

@@ -6,6 +6,8 @@ as many passes over a map, which is what a normalization's time consists of.
 
 from keras import ops
 
+from igan_tf.layers.own_gradient import own_gradient
+
 # Positions are first added up in this many parts at once: over rows of many values the sum is several times faster.
 _PARTS = 64
 
@@ -25,7 +27,7 @@ def row_moments(x):
     return both[0], both[1]
 
 
-@ops.custom_gradient
+@own_gradient
 def _row_moments(x):
     """The two of them stacked, `(2, N, C)`: under PyTorch such a function has one output."""
     count = ops.cast(ops.shape(x)[1], x.dtype)
@@ -33,9 +35,7 @@ def _row_moments(x):
     # A mean of squared deviations, not of squares: a map may be far from 0.
     variance = _sum_over_positions(ops.square(x - ops.expand_dims(mean, 1))) / count
 
-    def gradient(*arguments, upstream=None):
-        # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
-        upstream = arguments[0] if upstream is None else upstream
+    def gradient(upstream):
         # d mean / dx = 1 / P and d variance / dx = 2 (x - mean) / P, put together as x * factor + constant.
         factor = upstream[1] * (2.0 / count)
         constant = upstream[0] / count - factor * mean
@@ -44,13 +44,12 @@ def _row_moments(x):
     return ops.stack([mean, variance]), gradient
 
 
-@ops.custom_gradient
+@own_gradient
 def scale_rows(x, scale, offset):
     """`x * scale + offset`: `(N, P, C)`, `(N, C)`, `(N, C)` -> `(N, P, C)`."""
     scale_by_row = ops.expand_dims(scale, 1)
 
-    def gradient(*arguments, upstream=None):
-        upstream = arguments[0] if upstream is None else upstream
+    def gradient(upstream):
         return upstream * scale_by_row, _sum_over_positions(upstream * x), _sum_over_positions(upstream)
 
     return x * scale_by_row + ops.expand_dims(offset, 1), gradient

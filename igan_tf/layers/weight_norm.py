@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.layers.own_gradient import own_gradient
+
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
 _TRANSPOSES = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras.layers.Conv3DTranspose)
@@ -209,13 +211,11 @@ def _inverse_norm(kernel, axes, epsilon):
     Automatic differentiation makes four, of which one only repeats the units' gradient to the kernel's size.
     """
 
-    @ops.custom_gradient
+    @own_gradient
     def inverse_norm(kernel):
         inverse = ops.rsqrt(ops.sum(ops.square(kernel), axis=axes, keepdims=True) + epsilon)
 
-        def gradient(*arguments, upstream=None):
-            # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
-            upstream = arguments[0] if upstream is None else upstream
+        def gradient(upstream):
             return kernel * (-upstream * inverse * inverse * inverse)
 
         return inverse, gradient

@@ -1,0 +1,30 @@
+"""Gradients written out by hand, in one form for every backend."""
+
+import functools
+
+from keras import ops
+
+
+def own_gradient(function):
+    """`keras.ops.custom_gradient` whose gradient takes the same on every backend.
+
+    Args:
+        function: `inputs -> (output, gradient)`, with one output and `gradient(upstream)` giving the gradients to the
+            inputs.
+
+    Returns:
+        The function of `inputs` alone.
+    """
+
+    @ops.custom_gradient
+    @functools.wraps(function)
+    def with_gradient(*inputs):
+        output, gradient = function(*inputs)
+
+        def of_any_backend(*arguments, upstream=None):
+            # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
+            return gradient(arguments[0] if upstream is None else upstream)
+
+        return output, of_any_backend
+
+    return with_gradient
