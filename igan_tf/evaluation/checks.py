@@ -1,6 +1,16 @@
 """What the scores ask of the arrays that they are given."""
 
+import zipfile
+import zlib
+
 import numpy as np
+
+# What opening, unpacking and understanding a zip file (.npz, .keras) raises where it is missing or damaged. A flipped
+# bit may stand anywhere: in the directory (BadZipFile, KeyError), in a flag that then asks for a password
+# (RuntimeError), in the compression's number (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or
+# in the header of an array (ValueError, TypeError).
+UNREADABLE_ZIP = (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)
 
 # Rows taken up to float64 at a time: 50,000 rows of 1008 logits stay float32 but for a block of 32 MB.
 ROWS_IN_BLOCK = 4096

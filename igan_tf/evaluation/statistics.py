@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf import durable
-from igan_tf.evaluation.checks import EvaluationError, matrix
+from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError, matrix
 from igan_tf.evaluation.frechet_distance import FeatureMoments
 
 # Changes when the files' meaning does; an older or newer file is refused.
@@ -78,18 +78,23 @@ def load_statistics(path):
         moments = FeatureMoments.from_arrays(mean, covariance, about["count"])
     except EvaluationError:
         raise
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE_ZIP as error:
         raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
     return FeatureStatistics(moments, arrays.get("features"), **described)
 
 
 def is_statistics_file(path):
-    """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays."""
-    path = Path(path)
-    if path.suffix != ".npz" or not path.is_file() or not zipfile.is_zipfile(path):
+    """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays.
+
+    A file whose directory is damaged is none: whoever reads its images says what is wrong with it.
+    """
+    if Path(path).suffix != ".npz":
         return False
-    with zipfile.ZipFile(path) as file:
-        return {"about.npy", "mean.npy", "covariance.npy"} <= set(file.namelist())
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"about.npy", "mean.npy", "covariance.npy"} <= set(file.namelist())
+    except UNREADABLE_ZIP:
+        return False
 
 
 def check_same_extractor(statistics, classifier, where):

@@ -23,6 +23,7 @@ from igan_tf.evaluation.images import (
     chosen_indices,
     prefetched,
 )
+from tests.evaluation.damage import altered
 
 
 def images(count=10, size=(4, 5), channels=3, seed=0):
@@ -171,8 +172,37 @@ def test_a_damaged_npz(tmp_path):
     short = (tmp_path / "b.npy").read_bytes()[:-100]
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("images.npy", short)
-    with pytest.raises(EvaluationError, match=r"it ends after 192 images of 200"):
-        gather(NpzSource(path))
+    with pytest.raises(EvaluationError, match=r"its header says shape \(200, 4, 5, 3\) .* it holds 11900 bytes"):
+        NpzSource(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("notes.txt", "no array")
+    with pytest.raises(EvaluationError, match=f"--source={path}: the array notes.txt cannot be read"):
+        NpzSource(path)
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_an_npz_of_which_any_byte_is_altered(tmp_path, write):
+    """Refused, or read as it was: some bytes, such as a file's date, mean nothing here."""
+    path = tmp_path / "a.npz"
+    write(path, images=images())
+    refused = 0
+    for place in altered(path):
+        try:
+            found = gather(NpzSource(path))
+        except EvaluationError as error:
+            refused += 1
+            assert str(path) in str(error)
+        else:
+            np.testing.assert_array_equal(found, images(), err_msg=str(place))
+    assert refused > len(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["longdouble", "int64", "complex64"])
+def test_pixels_that_no_classifier_takes(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", images=images(2).astype(kind))
+    name = np.dtype(kind).name
+    with pytest.raises(EvaluationError, match=rf"uint8, or floating point of at most 64 bits.* dtype {name}"):
+        NpzSource(tmp_path / "a.npz")
 
 
 # TFDS.
