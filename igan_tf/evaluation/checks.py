@@ -60,6 +60,29 @@ def same_width(features_a, features_b, name_a="features_a", name_b="features_b")
         )
 
 
+def mean_and_covariance(mean, covariance):
+    """A Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
+
+    Raises:
+        EvaluationError: for other shapes, NaN or infinities, a matrix that is not symmetric.
+    """
+    mean, covariance = np.asarray(mean), np.asarray(covariance)
+    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
+        raise EvaluationError(
+            "`mean` and `covariance` must have the shapes (D,) and (D, D). "
+            f"Received: shapes {mean.shape} and {covariance.shape}"
+        )
+    mean = matrix(mean[None], "mean")[0].astype("float64")
+    covariance = matrix(covariance, "covariance").astype("float64")
+    # A product of matrices may leave the two halves a few units in the last place apart.
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > 1e-8 * np.abs(covariance).max():
+        raise EvaluationError(
+            f"`covariance` must be symmetric. Received: a matrix whose halves differ by up to {apart:.3g}"
+        )
+    return mean, covariance
+
+
 def whole_number(value, name, low):
     """`value` as an int of at least `low`.
 
