@@ -258,7 +258,8 @@ class TfdsSource(ImageSource):
         flag: The flag that names the data set, for messages.
 
     Raises:
-        EvaluationError: for a data set that is not there, or a split that it has not.
+        EvaluationError: for a data set that is not there or has no images, or a split that it has not or that is
+            empty; while reading, for one that is damaged.
     """
 
     def __init__(self, name, split, data_dir="", flag="--source"):
@@ -277,6 +278,9 @@ class TfdsSource(ImageSource):
             ) from error
         if not isinstance(self._dataset.element_spec, dict) or "image" not in self._dataset.element_spec:
             raise EvaluationError(f"{flag}=tfds:{name}:{split} has no feature `image`")
+        # A slice whose end lies before its beginning has a negative number.
+        if count < 1:
+            raise EvaluationError(f"{flag}=tfds:{name}:{split} holds no images")
         super().__init__(count, f"tfds:{builder.info.full_name}", split)
 
     def rows(self):

@@ -230,6 +230,32 @@ def test_a_split_that_is_not_there(real_data_dir):
         TfdsSource("mnist", "validation", str(real_data_dir / "tfds"))
 
 
+def test_a_slice_that_ends_before_it_begins(real_data_dir):
+    with pytest.raises(EvaluationError) as caught:
+        TfdsSource("mnist", "test[20:10]", str(real_data_dir / "tfds"), "--reference")
+    assert str(caught.value) == "--reference=tfds:mnist:test[20:10] holds no images"
+
+
+def test_a_data_set_without_images(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class NumbersAlone(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({"number": np.int64}))
+
+        def _split_generators(self, download_manager):
+            return {"test": ((place, {"number": place}) for place in range(3))}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    NumbersAlone(data_dir=tmp_path).download_and_prepare()
+    with pytest.raises(EvaluationError, match=r"--source=tfds:numbers_alone:test has no feature `image`"):
+        TfdsSource("numbers_alone", "test", str(tmp_path))
+
+
 # Which images.
 
 
