@@ -149,7 +149,8 @@ class FolderSource(ImageSource):
         try:
             with Image.open(path) as file:
                 image = to_rgb(ImageOps.exif_transpose(file)).convert(self._mode)
-        except (UnreadableImage, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # A TypeError: a tag of a damaged TIFF.
+        except (UnreadableImage, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
             raise EvaluationError(f"the image {path} cannot be read: {error}") from error
         if self._square is not None:
             side = min(image.size)

@@ -116,6 +116,21 @@ def test_a_folder_without_images_and_a_damaged_file(tmp_path):
         gather(FolderSource(tmp_path))
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_an_image_of_which_any_byte_is_altered(tmp_path, suffix):
+    """Some formats have no checksum: read as something, or refused with the file's name."""
+    path = tmp_path / f"a.{suffix}"
+    save(path, images(1)[0])
+    refused = 0
+    for _ in altered(path, masks=(1, 8)):
+        try:
+            gather(FolderSource(tmp_path))
+        except EvaluationError as error:
+            refused += 1
+            assert f"the image {path} cannot be read" in str(error)
+    assert refused > len(path.read_bytes()) / 3
+
+
 # Npz files.
 
 

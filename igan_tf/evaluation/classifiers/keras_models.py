@@ -39,7 +39,8 @@ def load_inception_v3(path="", sha256="", report=print, flags=EVALUATION):
     model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
     try:
         model.load_weights(path)
-    except (OSError, ValueError) as error:
+    # KeyError and RuntimeError: damage within an HDF5 file.
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EvaluationError(
             f"{flags.classifier}=keras_inception_v3: {path} holds no InceptionV3 weights: {error}"
         ) from error

@@ -125,6 +125,21 @@ def test_no_inception_weights(tmp_path, monkeypatch):
         load_classifier("keras_inception_v3", path=path)
 
 
+def test_inception_weights_of_which_a_byte_is_altered(tmp_path, monkeypatch):
+    """HDF5 has no checksum of its data: only that there is a message, where the structure is damaged."""
+    path = tmp_path / "model.weights.h5"
+    build()[0].save_weights(path)
+    monkeypatch.setattr(keras.applications, "InceptionV3", lambda **arguments: build()[0])
+    refused = 0
+    for _ in altered(path, range(0, path.stat().st_size, 211), (64,)):
+        try:
+            load_classifier("keras_inception_v3", path=path)
+        except EvaluationError as error:
+            refused += 1
+            assert f"{path} holds no InceptionV3 weights" in str(error)
+    assert refused > 5
+
+
 def test_inception_weights_that_cannot_be_fetched(monkeypatch):
     def fail(**arguments):
         raise Exception("URL fetch failure")
