@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 
 # TensorFlow's start-up notices would bury this program's own lines. Python exceptions still show.
@@ -14,6 +15,10 @@ from igan_tf.evaluation.options import SOURCES, parser, refuse_unused
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
 NOISE_SAMPLES = 1000
+# Where --top_dir has its samples: apart from their grid, so that this folder can be scored itself.
+TOP_SAMPLES = "samples"
+# Of them in the grid: more would be too small to be looked at, and all of these stay in memory.
+GRID_SAMPLES = 100
 _NOISE = r"(\d+)x(\d+)x([13])"
 
 
@@ -26,10 +31,9 @@ def main(argv=None):
     from igan_tf.training import CheckpointError
 
     try:
-        record = evaluate(arguments, _report)
+        evaluate(arguments, _report)
     except (ConfigError, DataError, CheckpointError, EvaluationError) as error:
         sys.exit(f"igan_tf: {error}")
-    _report(table(record))
     _report(f"written to {arguments.output}")
 
 
@@ -86,20 +90,25 @@ def evaluate(arguments, report=print):
     )
     if run:
         record["checkpoint"] = checkpoint
-    # First of all: what follows may fail.
+    # First of all: what follows may fail, and a long run's figures are at least on the screen where writing does.
+    report(table(record))
     _write(arguments.output, record)
     if arguments.save_statistics:
         save_statistics(arguments.save_statistics, classified.statistics)
     if arguments.save_reference:
         save_statistics(arguments.save_reference, statistics)
+    more = {}
     if arguments.top_dir:
         try:
-            record["top_samples"] = _write_top(arguments, source, classifier, classified)
+            more["top_samples"] = _write_top(arguments, source, classifier, classified)
         except OSError as error:
             raise EvaluationError(f"--top_dir={arguments.top_dir} cannot be written: {error}") from error
     if arguments.generated_training_data:
-        record["generated_training_data"] = _generated_training_data(arguments, model, data, source.count, report)
-    _write(arguments.output, record)
+        more["generated_training_data"] = _generated_training_data(arguments, model, data, source.count, report)
+    if more:
+        report(table(more))
+        record.update(more)
+        _write(arguments.output, record)
     return record
 
 
@@ -115,14 +124,55 @@ def _check(arguments, run):
         raise EvaluationError(f"--generated_training_data needs a run directory. Received: --source={arguments.source}")
     if arguments.save_reference and not arguments.reference:
         raise EvaluationError("--save_reference needs --reference. Received: --reference=")
-    if arguments.top_dir and Path(arguments.top_dir).exists() and not Path(arguments.top_dir).is_dir():
-        raise EvaluationError(f"--top_dir={arguments.top_dir} cannot be written: it is no folder")
+    _check_places(arguments)
+
+
+def _check_places(arguments):
+    """What is to be written, before anything is computed that could then not be kept."""
+    from igan_tf.data.image_sources import image_files
+    from igan_tf.evaluation import EvaluationError
+
+    if not arguments.output:
+        raise EvaluationError("--output must be a file. Received: --output=")
+    taken = {Path(arguments.source).resolve(): "source"}
+    if arguments.reference:
+        taken[Path(arguments.reference).resolve()] = "reference"
     for flag in ("output", "save_statistics", "save_reference"):
         value = getattr(arguments, flag)
-        if value and not Path(value).absolute().parent.is_dir():
+        if not value:
+            continue
+        if not Path(value).absolute().parent.is_dir():
             raise EvaluationError(f"--{flag} must lie in a folder that exists. Received: --{flag}={value}")
-        if value and Path(value).is_dir():
+        if Path(value).is_dir():
             raise EvaluationError(f"--{flag} must be a file. Received: --{flag}={value}, a folder")
+        other = taken.setdefault(Path(value).resolve(), flag)
+        if other != flag:
+            raise EvaluationError(
+                f"--{flag} must be another file than --{other}, which it would replace. "
+                f"Received: --{flag}={value} --{other}={getattr(arguments, other)}"
+            )
+        _check_writable(flag, value, Path(value).absolute().parent)
+    if arguments.top_dir:
+        if held := image_files(arguments.top_dir):
+            raise EvaluationError(
+                "--top_dir must hold no images, among which the samples would be lost. "
+                f"Received: --top_dir={arguments.top_dir}, which holds {held[0]}"
+            )
+        # What is missing of it is made.
+        samples = Path(arguments.top_dir, TOP_SAMPLES).absolute()
+        there = next(path for path in (samples, *samples.parents) if path.exists())
+        _check_writable("top_dir", arguments.top_dir, there)
+
+
+def _check_writable(flag, value, folder):
+    """Makes and removes a file in `folder`: permissions alone do not tell of a file system that takes none."""
+    from igan_tf.evaluation import EvaluationError
+
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{Path(value).name}."):
+            pass
+    except OSError as error:
+        raise EvaluationError(f"--{flag}={value} cannot be written: {error}") from error
 
 
 # Where images come from.
@@ -152,6 +202,9 @@ def _kind(flag, spec):
     from igan_tf.evaluation.statistics import is_statistics_file
 
     kind, _, rest = spec.partition(":")
+    # An empty path is the current folder, which nobody means.
+    if not spec:
+        raise EvaluationError(f"{flag} must be one of: {SOURCES}. Received: {flag}=")
     if _find_run(spec):
         return "run"
     if kind == "tfds" and ":" in rest:
@@ -242,9 +295,9 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
         model, checkpoint: Of a run: its model and which checkpoint that is; None: to be loaded.
 
     Raises:
-        EvaluationError, DataError: where there is no such thing.
+        EvaluationError, DataError: where there is no such thing, or no size that centre squares could have.
     """
-    from igan_tf.evaluation import images
+    from igan_tf.evaluation import EvaluationError, images
 
     kind, rest = _kind(flag, spec), spec.partition(":")[2]
     if kind == "run":
@@ -264,6 +317,11 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
         reader = images.NpzFolderSource if Path(spec).is_dir() else images.NpzSource
         pixels = (flag == "--reference" and arguments.reference_range) or arguments.image_range
         return reader(spec, arguments.npz_key, pixels, flag)
+    if arguments.center_square and classifier.input_size is None:
+        raise EvaluationError(
+            "--center_square resizes each square to the size that the classifier takes. "
+            f"Received: --center_square with --classifier={arguments.classifier}, which takes images of any size"
+        )
     square = classifier.input_size if arguments.center_square else None
     return images.FolderSource(spec, classifier.channels, square, flag)
 
@@ -302,22 +360,26 @@ def _split_of(flag, dataset, split, arguments):
 
 
 def _write_top(arguments, source, classifier, classified):
-    """Writes the samples of the highest scores and a grid of them; returns what the record says of it."""
+    """Writes the samples of the highest scores and a grid of the first; returns what the record says of it."""
+    import numpy as np
+
     from igan_tf.evaluation.images import chosen_indices
     from igan_tf.evaluation.ranking import rank, take
     from igan_tf.training.records import image_grid, write_png
 
-    folder = Path(arguments.top_dir)
+    folder = Path(arguments.top_dir, TOP_SAMPLES)
     folder.mkdir(parents=True, exist_ok=True)
     positions, divergences = rank(classified.values, arguments.top_fraction, classifier.from_logits)
-    scored = chosen_indices(source.count, len(classified.values), arguments.seed)
-    images = take(source, scored[positions])
-    for place, (image, position, divergence) in enumerate(zip(images, scored[positions], divergences), start=1):
-        write_png(folder / f"{place:05d}-sample-{position:06d}-kl-{divergence:.3f}.png", image)
-    write_png(folder / "grid.png", image_grid(images))
+    scored = chosen_indices(source.count, len(classified.values), arguments.seed)[positions]
+    in_grid = {}
+    for index, image in take(source, scored):
+        write_png(folder / f"{index + 1:05d}-sample-{scored[index]:06d}-kl-{divergences[index]:.3f}.png", image)
+        if index < GRID_SAMPLES:
+            in_grid[index] = image
+    write_png(folder.parent / "grid.png", image_grid(np.stack([in_grid[index] for index in range(len(in_grid))])))
     return {
         "folder": str(folder),
-        "count": len(images),
+        "count": len(positions),
         "fraction": arguments.top_fraction,
         "kl_highest": float(divergences[0]),
         "kl_lowest": float(divergences[-1]),
@@ -351,7 +413,7 @@ def table(record):
         else:
             shown = _short(value)
         lines.append(f"{name:24s} {shown}")
-    return "\n".join(lines + [f"warning: {line}" for line in record["warnings"]])
+    return "\n".join(lines + [f"warning: {line}" for line in record.get("warnings", ())])
 
 
 def _short(value):

@@ -162,20 +162,49 @@ def test_distances_and_saved_statistics(here, cache, run_dir):
     assert same["kernel_distance"]["mean"] < direct["kernel_distance"]["mean"]
 
 
-def test_the_top_samples(here, cache, run_dir):
+def test_the_top_samples(here, cache, run_dir, capsys):
     record = run(
         cache, f"--source={run_dir}", "--num_samples=200", "--top_dir=top", "--top_fraction=0.03", "--splits=2"
     )
-    files = sorted(path.name for path in (here / "top").iterdir())
-    assert len(files) == 7 and files[-1] == "grid.png" and record["top_samples"]["count"] == 6
-    divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files[:-1]]
+    assert sorted(path.name for path in (here / "top").iterdir()) == ["grid.png", "samples"]
+    files = sorted(path.name for path in (here / "top" / "samples").iterdir())
+    assert len(files) == record["top_samples"]["count"] == 6 and record["top_samples"]["folder"] == "top/samples"
+    divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files]
     assert divergences == sorted(divergences, reverse=True)
     images = experiment.load_run(run_dir).generate(200, 0)
-    for name in files[:-1]:
+    grid = np.asarray(Image.open(here / "top" / "grid.png"))
+    assert grid.shape == (2 * 9 + 1, 3 * 9 + 1)
+    for index, name in enumerate(files):
         position = int(name.split("-")[2])
         expected = np.round(images[position, ..., 0] * 255).astype("uint8")
-        np.testing.assert_array_equal(np.asarray(Image.open(here / "top" / name)), expected)
-    assert Image.open(here / "top" / "grid.png").size == (3 * 9 + 1, 2 * 9 + 1)
+        np.testing.assert_array_equal(np.asarray(Image.open(here / "top" / "samples" / name)), expected)
+        top, left = 1 + index // 3 * 9, 1 + index % 3 * 9
+        np.testing.assert_array_equal(grid[top : top + 8, left : left + 8], expected)
+    # Both are said, the scores before anything else was done.
+    text = capsys.readouterr().out
+    assert text.index("inception_score") < text.index("top_samples") < text.index("written to")
+    assert run(cache, "--source=top/samples", "--splits=1")["num_samples"] == 6
+
+
+def test_the_grid_of_the_top_samples_has_the_first_of_them(here, cache, monkeypatch):
+    monkeypatch.setattr(evaluate, "GRID_SAMPLES", 4)
+    run(cache, "--source=digits:test", "--top_dir=deep/top", "--top_fraction=0.02")
+    assert len(list((here / "deep/top/samples").iterdir())) == 12
+    assert Image.open(here / "deep/top/grid.png").size == (2 * 9 + 1, 2 * 9 + 1)
+
+
+def test_figures_that_cannot_be_written_are_said(here, cache, monkeypatch, capsys):
+    """The place could be written before the work, and cannot after it."""
+
+    def remove_the_folder(*arguments, **named):
+        (here / "out").rmdir()
+        return classify(*arguments, **named)
+
+    (here / "out").mkdir()
+    monkeypatch.setattr(scores, "classify", remove_the_folder)
+    with pytest.raises(SystemExit, match=r"--output=out/s.json cannot be written"):
+        run(cache, "--source=digits:test", "--output=out/s.json")
+    assert "inception_score" in capsys.readouterr().out
 
 
 def test_generated_images_as_training_data(here, cache, run_dir, monkeypatch):
@@ -270,6 +299,43 @@ def test_in_a_process_of_its_own(here, cache):
         ),
         (["--source=digits:test", "--output=empty"], ["--output must be a file", "--output=empty, a folder"]),
         (["--source=digits:test", "--save_statistics=empty"], ["--save_statistics must be a file"]),
+        (["--source=digits:test", "--output="], ["--output must be a file. Received: --output="]),
+        (["--source=digits:test", "--output=/proc/s.json"], ["--output=/proc/s.json cannot be written"]),
+        (
+            ["--source=digits:test", "--save_statistics=/proc/s.npz"],
+            ["--save_statistics=/proc/s.npz cannot be written"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--save_reference=/proc/s.npz"],
+            ["--save_reference=/proc/s.npz cannot be written"],
+        ),
+        (["--source=digits:test", "--top_dir=/proc/none/top"], ["--top_dir=/proc/none/top cannot be written"]),
+        (["--source=digits:test", "--top_dir=mixed"], ["--top_dir must hold no images", "--top_dir=mixed", "0.png"]),
+        (
+            ["--source=digits:test", "--output=a.npz", "--save_statistics=./a.npz"],
+            ["--save_statistics must be another"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--save_statistics=a.npz", "--save_reference=a.npz"],
+            ["--save_reference must be another file than --save_statistics", "=a.npz --save_statistics=a.npz"],
+        ),
+        (
+            ["--source=digits:test", "--reference=bytes.npz", "--save_reference=empty/../bytes.npz"],
+            ["--save_reference must be another file than --reference", "--reference=bytes.npz"],
+        ),
+        (["--source=bytes.npz", "--output=bytes.npz"], ["--output must be another file than --source"]),
+        (["--source="], ["--source must be one of", "Received: --source="]),
+        (["--source=digits:test", "--reference=damaged.npz"], ["--reference=damaged.npz cannot be read"]),
+        (
+            [
+                "--source=mixed",
+                "--center_square",
+                "--classifier=free.keras",
+                "--trust_classifier_file",
+                "--classifier_range=0,1",
+            ],
+            ["--center_square resizes", "--classifier=free.keras, which takes images of any size"],
+        ),
         (
             ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
             ["--kernel_block_size makes 599 blocks", "--kernel_block_size=2", "599 images of --source"],
@@ -306,6 +372,12 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypa
     np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
     np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
     np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))
+    content = bytearray((here / "labels.npz").read_bytes())
+    content[content.index(b"PK\x01\x02")] ^= 1
+    (here / "damaged.npz").write_bytes(content)
+    inputs = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(here / "free.keras")
     before = sorted(here.rglob("*"))
     defaults = [f"--cache_dir={cache}"]
     if not any(argument.startswith("--classifier=") for argument in arguments):

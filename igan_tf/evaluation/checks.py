@@ -1,6 +1,16 @@
 """What the scores ask of the arrays that they are given."""
 
+import zipfile
+import zlib
+
 import numpy as np
+
+# What opening, unpacking and understanding a zip file (.npz, .keras) raises where it is missing or damaged. A flipped
+# bit may stand anywhere: in the directory (BadZipFile, KeyError), in a flag that then asks for a password
+# (RuntimeError), in the compression's number (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or
+# in the header of an array (ValueError, TypeError).
+UNREADABLE_ZIP = (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)
 
 # Rows taken up to float64 at a time: 50,000 rows of 1008 logits stay float32 but for a block of 32 MB.
 ROWS_IN_BLOCK = 4096
@@ -48,6 +58,29 @@ def same_width(features_a, features_b, name_a="features_a", name_b="features_b")
             f"`{name_a}` and `{name_b}` must have the same number of dimensions, of one extractor. "
             f"Received: shapes {features_a.shape} and {features_b.shape}"
         )
+
+
+def mean_and_covariance(mean, covariance):
+    """A Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
+
+    Raises:
+        EvaluationError: for other shapes, NaN or infinities, a matrix that is not symmetric.
+    """
+    mean, covariance = np.asarray(mean), np.asarray(covariance)
+    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
+        raise EvaluationError(
+            "`mean` and `covariance` must have the shapes (D,) and (D, D). "
+            f"Received: shapes {mean.shape} and {covariance.shape}"
+        )
+    mean = matrix(mean[None], "mean")[0].astype("float64")
+    covariance = matrix(covariance, "covariance").astype("float64")
+    # A product of matrices may leave the two halves a few units in the last place apart.
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > 1e-8 * np.abs(covariance).max():
+        raise EvaluationError(
+            f"`covariance` must be symmetric. Received: a matrix whose halves differ by up to {apart:.3g}"
+        )
+    return mean, covariance
 
 
 def whole_number(value, name, low):

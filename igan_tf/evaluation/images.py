@@ -1,5 +1,7 @@
 """Sets of images, batch by batch: each can be gone through again, and none need fit into memory."""
 
+import contextlib
+import math
 import queue
 import threading
 import zipfile
@@ -9,7 +11,7 @@ import numpy as np
 from igan_tf.data.image_sources import image_files, npz_files, refuse_unfinished
 from igan_tf.data.records.decoding import UnreadableImage, to_rgb
 from igan_tf.data.sources import IMAGE_SUFFIXES
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError
 from igan_tf.evaluation.classifiers.classifier import resize
 
 
@@ -147,7 +149,8 @@ class FolderSource(ImageSource):
         try:
             with Image.open(path) as file:
                 image = to_rgb(ImageOps.exif_transpose(file)).convert(self._mode)
-        except (UnreadableImage, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # A TypeError: a tag of a damaged TIFF.
+        except (UnreadableImage, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
             raise EvaluationError(f"the image {path} cannot be read: {error}") from error
         if self._square is not None:
             side = min(image.size)
@@ -176,44 +179,49 @@ class NpzSource(ImageSource):
         try:
             with zipfile.ZipFile(path) as file:
                 names = [name.removesuffix(".npy") for name in file.namelist()]
-        except (OSError, zipfile.BadZipFile) as error:
+        except UNREADABLE_ZIP as error:
             raise EvaluationError(f"{flag}={path} cannot be read: {error}") from error
         self._key = key or (names[0] if len(names) == 1 else "images")
         if self._key not in names:
             raise EvaluationError(f"--npz_key must be one of {', '.join(names)} in {path}. Received: --npz_key={key}")
         try:
-            shape, fortran, dtype = self._open(lambda file, *header: header)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            with self._opened() as (_, (shape, fortran, dtype), size):
+                pass
+        except UNREADABLE_ZIP as error:
             raise EvaluationError(f"{flag}={path}: the array {self._key} cannot be read: {error}") from error
-        if len(shape) != 4 or 0 in shape or fortran or dtype.hasobject:
+        # TensorFlow has no floats of more than 64 bits.
+        pixels = dtype == "uint8" or (dtype.kind == "f" and dtype.itemsize <= 8)
+        if len(shape) != 4 or 0 in shape or fortran or not pixels:
             raise EvaluationError(
-                f"{flag}={path}: the array {self._key} must be images (N, height, width, channels), in C order. "
-                f"Received: shape {shape}, dtype {dtype}"
+                f"{flag}={path}: the array {self._key} must be images (N, height, width, channels), in C order, uint8, "
+                f"or floating point of at most 64 bits. Received: shape {shape}, dtype {dtype}"
+            )
+        # A damaged header may promise fewer images: the others, and the checksum behind them, would not be read.
+        if size != math.prod(shape) * dtype.itemsize:
+            raise EvaluationError(
+                f"{flag}={path}: the array {self._key} is damaged: its header says shape {shape} and dtype {dtype}, "
+                f"but it holds {size} bytes"
             )
         super().__init__(shape[0], str(path), self._key, None if dtype == "uint8" else image_range or (0.0, 1.0))
 
     def rows(self):
         try:
-            yield from self._open(self._pieces)
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            with self._opened() as (file, (shape, _, dtype), _):
+                bytes_per_image = math.prod(shape[1:]) * dtype.itemsize
+                for start in range(0, shape[0], 64):
+                    count = min(64, shape[0] - start)
+                    yield np.frombuffer(file.read(count * bytes_per_image), dtype).reshape(count, *shape[1:])
+        except UNREADABLE_ZIP as error:
             raise EvaluationError(f"{self._flag}={self._path}: the array {self._key} is damaged: {error}") from error
 
-    def _open(self, use):
-        archive = zipfile.ZipFile(self._path)
-        file = archive.open(f"{self._key}.npy")
-        version = np.lib.format.read_magic(file)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        return use(file, *read(file))
-
-    @staticmethod
-    def _pieces(file, shape, _, dtype):
-        bytes_per_image = int(np.prod(shape[1:])) * dtype.itemsize
-        for start in range(0, shape[0], 64):
-            count = min(64, shape[0] - start)
-            piece = file.read(count * bytes_per_image)
-            if len(piece) != count * bytes_per_image:
-                raise EOFError(f"it ends after {start} images of {shape[0]}")
-            yield np.frombuffer(piece, dtype).reshape(count, *shape[1:])
+    @contextlib.contextmanager
+    def _opened(self):
+        """The array as an open file that stands behind its header, the header, and how many bytes are to follow."""
+        with zipfile.ZipFile(self._path) as archive, archive.open(f"{self._key}.npy") as file:
+            version = np.lib.format.read_magic(file)
+            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            header = read(file)
+            yield file, header, archive.getinfo(f"{self._key}.npy").file_size - file.tell()
 
 
 class NpzFolderSource(ImageSource):
@@ -251,7 +259,8 @@ class TfdsSource(ImageSource):
         flag: The flag that names the data set, for messages.
 
     Raises:
-        EvaluationError: for a data set that is not there, or a split that it has not.
+        EvaluationError: for a data set that is not there or has no images, or a split that it has not or that is
+            empty; while reading, for one that is damaged.
     """
 
     def __init__(self, name, split, data_dir="", flag="--source"):
@@ -270,6 +279,9 @@ class TfdsSource(ImageSource):
             ) from error
         if not isinstance(self._dataset.element_spec, dict) or "image" not in self._dataset.element_spec:
             raise EvaluationError(f"{flag}=tfds:{name}:{split} has no feature `image`")
+        # A slice whose end lies before its beginning has a negative number.
+        if count < 1:
+            raise EvaluationError(f"{flag}=tfds:{name}:{split} holds no images")
         super().__init__(count, f"tfds:{builder.info.full_name}", split)
 
     def rows(self):

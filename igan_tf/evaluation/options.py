@@ -90,7 +90,7 @@ def parser(description=""):
     add("--neighbour_samples", type=_whole("neighbour_samples", 6), default=10000, help="images for precision, ...")
     add("--save_statistics", default="", help="file that gets the source's features and statistics, for --reference")
     add("--save_reference", default="", help="file that gets the reference's")
-    add("--top_dir", default="", help="folder that gets the samples of the highest scores, and a grid of them")
+    add("--top_dir", default="", help="folder that gets samples/ of the highest scores and a grid of the first 100")
     add("--top_fraction", type=_fraction, default=0.01, help="the part of the samples that --top_dir gets")
     add("--generated_training_data", action="store_true", help="train on a run's samples, test on real images")
     add("--output", default="scores.json", help="file that gets the figures and their protocol")

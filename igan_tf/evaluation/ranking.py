@@ -1,5 +1,6 @@
 """The samples that a classifier is surest of: the paper's filter before its second test by human eyes."""
 
+import itertools
 import math
 
 import numpy as np
@@ -29,16 +30,17 @@ def rank(values, fraction=0.01, from_logits=True):
 
 
 def take(source, positions):
-    """Goes through a source once more and returns the images at `positions`, in their order.
+    """Goes through a source once more for the images at `positions`, one at a time: together they may not fit.
 
     Args:
         source: An `ImageSource`.
-        positions: Where they stand in it.
+        positions: Where they stand in it, each once.
 
-    Returns:
-        float32 `(n, height, width, channels)` in [0, 1].
+    Yields:
+        (index into `positions`, float32 `(height, width, channels)` in [0, 1]), in the order of the source.
     """
-    by_place = np.sort(positions)
-    images = np.concatenate(list(source.batches(64, by_place))).astype("float32")
+    by_place = np.argsort(positions)
     low, high = source.image_range or (0.0, 255.0)
-    return (images[np.searchsorted(by_place, positions)] - low) / (high - low)
+    images = itertools.chain.from_iterable(source.batches(64, positions[by_place]))
+    for index, image in zip(by_place, images):
+        yield int(index), (image.astype("float32") - low) / (high - low)

@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf import durable
-from igan_tf.evaluation.checks import EvaluationError, matrix
+from igan_tf.evaluation.checks import (
+    UNREADABLE_ZIP,
+    EvaluationError,
+    matrix,
+    mean_and_covariance,
+    whole_number,
+)
 from igan_tf.evaluation.frechet_distance import FeatureMoments
 
 # Changes when the files' meaning does; an older or newer file is refused.
@@ -49,11 +55,11 @@ def save_statistics(path, statistics):
     Raises:
         EvaluationError: where the file cannot be written.
     """
-    about = {name: getattr(statistics, name) for name in _described()}
-    about.update(format=_FORMAT, count=statistics.count)
     arrays = {"mean": statistics.moments.mean, "covariance": statistics.moments.covariance}
     if statistics.features is not None:
         arrays["features"] = np.asarray(statistics.features, "float32")
+    about = {name: getattr(statistics, name) for name in _described()}
+    about.update(format=_FORMAT, count=statistics.count, arrays=sorted(arrays))
     try:
         with durable.durable_file(path) as file:
             np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
@@ -62,7 +68,9 @@ def save_statistics(path, statistics):
 
 
 def load_statistics(path):
-    """Reads what `save_statistics` wrote. Every array carries a checksum, so that a changed bit is found.
+    """Reads what `save_statistics` wrote.
+
+    Every array carries a checksum, and their names stand in one of them: neither a changed bit nor a lost array passes.
 
     Raises:
         EvaluationError: for a file that is missing, damaged, or something else.
@@ -72,24 +80,33 @@ def load_statistics(path):
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
         if about["format"] != _FORMAT:
-            raise EvaluationError(f"the statistics {path} are of another version: {about['format']!r}, not {_FORMAT!r}")
-        mean, covariance = arrays["mean"], matrix(arrays["covariance"], "covariance")
+            raise ValueError(f"they are of another version: {about['format']!r}, not {_FORMAT!r}")
+        # Files of before the names were written have none to compare with.
+        if sorted(arrays) != about.get("arrays", sorted(arrays)):
+            raise ValueError(f"it must hold the arrays {about['arrays']}, not {sorted(arrays)}")
+        mean, covariance = mean_and_covariance(arrays["mean"], arrays["covariance"])
+        features = arrays.get("features")
+        if features is not None and matrix(features, "features").shape[1] != len(mean):
+            raise ValueError(f"features of shape {features.shape} beside a mean of shape {mean.shape}")
         described = {name: about[name] for name in _described()}
-        moments = FeatureMoments.from_arrays(mean, covariance, about["count"])
-    except EvaluationError:
-        raise
-    except (OSError, EOFError, KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
+        moments = FeatureMoments.from_arrays(mean, covariance, whole_number(about["count"], "count", low=2))
+    except UNREADABLE_ZIP as error:
         raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
-    return FeatureStatistics(moments, arrays.get("features"), **described)
+    return FeatureStatistics(moments, features, **described)
 
 
 def is_statistics_file(path):
-    """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays."""
-    path = Path(path)
-    if path.suffix != ".npz" or not path.is_file() or not zipfile.is_zipfile(path):
+    """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays.
+
+    A file whose directory is damaged is none: whoever reads its images says what is wrong with it.
+    """
+    if Path(path).suffix != ".npz":
         return False
-    with zipfile.ZipFile(path) as file:
-        return {"about.npy", "mean.npy", "covariance.npy"} <= set(file.namelist())
+    try:
+        with zipfile.ZipFile(path) as file:
+            return {"about.npy", "mean.npy", "covariance.npy"} <= set(file.namelist())
+    except UNREADABLE_ZIP:
+        return False
 
 
 def check_same_extractor(statistics, classifier, where):

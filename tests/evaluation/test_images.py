@@ -23,6 +23,7 @@ from igan_tf.evaluation.images import (
     chosen_indices,
     prefetched,
 )
+from tests.evaluation.damage import altered
 
 
 def images(count=10, size=(4, 5), channels=3, seed=0):
@@ -115,6 +116,21 @@ def test_a_folder_without_images_and_a_damaged_file(tmp_path):
         gather(FolderSource(tmp_path))
 
 
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_an_image_of_which_any_byte_is_altered(tmp_path, suffix):
+    """Some formats have no checksum: read as something, or refused with the file's name."""
+    path = tmp_path / f"a.{suffix}"
+    save(path, images(1)[0])
+    refused = 0
+    for _ in altered(path, masks=(1, 8)):
+        try:
+            gather(FolderSource(tmp_path))
+        except EvaluationError as error:
+            refused += 1
+            assert f"the image {path} cannot be read" in str(error)
+    assert refused > len(path.read_bytes()) / 3
+
+
 # Npz files.
 
 
@@ -171,8 +187,37 @@ def test_a_damaged_npz(tmp_path):
     short = (tmp_path / "b.npy").read_bytes()[:-100]
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("images.npy", short)
-    with pytest.raises(EvaluationError, match=r"it ends after 192 images of 200"):
-        gather(NpzSource(path))
+    with pytest.raises(EvaluationError, match=r"its header says shape \(200, 4, 5, 3\) .* it holds 11900 bytes"):
+        NpzSource(path)
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("notes.txt", "no array")
+    with pytest.raises(EvaluationError, match=f"--source={path}: the array notes.txt cannot be read"):
+        NpzSource(path)
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_an_npz_of_which_any_byte_is_altered(tmp_path, write):
+    """Refused, or read as it was: some bytes, such as a file's date, mean nothing here."""
+    path = tmp_path / "a.npz"
+    write(path, images=images())
+    refused = 0
+    for place in altered(path):
+        try:
+            found = gather(NpzSource(path))
+        except EvaluationError as error:
+            refused += 1
+            assert str(path) in str(error)
+        else:
+            np.testing.assert_array_equal(found, images(), err_msg=str(place))
+    assert refused > len(path.read_bytes())
+
+
+@pytest.mark.parametrize("kind", ["longdouble", "int64", "complex64"])
+def test_pixels_that_no_classifier_takes(tmp_path, kind):
+    np.savez(tmp_path / "a.npz", images=images(2).astype(kind))
+    name = np.dtype(kind).name
+    with pytest.raises(EvaluationError, match=rf"uint8, or floating point of at most 64 bits.* dtype {name}"):
+        NpzSource(tmp_path / "a.npz")
 
 
 # TFDS.
@@ -198,6 +243,32 @@ def test_tfds_that_is_not_there(tmp_path, name, split):
 def test_a_split_that_is_not_there(real_data_dir):
     with pytest.raises(EvaluationError, match=r"tfds:mnist:validation: .* no such split"):
         TfdsSource("mnist", "validation", str(real_data_dir / "tfds"))
+
+
+def test_a_slice_that_ends_before_it_begins(real_data_dir):
+    with pytest.raises(EvaluationError) as caught:
+        TfdsSource("mnist", "test[20:10]", str(real_data_dir / "tfds"), "--reference")
+    assert str(caught.value) == "--reference=tfds:mnist:test[20:10] holds no images"
+
+
+def test_a_data_set_without_images(tmp_path):
+    tfds = pytest.importorskip("tensorflow_datasets")
+
+    class NumbersAlone(tfds.core.GeneratorBasedBuilder):
+        VERSION = tfds.core.Version("1.0.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({"number": np.int64}))
+
+        def _split_generators(self, download_manager):
+            return {"test": ((place, {"number": place}) for place in range(3))}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    NumbersAlone(data_dir=tmp_path).download_and_prepare()
+    with pytest.raises(EvaluationError, match=r"--source=tfds:numbers_alone:test has no feature `image`"):
+        TfdsSource("numbers_alone", "test", str(tmp_path))
 
 
 # Which images.

@@ -14,6 +14,7 @@ from igan_tf.evaluation import (
     save_statistics,
 )
 from igan_tf.evaluation.statistics import check_same_extractor, is_statistics_file
+from tests.evaluation.damage import altered
 
 FEATURES = np.random.default_rng(0).normal(size=(50, 4)).astype("float32")
 
@@ -73,6 +74,73 @@ def test_a_damaged_file_is_refused(tmp_path):
         load_statistics(tmp_path / "nowhere.npz")
 
 
+def test_a_file_of_which_any_byte_is_altered(tmp_path):
+    """Refused, or read as it was: some bytes, such as a date, mean nothing here. None is lost without a word."""
+    path = tmp_path / "real.npz"
+    save_statistics(path, statistics(FEATURES[:3]))
+    whole = load_statistics(path)
+    refused = 0
+    for place in altered(path):
+        is_statistics_file(path)
+        try:
+            found = load_statistics(path)
+        except EvaluationError as error:
+            refused += 1
+            assert f"the statistics {path} cannot be read: " in str(error)
+            continue
+        assert found.features is not None, place
+        for name in ("classifier", "classifier_digest", "protocol", "source", "split", "count"):
+            assert getattr(found, name) == getattr(whole, name), place
+        np.testing.assert_array_equal(found.features, whole.features)
+        np.testing.assert_array_equal(found.moments.mean, whole.moments.mean)
+        np.testing.assert_array_equal(found.moments.covariance, whole.moments.covariance)
+    assert refused > len(path.read_bytes())
+
+
+def change(path, about=None, **arrays):
+    """Writes a statistics file anew with some of its arrays, or of what it says of itself, changed; None: left out."""
+    with np.load(path) as file:
+        arrays = {**{name: file[name] for name in file.files}, **arrays}
+    said = {**json.loads(arrays["about"].tobytes()), **(about or {})}
+    said = {name: value for name, value in said.items() if value is not None}
+    arrays["about"] = np.frombuffer(json.dumps(said).encode(), "uint8")
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"features": None},
+            r"must hold the arrays \['covariance', 'features', 'mean'\], not \['covariance', 'mean'\]",
+        ),
+        ({"mean": np.full(4, np.nan)}, "`mean` must be finite"),
+        ({"mean": np.zeros(3)}, r"\(D,\) and \(D, D\). Received: shapes \(3,\) and \(4, 4\)"),
+        ({"mean": np.zeros((4, 1))}, r"Received: shapes \(4, 1\) and \(4, 4\)"),
+        ({"covariance": np.eye(2)}, r"Received: shapes \(4,\) and \(2, 2\)"),
+        ({"covariance": np.eye(4) + np.eye(4, k=1)}, "`covariance` must be symmetric. .* differ by up to 1$"),
+        ({"covariance": np.eye(4) * np.inf}, "`covariance` must be finite"),
+        ({"features": np.zeros((5, 3), "float32")}, r"features of shape \(5, 3\) beside a mean of shape \(4,\)"),
+        ({"features": np.full((5, 4), np.inf, "float32")}, "`features` must be finite"),
+        ({"about": {"count": 1}}, "`count` must be a whole number of at least 2. Received: count=1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_what_is_no_mean_and_covariance_is_refused(tmp_path, changes, message):
+    path = tmp_path / "real.npz"
+    save_statistics(path, statistics())
+    change(path, **changes)
+    with pytest.raises(EvaluationError, match=f"the statistics {path} cannot be read: .*{message}"):
+        load_statistics(path)
+
+
+def test_a_file_of_before_the_names_of_arrays_were_written(tmp_path):
+    path = tmp_path / "real.npz"
+    save_statistics(path, statistics())
+    change(path, about={"arrays": None})
+    np.testing.assert_array_equal(load_statistics(path).features, FEATURES)
+
+
 def test_files_of_other_kinds(tmp_path):
     path = tmp_path / "images.npz"
     np.savez(path, images=np.zeros((2, 3, 3, 1)))
@@ -80,10 +148,7 @@ def test_files_of_other_kinds(tmp_path):
     with pytest.raises(EvaluationError, match=r"cannot be read: 'about'"):
         load_statistics(path)
     save_statistics(path, statistics())
-    with np.load(path) as file:
-        arrays = {name: file[name] for name in file.files}
-    about = {**json.loads(arrays["about"].tobytes()), "format": "igan_tf statistics 0"}
-    np.savez(path, **{**arrays, "about": np.frombuffer(json.dumps(about).encode(), "uint8")})
+    change(path, about={"format": "igan_tf statistics 0"})
     with pytest.raises(EvaluationError, match=r"of another version: 'igan_tf statistics 0'"):
         load_statistics(path)
 

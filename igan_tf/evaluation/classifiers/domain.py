@@ -3,7 +3,6 @@
 import hashlib
 import json
 import math
-import zipfile
 from pathlib import Path
 
 import keras
@@ -12,7 +11,7 @@ import tensorflow as tf
 
 from igan_tf import durable
 from igan_tf.data.image_data import as_unit_range
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
@@ -212,7 +211,7 @@ def _restore(model, path, key):
         whole = about["key"] == key and about["weights"] == _weights_digest(weights)
         if whole:
             model.set_weights(weights)
-    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except UNREADABLE_ZIP as error:
         raise EvaluationError(f"the cached classifier {path} is damaged: {error}; delete it to train anew") from error
     if not whole:
         raise EvaluationError(

@@ -60,11 +60,12 @@ def check_digest(path, expected, flags=EVALUATION):
     return found
 
 
-def fetch(url, path, expected="", report=print, flags=EVALUATION):
+def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda path: None):
     """Downloads a file unless it is there, and returns its digest.
 
-    The file appears under its name once it is whole, never before; beside it `<name>.sha256` records the digest of
-    its first use, and a file that has another one later is refused. Of several processes one fetches, the others wait.
+    The file appears under its name once it is whole and checked, never before; beside it `<name>.sha256` records the
+    digest of its first use, and a file that has another one later is refused. Of several processes one fetches, the
+    others wait.
 
     Args:
         url: Where from.
@@ -72,6 +73,8 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION):
         expected: The SHA-256 that it must have; empty: any.
         report: Called with a line before the download and one after it.
         flags: The command's `FlagNames`, for messages.
+        check: Called with the path of what was downloaded before it is kept. What it raises is passed on, and nothing
+            kept: a server may answer with a page of its own in place of the file.
 
     Raises:
         EvaluationError: where it cannot be fetched, is cut short, or has another digest.
@@ -94,6 +97,8 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION):
                         f"--classifier_sha256 must be the digest of what {url} serves, which is {found}. "
                         f"Received: --classifier_sha256={expected}"
                     )
+                file.flush()
+                check(file.name)
             durable.write_text(record, f"{found}  {path.name}\n")
     except EvaluationError:
         raise
@@ -105,7 +110,11 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION):
 
 def _check_recorded(path, record, expected, flags):
     """The digest of a file that was fetched before."""
-    recorded = record.read_text().split()[:1]
+    try:
+        # A damaged record need not be text.
+        recorded = record.read_text(errors="replace").split()[:1]
+    except OSError as error:
+        raise EvaluationError(f"the digest {record} cannot be read: {error}") from error
     found = check_digest(path, expected, flags)
     if recorded != [found]:
         raise EvaluationError(

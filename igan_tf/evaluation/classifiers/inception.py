@@ -1,5 +1,6 @@
 """The 2015 Inception network that published scores are made with, as TF-GAN's SavedModel."""
 
+import collections.abc
 import tarfile
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ LOGITS, FEATURES = "logits", "pool_3"
 VALUE_RANGE = (-1.0, 127 / 128)
 NUM_OUTPUTS = 1008
 _ARCHIVE = "tfgan_inception_2015.tar.gz"
+_CHUNK = 1 << 20
 # Operations that do not change what passes through them, or add the bias: between the product and the output.
 _AFTER_PRODUCT = ("Identity", "Reshape", "Squeeze", "BiasAdd", "Add", "AddV2")
 
@@ -43,10 +45,9 @@ def load(path, sha256, protocol, cache, report=print, flags=EVALUATION):
     if path:
         digest = check_digest(path, sha256, flags)
     else:
-        path = Path(cache) / _ARCHIVE
-        digest = fetch(archive_url(), path, sha256, report, flags)
-    network = _load_saved_model(Path(path), flags)
-    function = _outputs_of(network, path, flags)
+        path, url = Path(cache) / _ARCHIVE, archive_url()
+        digest = fetch(url, path, sha256, report, flags, lambda file: _network(file, url, flags))
+    function = _network(path, path, flags)
     if protocol == "original":
         function = _without_bias(function, path)
     name = "inception" if protocol == "default" else f"inception, protocol {protocol}"
@@ -60,22 +61,42 @@ def archive_url():
     return f"{tfgan.eval.INCEPTION_TFHUB}?tf-hub-format=compressed"
 
 
-def _load_saved_model(path, flags):
-    """Loads the network from the very bytes whose digest was taken: an archive is unpacked anew each time."""
+def _network(path, place, flags):
+    """The network of a SavedModel as a function of images to (logits, features).
+
+    Args:
+        path: Its folder or archive.
+        place: What the messages call it.
+        flags: The command's `FlagNames`, for messages.
+
+    Raises:
+        EvaluationError: for what is no such network, or damaged.
+    """
     try:
-        if path.is_dir():
-            return tf.saved_model.load(str(path))
-        with tempfile.TemporaryDirectory() as folder:
-            with tarfile.open(path) as archive:
-                archive.extractall(folder, filter="data")
-            return tf.saved_model.load(folder)
-    except (OSError, EOFError, ValueError, tarfile.TarError, tf.errors.OpError) as error:
+        return _outputs_of(_load_saved_model(Path(path)), place, flags)
+    except EvaluationError:
+        raise
+    except Exception as error:
+        # TensorFlow raises whatever its reading of a damaged graph stumbles over: KeyError, RuntimeError and others.
         raise EvaluationError(
-            f"{flags.classifier}=inception: {path} holds no SavedModel that can be read: {error}"
+            f"{flags.classifier}=inception: {place} holds no SavedModel that can be read: {error}"
         ) from error
 
 
-def _outputs_of(network, path, flags):
+def _load_saved_model(path):
+    """Loads the network from the very bytes whose digest was taken: an archive is unpacked anew each time."""
+    if path.is_dir():
+        return tf.saved_model.load(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        with tarfile.open(path) as archive:
+            archive.extractall(folder, filter="data")
+            # To the end of the compressed file, where its checksum stands: the archive within ends before.
+            while archive.fileobj.read(_CHUNK):
+                pass
+        return tf.saved_model.load(folder)
+
+
+def _outputs_of(network, place, flags):
     """The network as a function of images to (logits, features)."""
     # The variables live as long as the object that holds them: the closure keeps it.
     call = network if callable(network) else network.signatures["serving_default"]
@@ -84,11 +105,11 @@ def _outputs_of(network, path, flags):
     @tf.function(input_signature=[tf.TensorSpec((None, *INPUT_SIZE, 3), tf.float32)], autograph=False)
     def outputs(images):
         result = call(images)
-        missing = {LOGITS, FEATURES} - set(result)
-        if missing:
+        found = sorted(result) if isinstance(result, collections.abc.Mapping) else result
+        if not isinstance(found, list) or not {LOGITS, FEATURES} <= set(found):
             raise EvaluationError(
-                f"{flags.classifier}=inception: {path} must have the outputs {LOGITS} and {FEATURES}. "
-                f"Received: {sorted(result)}"
+                f"{flags.classifier}=inception: {place} must have the outputs {LOGITS} and {FEATURES}. "
+                f"Received: {found}"
             )
         return result[LOGITS], result[FEATURES]
 

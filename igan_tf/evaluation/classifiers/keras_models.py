@@ -6,7 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
@@ -39,7 +39,8 @@ def load_inception_v3(path="", sha256="", report=print, flags=EVALUATION):
     model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
     try:
         model.load_weights(path)
-    except (OSError, ValueError) as error:
+    # KeyError and RuntimeError: damage within an HDF5 file.
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise EvaluationError(
             f"{flags.classifier}=keras_inception_v3: {path} holds no InceptionV3 weights: {error}"
         ) from error
@@ -80,7 +81,7 @@ def load_file(path, sha256, trusted, value_range):
     if not trusted:
         raise EvaluationError(
             f"--trust_classifier_file must be said to open {path}: a .keras file decides which layers are made. "
-            "Received: --notrust_classifier_file"
+            f"Received: --classifier={path} without --trust_classifier_file"
         )
     if value_range is None:
         raise EvaluationError(
@@ -92,7 +93,7 @@ def load_file(path, sha256, trusted, value_range):
 
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except UNREADABLE_ZIP as error:
         raise EvaluationError(f"--classifier={path} cannot be read: {error}") from error
     return _classifier(model, Path(path).name, digest, value_range)
 
@@ -107,7 +108,13 @@ def _classifier(model, name, digest, value_range):
         values, features, from_logits = output["logits"], output["features"], True
     elif isinstance(output, keras.KerasTensor) and len(output.shape) == 2:
         values, from_logits = output, not _ends_in_softmax(model)
-        last = [layer for layer in model.layers if layer.weights][-1]
+        with_weights = [layer for layer in model.layers if layer.weights]
+        if not with_weights:
+            raise EvaluationError(
+                f"--classifier={name} must return a dict of logits and features, or have a layer with weights, whose "
+                "inputs are the features. Received: a model without weights"
+            )
+        last = with_weights[-1]
         if isinstance(last, keras.Model):
             raise EvaluationError(
                 f"--classifier={name} must return a dict of logits and features: its last layer with weights is a "

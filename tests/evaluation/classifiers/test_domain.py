@@ -19,6 +19,7 @@ from igan_tf.evaluation import EvaluationError, inception_score, load_classifier
 from igan_tf.evaluation.classifiers import domain
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
 from tests.command_line import environment
+from tests.evaluation.damage import altered
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +119,16 @@ def test_altered_or_damaged_weights_are_refused(digits, tmp_path, quick):
         with pytest.raises(EvaluationError, match=f"{path} (is damaged|was altered).*delete it"):
             load(data, tmp_path)
     path.write_bytes(whole)
-    load(data, tmp_path)
+    # The first entry of the zip's directory: what is not refused, such as a date, means nothing here.
+    directory, refused = whole.index(b"PK\x01\x02"), 0
+    digest = load(data, tmp_path).digest
+    for place in altered(path, range(directory, directory + 46), (1, 64)):
+        try:
+            assert load(data, tmp_path).digest == digest, place
+        except EvaluationError as error:
+            refused += 1
+            assert str(error).endswith("delete it to train anew")
+    assert refused > 30
 
 
 TRAIN_ALL_AT_ONCE = """

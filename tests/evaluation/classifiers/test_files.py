@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,36 @@ def test_an_altered_file_is_refused(server, path):
     content[1000] ^= 1
     path.write_bytes(content)
     with pytest.raises(EvaluationError, match=r"weights.bin was altered since it was fetched"):
+        fetch(f"{server}/weights", path, report=str)
+
+
+def test_what_the_check_refuses_is_not_kept(server, path):
+    seen = []
+
+    def refuse(file):
+        seen.append((file, Path(file).read_bytes()))
+        raise EvaluationError("a page of the server's own")
+
+    with pytest.raises(EvaluationError, match=r"^a page of the server's own$"):
+        fetch(f"{server}/without_length", path, report=str, check=refuse)
+    ((file, content),) = seen
+    # Whole, but not yet under its name.
+    assert content == CONTENT and file != str(path) and names(path) == []
+    assert fetch(f"{server}/without_length", path, report=str, check=lambda file: None) == DIGEST
+
+
+def test_a_damaged_record_is_refused(server, path):
+    fetch(f"{server}/weights", path, report=str)
+    record = path.parent / "weights.bin.sha256"
+    content = bytearray(record.read_bytes())
+    content[3] ^= 0xFF
+    for damaged in (content, b""):
+        record.write_bytes(damaged)
+        with pytest.raises(EvaluationError, match=r"weights.bin was altered since .* weights.bin.sha256 says"):
+            fetch(f"{server}/weights", path, report=str)
+    record.unlink()
+    record.mkdir()
+    with pytest.raises(EvaluationError, match=f"the digest {record} cannot be read"):
         fetch(f"{server}/weights", path, report=str)
 
 

@@ -1,5 +1,7 @@
 """The 2015 graph's path, with a stand-in of the same form: 299x299 in, 2048 features, 1008 logits."""
 
+import contextlib
+import gzip
 import hashlib
 import http.server
 import shutil
@@ -19,6 +21,7 @@ from igan_tf.evaluation import EvaluationError, load_classifier
 from igan_tf.evaluation.classifiers import inception
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.classifiers.flag_names import TRAINING
+from tests.evaluation.damage import altered
 
 
 class StandIn(tf.Module):
@@ -39,6 +42,8 @@ class StandIn(tf.Module):
         flat = tf.reshape(features, (-1, 2048))
         if self.last == "softmax":
             return {"logits": tf.nn.softmax(flat @ self.kernel), "pool_3": features}
+        if self.last == "no dict":
+            return flat @ self.kernel
         if self.last == "no features":
             return {"logits": flat @ self.kernel}
         product = flat @ self.kernel
@@ -46,6 +51,12 @@ class StandIn(tf.Module):
         if self.last == "bias_add":
             with_bias = tf.nn.bias_add(product, self.bias)
         return {"logits": tf.identity(with_bias), "pool_3": features}
+
+
+class OfAnotherSize(tf.Module):
+    @tf.function(input_signature=[tf.TensorSpec((None, 32, 32, 3), tf.float32)])
+    def __call__(self, images):
+        return {"logits": images[:, 0, 0], "pool_3": images[:, 0, 0]}
 
 
 def pack(folder, name, module):
@@ -110,8 +121,10 @@ def test_the_original_protocol_leaves_the_bias_out(tmp_path, archive, last):
         (StandIn(num_outputs=1000), r"product of 1008 outputs .* ends in MatMul of shape \(None, 1000\)"),
         (StandIn(last="softmax"), "product of 1008 outputs .* ends in Identity"),
         (StandIn(last="no features"), r"must have the outputs logits and pool_3. Received: \['logits'\]"),
+        (StandIn(last="no dict"), r"must have the outputs logits and pool_3. Received: Tensor"),
+        (OfAnotherSize(), r"other.tar.gz holds no SavedModel that can be read: .*"),
     ],
-    ids=["1000 outputs", "softmax", "no features"],
+    ids=["1000 outputs", "softmax", "no features", "no dict", "another size"],
 )
 def test_a_graph_of_another_form_is_refused(tmp_path, module, message):
     path = pack(tmp_path, "other", module)
@@ -138,15 +151,48 @@ def test_what_is_no_saved_model(tmp_path, archive):
         load_classifier("inception", path=path, flags=TRAINING)
 
 
-def test_fetched_on_first_use(tmp_path, archive, monkeypatch):
-    content = archive.read_bytes()
-    served = []
+def test_an_archive_of_which_a_byte_is_altered(tmp_path, archive):
+    """Refused, or read as it was: here and there in its content, everywhere in the checksum at its end."""
+    path = tmp_path / "inception.tar.gz"
+    shutil.copy(archive, path)
+    size = path.stat().st_size
+    refused = 0
+    for place in altered(path, [*range(0, size, size // 60), *range(size - 8, size)]):
+        try:
+            classifier = load_classifier("inception", path=path)
+        except EvaluationError as error:
+            refused += 1
+            assert f"{path} holds no SavedModel that can be read: " in str(error)
+            continue
+        np.testing.assert_allclose(classifier(images()).values, expected()[0], atol=1e-2, err_msg=str(place))
+    assert refused > 3 * 60
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "variables/variables.index"])
+def test_a_folder_of_which_a_byte_is_altered(tmp_path, archive, name):
+    """A folder has no checksum of its own: only that there is a message, where it cannot be used."""
+    folder = shutil.copytree(archive.parent / "inception", tmp_path / "inception")
+    size = (folder / name).stat().st_size
+    refused = 0
+    for _ in altered(folder / name, range(0, size, size // 60), (64,)):
+        try:
+            load_classifier("inception", path=folder)
+        except EvaluationError:
+            refused += 1
+    assert refused > 10
+
+
+@contextlib.contextmanager
+def served(content, monkeypatch, length=True):
+    """Serves `content` in place of the graph; gives the list of what was asked for."""
+    requests = []
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
-            served.append(self.path)
+            requests.append(self.path)
             self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
+            if length:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
@@ -156,13 +202,34 @@ def test_fetched_on_first_use(tmp_path, archive, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setattr(inception, "archive_url", lambda: f"http://127.0.0.1:{server.server_port}/inception")
-        lines = []
+        yield requests
+        server.shutdown()
+
+
+def test_fetched_on_first_use(tmp_path, archive, monkeypatch):
+    content = archive.read_bytes()
+    lines = []
+    with served(content, monkeypatch) as requests:
         for _ in range(2):
             classifier = load_classifier("inception", cache_dir=tmp_path, report=lines.append)
             np.testing.assert_allclose(classifier(images()).values, expected()[0], atol=1e-2)
-        server.shutdown()
-    assert served == ["/inception"] and len(lines) == 2
+    assert requests == ["/inception"] and len(lines) == 2
     assert classifier.digest == hashlib.sha256(content).hexdigest() and classifier.digest in lines[1]
+
+
+@pytest.mark.parametrize("bad", ["page", "cut", "other archive"])
+def test_what_is_served_in_its_place_is_not_kept(tmp_path, archive, monkeypatch, bad):
+    """Without an announced length only the content can tell, and the next run is to fetch it again."""
+    content = archive.read_bytes()
+    pages = {"page": b"<html>Log in to use this network</html>", "cut": content[:-9]}
+    pages["other archive"] = gzip.compress(bytes(10240))
+    message = r"http://.*/inception holds no SavedModel that can be read"
+    with served(pages[bad], monkeypatch, length=False), pytest.raises(EvaluationError, match=message):
+        load_classifier("inception", cache_dir=tmp_path, report=str)
+    assert list(tmp_path.iterdir()) == []
+    with served(content, monkeypatch, length=False) as requests:
+        load_classifier("inception", cache_dir=tmp_path, report=str)
+    assert requests == ["/inception"]
 
 
 def test_the_address_is_tfgans():

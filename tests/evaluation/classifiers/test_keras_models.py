@@ -12,6 +12,7 @@ from igan_tf.evaluation.classifiers import keras_models
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.classifiers.flag_names import TRAINING
 from igan_tf.layers import WeightNorm
+from tests.evaluation.damage import altered
 
 
 def build(last="logits"):
@@ -68,10 +69,38 @@ def test_code_in_a_file_is_refused_even_where_it_is_trusted(tmp_path):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
 
 
+def test_a_file_of_which_a_byte_is_altered(tmp_path):
+    """Refused, or read as it was: here and there in its content, everywhere in the zip's directory at its end."""
+    path = tmp_path / "net.keras"
+    inputs = keras.Input((6, 6, 1))
+    keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs))).save(path)
+    whole, size = load_classifier(str(path), trust_file=True, value_range=(0, 1))(images()), path.stat().st_size
+    directory = path.read_bytes().index(b"PK\x01\x02")
+    refused = 0
+    for place in altered(path, [*range(0, directory, 61), *range(directory, size)], (64,)):
+        try:
+            found = load_classifier(str(path), trust_file=True, value_range=(0, 1))
+        except EvaluationError as error:
+            refused += 1
+            assert f"--classifier={path} cannot be read: " in str(error)
+            continue
+        outputs = found(images())
+        np.testing.assert_array_equal(outputs.values, whole.values, err_msg=str(place))
+        np.testing.assert_array_equal(outputs.features, whole.features, err_msg=str(place))
+    assert refused > directory / 61
+
+
+def test_a_model_without_weights(tmp_path):
+    inputs = keras.Input((6, 6, 1))
+    keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(tmp_path / "net.keras")
+    with pytest.raises(EvaluationError, match=r"--classifier=net.keras must return a dict .*a model without weights"):
+        load_classifier(str(tmp_path / "net.keras"), trust_file=True, value_range=(0, 1))
+
+
 def test_what_is_refused(tmp_path):
     path = tmp_path / "net.keras"
     build()[0].save(path)
-    with pytest.raises(EvaluationError, match=r"--trust_classifier_file must be said"):
+    with pytest.raises(EvaluationError, match=r"must be said .*Received: --classifier=.*net.keras without --trust"):
         load_classifier(str(path), value_range=(0, 1))
     with pytest.raises(EvaluationError, match=r"--classifier_range must say"):
         load_classifier(str(path), trust_file=True)
@@ -94,6 +123,21 @@ def test_no_inception_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(keras.applications, "InceptionV3", lambda **arguments: build()[0])
     with pytest.raises(EvaluationError, match=f"--classifier=keras_inception_v3: {path} holds no InceptionV3 weights"):
         load_classifier("keras_inception_v3", path=path)
+
+
+def test_inception_weights_of_which_a_byte_is_altered(tmp_path, monkeypatch):
+    """HDF5 has no checksum of its data: only that there is a message, where the structure is damaged."""
+    path = tmp_path / "model.weights.h5"
+    build()[0].save_weights(path)
+    monkeypatch.setattr(keras.applications, "InceptionV3", lambda **arguments: build()[0])
+    refused = 0
+    for _ in altered(path, range(0, path.stat().st_size, 211), (64,)):
+        try:
+            load_classifier("keras_inception_v3", path=path)
+        except EvaluationError as error:
+            refused += 1
+            assert f"{path} holds no InceptionV3 weights" in str(error)
+    assert refused > 5
 
 
 def test_inception_weights_that_cannot_be_fetched(monkeypatch):
