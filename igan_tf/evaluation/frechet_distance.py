@@ -6,7 +6,7 @@ import numpy as np
 import scipy.linalg
 import threadpoolctl
 
-from igan_tf.evaluation.checks import EvaluationError, matrix, slices
+from igan_tf.evaluation.checks import EvaluationError, matrix, mean_and_covariance, slices, whole_number
 
 # Rows gathered before they are added to the moments: each addition passes over the whole covariance.
 _PENDING_ROWS = 512
@@ -42,11 +42,16 @@ class FeatureMoments:
 
     @classmethod
     def from_arrays(cls, mean, covariance, count):
-        """Moments that were computed before: `(D,)`, `(D, D)` and the number of samples."""
+        """Moments that were computed before: `(D,)`, `(D, D)` and the number of samples.
+
+        Raises:
+            EvaluationError: for other shapes, NaN, a matrix that is not symmetric, a count below 2.
+        """
+        mean, covariance = mean_and_covariance(mean, covariance)
         moments = cls(len(mean))
-        moments._count = int(count)
-        moments._mean = np.array(mean, "float64")
-        moments._scatter = np.array(covariance, "float64") * (moments._count - 1)
+        moments._count = whole_number(count, "count", low=2)
+        moments._mean = mean
+        moments._scatter = covariance * (moments._count - 1)
         return moments
 
     def update(self, features):

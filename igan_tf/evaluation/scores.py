@@ -20,7 +20,8 @@ BATCH_SIZE = 64
 KERNEL_BLOCK_SIZE = 1024
 PRECISION_NEIGHBOURS = 3
 DENSITY_NEIGHBOURS = 5
-PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy")
+# What computes, and what decodes the images.
+PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tensorflow-datasets")
 
 
 class Classified:

@@ -12,8 +12,6 @@ from igan_tf.evaluation.checks import (
     UNREADABLE_ZIP,
     EvaluationError,
     matrix,
-    mean_and_covariance,
-    whole_number,
 )
 from igan_tf.evaluation.frechet_distance import FeatureMoments
 
@@ -84,12 +82,11 @@ def load_statistics(path):
         # Files of before the names were written have none to compare with.
         if sorted(arrays) != about.get("arrays", sorted(arrays)):
             raise ValueError(f"it must hold the arrays {about['arrays']}, not {sorted(arrays)}")
-        mean, covariance = mean_and_covariance(arrays["mean"], arrays["covariance"])
-        features = arrays.get("features")
-        if features is not None and matrix(features, "features").shape[1] != len(mean):
-            raise ValueError(f"features of shape {features.shape} beside a mean of shape {mean.shape}")
         described = {name: about[name] for name in _described()}
-        moments = FeatureMoments.from_arrays(mean, covariance, whole_number(about["count"], "count", low=2))
+        moments = FeatureMoments.from_arrays(arrays["mean"], arrays["covariance"], about["count"])
+        features = arrays.get("features")
+        if features is not None and matrix(features, "features").shape[1] != moments.dimensions:
+            raise ValueError(f"features of shape {features.shape} beside a mean of {moments.dimensions} dimensions")
     except UNREADABLE_ZIP as error:
         raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
     return FeatureStatistics(moments, features, **described)

@@ -94,6 +94,13 @@ def test_equal_features_have_no_distance_and_a_negative_one_is_said():
 
 def test_a_matrix_that_is_no_covariance_is_refused():
     good = FeatureMoments.of(CASES["full"][0])
+    for arrays, message in (
+        ((np.zeros(3), np.eye(2), 9), "the shapes"),
+        ((np.zeros(2), np.array([[1.0, 0.5], [0.0, 1.0]]), 9), "symmetric"),
+        ((np.zeros(2), np.eye(2), 1), "count=1"),
+    ):
+        with pytest.raises(EvaluationError, match=message):
+            FeatureMoments.from_arrays(*arrays)
     bad = FeatureMoments.from_arrays(np.zeros(20), np.diag([1.0] * 19 + [-0.5]), 100)
     with pytest.raises(EvaluationError, match=r"no negative eigenvalue. Received: a matrix that is none by 0\.5"):
         frechet_distance(good, bad)

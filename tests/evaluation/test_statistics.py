@@ -120,7 +120,7 @@ def change(path, about=None, **arrays):
         ({"covariance": np.eye(2)}, r"Received: shapes \(4,\) and \(2, 2\)"),
         ({"covariance": np.eye(4) + np.eye(4, k=1)}, "`covariance` must be symmetric. .* differ by up to 1$"),
         ({"covariance": np.eye(4) * np.inf}, "`covariance` must be finite"),
-        ({"features": np.zeros((5, 3), "float32")}, r"features of shape \(5, 3\) beside a mean of shape \(4,\)"),
+        ({"features": np.zeros((5, 3), "float32")}, r"features of shape \(5, 3\) beside a mean of 4 dimensions"),
         ({"features": np.full((5, 4), np.inf, "float32")}, "`features` must be finite"),
         ({"about": {"count": 1}}, "`count` must be a whole number of at least 2. Received: count=1"),
     ],

@@ -147,8 +147,11 @@ def check_images(images, image_range, channels):
         if image_range not in (None, (0, 255)):
             raise EvaluationError(f"`image_range` of uint8 images is (0, 255). Received: image_range={image_range}")
         return images
-    if images.dtype.kind != "f":
-        raise EvaluationError(f"`images` must be uint8 or floating point. Received: images of dtype {images.dtype}")
+    # TensorFlow has no floats of more than 64 bits.
+    if images.dtype.kind != "f" or images.dtype.itemsize > 8:
+        raise EvaluationError(
+            f"`images` must be uint8, or floating point of at most 64 bits. Received: images of dtype {images.dtype}"
+        )
     low, high = image_range or (0.0, 1.0)
     if not low < high:
         raise EvaluationError(f"`image_range` must be (black, white). Received: image_range={image_range}")

@@ -122,10 +122,11 @@ NAN = np.full((2, 4, 4, 3), np.nan, "float32")
     ("images", "image_range", "message"),
     [
         (np.full((2, 4, 4, 3), 200.0), None, "from 0 to 1. Received: values from 200 to 200; say image_range"),
+        (np.zeros((2, 4, 4, 3), "longdouble"), None, "of at most 64 bits. Received: images of dtype float128"),
         (np.full((2, 4, 4, 3), -0.5), (0, 1), "declared range from 0 to 1. Received: values from -0.5 to -0.5"),
         (np.full((2, 4, 4, 3), 1.5), (-1, 1), "declared range from -1 to 1"),
         (NAN, None, "`images` must be finite. Received: NaN"),
-        (np.zeros((2, 4, 4, 3), "int64"), None, "uint8 or floating point. Received: images of dtype int64"),
+        (np.zeros((2, 4, 4, 3), "int64"), None, "at most 64 bits. Received: images of dtype int64"),
         (np.zeros((2, 4, 4, 3), "uint8"), (-1, 1), r"`image_range` of uint8 images is \(0, 255\).*\(-1, 1\)"),
         (np.zeros((2, 4, 4, 3)), (1, 0), r"`image_range` must be \(black, white\). Received: image_range=\(1, 0\)"),
         (np.zeros((4, 4, 3), "uint8"), None, r"shape \(N, height, width, channels\). Received: .*\(4, 4, 3\)"),
