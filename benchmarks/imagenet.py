@@ -19,7 +19,8 @@ def generator(rows, example_rows):
         Product("G", rows, (16, 16, 160), 64, every, stride=2, **deconv),
         Product("G", rows, (32, 32, 80), 64, every, stride=2, **deconv),
         Product("G", rows, (64, 64, 72), 64, every, stride=2, **deconv),
-        Product("G", example_rows, (128, 128, 72), 3, every, **deconv),
+        # As the step computes it, in blocks: `BlockedConv2DTranspose`.
+        Product("G", example_rows, (128, 128, 72), 12, every, size=6, stride=2),
     ]
 
 
@@ -96,7 +97,7 @@ def two_tape_step(model):
                 if network is model.discriminator:
                     loss, _ = model._discriminator_loss(real, generated, batch["labels"])
                 else:
-                    loss = model._generator_loss(real, generated, {})
+                    loss, _ = model._generator_loss(real, generated)
             optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
             logs[network.name] = loss
         return logs

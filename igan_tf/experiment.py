@@ -15,7 +15,7 @@ from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
 from igan_tf.training.checkpoints import identity_of, restore_state
 from igan_tf.training.records import Records, image_grid
 from igan_tf.training.timer import Timer
-from igan_tf.training.trainer import LOST, WorkerLostError
+from igan_tf.training.trainer import LOST, WorkerLostError, first_line
 
 _SAMPLE_SEED = 0
 # The first steps, in which samples change fast.
@@ -206,10 +206,10 @@ def _train_with_others(config, data, run_dir, report, worker):
         with sole_trainer(run_dir):
             return _train_draw(config, data, run_dir, report)
     except LOST as error:
-        # Before the first step; within the steps the trainer says more.
+        # Outside of the steps, within which the trainer says more.
         raise WorkerLostError(
-            f"worker {worker.index} of {worker.count} lost another before the first step ({type(error).__name__}); its "
-            "own output says why"
+            f"worker {worker.index} of {worker.count} lost another outside of the steps; its own output says why "
+            f"({type(error).__name__}: {first_line(error)})"
         ) from error
 
 

@@ -33,8 +33,8 @@ class BlockedConv2DTranspose(keras.layers.Conv2DTranspose):
     Output shape: (N, H, W, F).
 
     Raises:
-        ValueError: for strides, dilations or groups other than 1, another padding or data format, an even
-            `kernel_size`, and an odd or unknown H or W.
+        ValueError: for strides or dilations other than 1, an `output_padding`, another padding or data format, an
+            even `kernel_size`, and an odd or unknown H or W.
 
     Differs from the original code: nothing but the order of the computation.
     """

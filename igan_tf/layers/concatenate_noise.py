@@ -44,7 +44,7 @@ class ConcatenateNoise(ReferenceLayer):
             size; a batch of R rows or fewer; a `reference_size` other than that of the `PrependReference` before it
             in a functional model.
 
-    Reference: arXiv:1606.03498, section 5.4, the published ImageNet generator.
+    Reference: arXiv:1606.03498, section 6.4, the published ImageNet generator.
 
     Differs from the original code: nothing known (there, too, the reference's noise is stored).
     """

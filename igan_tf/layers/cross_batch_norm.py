@@ -47,7 +47,7 @@ class CrossBatchNorm(keras.layers.Layer):
         ValueError: For rank 1, an odd or unknown number of channels, in training a batch known to be odd, a `momentum`
             outside [0, 1] and an `epsilon` that is not above 0.
 
-    Reference: arXiv:1606.03498, section 4 (ImageNet); the layer itself is in the published code alone.
+    Reference: arXiv:1606.03498, section 6.4 (ImageNet); the layer itself is in the published code alone.
 
     Differs from the original code: it has no inference, and no moving averages.
     """

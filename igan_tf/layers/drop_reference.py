@@ -28,7 +28,7 @@ class DropReference(ReferenceLayer):
         ValueError: `reference_size` below 1; a batch of R rows or fewer; a `reference_size` other than that of the
             `PrependReference` before it in a functional model.
 
-    Reference: arXiv:1606.03498, section 3.4.
+    Reference: arXiv:1606.03498, section 3.5.
 
     Differs from the original code: it has no such step, its reference never is in the batch.
     """

@@ -53,7 +53,7 @@ class GaussianNoise(keras.layers.Layer):
         ValueError: for a negative `stddev`.
 
     Reference:
-        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 5: noise in MNIST's discriminator.
+        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 6.1: noise in MNIST's discriminator.
 
     Differs from the original code: there every value is drawn by itself.
     """

@@ -35,7 +35,7 @@ class PrependReference(ReferenceLayer):
     Raises:
         ValueError: `reference_size` below 1; an unknown `distribution`; `minval` above `maxval`; an unknown size.
 
-    Reference: arXiv:1606.03498, section 3.4.
+    Reference: arXiv:1606.03498, section 3.5.
 
     Differs from the original code: nothing (there, one reference z shared by all GPUs).
     """

@@ -69,7 +69,7 @@ class VirtualBatchNorm(ReferenceLayer):
         ValueError: `reference_size` below 1; rank below 2; `axis` that is no channel axis; a batch of R rows or
             fewer; a `reference_size` other than that of the `PrependReference` before it in a functional model.
 
-    Reference: arXiv:1606.03498, section 3.4.
+    Reference: arXiv:1606.03498, section 3.5.
 
     Differs from the original code: the reference travels in the batch, where the original runs every layer twice;
     the form of the variance, equal in exact arithmetic.

@@ -113,12 +113,14 @@ class ImageNetGAN(AdversarialModel):
         with tf.GradientTape(persistent=True) as tape:
             real, generated = self._joint_pass(images, key)
             discriminator_loss, logs = self._discriminator_loss(real, generated, labels)
-            generator_loss = self._generator_loss(real, generated, logs)
-            scaled = []
+            generator_loss, generator_logs = self._generator_loss(real, generated)
+            logs |= generator_logs
+            totals, scaled = {}, []
             for loss, (name, network, optimizer, history) in zip((discriminator_loss, generator_loss), players):
                 if history:
                     logs[f"{name}_history_loss"] = history.penalty(network.trainable_variables)
                     loss += self.historical_averaging * logs[f"{name}_history_loss"]
+                totals[f"{name}_loss"] = loss
                 scaled.append(optimizer.scale_loss(self._replica_share(loss)))
         # Both before either player moves.
         gradients = [
@@ -129,7 +131,7 @@ class ImageNetGAN(AdversarialModel):
             optimizer.apply(gradient, network.trainable_variables)
             if history:
                 history.update(network.trainable_variables)
-        return logs
+        return totals | logs
 
     def _joint_pass(self, images, key):
         """The discriminator's outputs on real and on generated images, as many of either."""
@@ -142,7 +144,7 @@ class ImageNetGAN(AdversarialModel):
         with drawing_from(self.discriminator, fold_in(key, 2)):
             outputs = self.discriminator(joint, training=True)
         halves = {name: tf.split(output, 2) for name, output in outputs.items()}
-        return ({name: half[which] for name, half in halves.items()} for which in (0, 1))
+        return [{name: half[which] for name, half in halves.items()} for which in (0, 1)]
 
     def _discriminator_loss(self, real, generated, labels):
         """Real images real, as far as label smoothing goes, generated ones not, and real ones' classes right."""
@@ -155,11 +157,11 @@ class ImageNetGAN(AdversarialModel):
             terms["class_loss"] = losses.supervised_loss(real["logits"], labels)
             errors["error"] = classification_error(real["logits"], labels)
             errors["running_error"] = self.running_error(errors["error"])
-        loss = sum(terms.values())
-        return loss, {"discriminator_loss": loss, **terms, **errors}
+        return sum(terms.values()), {**terms, **errors}
 
-    def _generator_loss(self, real, generated, logs):
+    def _generator_loss(self, real, generated):
         """Generated images as real as the best discriminator would find real ones' equals; features like real ones'."""
+        logs = {}
         real_target = 1.0 - self.label_smoothing
         loss = losses.label_smoothing_generator_loss(
             self._gan_logit(generated["logits"]), real_target, target=None if self.label_smoothing else 1.0
@@ -167,8 +169,7 @@ class ImageNetGAN(AdversarialModel):
         if self.feature_matching:
             logs["feature_matching_loss"] = losses.feature_matching_loss(real["features"], generated["features"])
             loss += self.feature_matching * logs["feature_matching_loss"]
-        logs["generator_loss"] = loss
-        return loss
+        return loss, logs
 
     def _gan_logit(self, logits):
         return losses.gan_logit(logits) if self.num_outputs == 1 else losses.explicit_gan_logit(logits)

@@ -193,7 +193,8 @@ class Trainer:
                         raise
                     raise WorkerLostError(
                         f"worker {self.worker.index} of {self.worker.count} lost another after step {self.step}"
-                        f"{self._last_checkpoint()}; all started again continue from there ({type(error).__name__})"
+                        f"{self._last_checkpoint()}; all started again continue from there "
+                        f"({type(error).__name__}: {first_line(error)})"
                     ) from error
                 means = {name: total / self.batches.steps_per_epoch for name, total in self._sums.items()}
                 means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)
@@ -252,7 +253,7 @@ class Trainer:
             try:
                 yield next(iterator)
             except tf.errors.OpError as error:
-                raise DataError(f"the data of step {self.step + 1} cannot be read: {_first_line(error)}") from error
+                raise DataError(f"the data of step {self.step + 1} cannot be read: {first_line(error)}") from error
 
     def _take(self, logs, progress):
         """Sums up one step's logs; returns whether a worker had been told to stop when it began."""
@@ -323,5 +324,6 @@ def _inception_score(metrics):
     return next((item for item in metrics.items() if item[0].startswith("inception_score_")), None)
 
 
-def _first_line(error):
+def first_line(error):
+    """What an error of TensorFlow's says, without the graph's history below it."""
     return error.message.strip().split("\n")[0]

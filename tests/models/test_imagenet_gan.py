@@ -95,7 +95,7 @@ def plain_step(model, batch):
             if player == "discriminator":
                 loss, _ = model._discriminator_loss(real, generated, batch["labels"])
             else:
-                loss = model._generator_loss(real, generated, {})
+                loss, _ = model._generator_loss(real, generated)
             if model.historical_averaging:
                 history = getattr(model, f"{player}_history")
                 loss += model.historical_averaging * history.penalty(network.trainable_variables)
@@ -160,6 +160,9 @@ def test_historical_averaging_is_nothing_at_first_and_then_pulls_back():
     first, second = model.train_step(batch_of()), model.train_step(batch_of(seed=1))
     for name in ("discriminator_history_loss", "generator_history_loss"):
         assert float(first[name]) == 0 and float(second[name]) > 0
+    # A player's loss is what it lowers, the penalty included.
+    terms = ("real_loss", "generated_loss", "class_loss", "discriminator_history_loss")
+    assert float(second["discriminator_loss"]) == pytest.approx(sum(float(second[name]) for name in terms), rel=1e-6)
 
 
 def test_the_running_error_is_a_mean_over_the_steps_so_far():
@@ -363,6 +366,6 @@ def test_the_losses_are_those_of_the_losses_module():
     """The published pair of targets: 0.75 for real images, 0.375 for the generator's."""
     logits = np.random.default_rng(0).normal(0, 2, (5, CLASSES + 1)).astype("float32")
     model = make_model()
-    loss = model._generator_loss({}, {"logits": tf.constant(logits)}, {})
+    loss, _ = model._generator_loss({}, {"logits": tf.constant(logits)})
     expected = losses.label_smoothing_generator_loss(losses.explicit_gan_logit(logits), target=0.375)
     assert float(loss) == pytest.approx(float(expected), abs=1e-6)
