@@ -19,6 +19,7 @@ BENCHMARKS = {
     "minibatch_time_ratio": minibatch.minibatch_time_ratio,
     "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
     "evaluation_throughput_ratio": evaluation.evaluation_throughput_ratio,
+    "evaluation_throughput_mobilenet_ratio": evaluation.evaluation_throughput_mobilenet_ratio,
     "frechet_time_ratio": evaluation.frechet_time_ratio,
     "evaluation_peak_gigabytes": evaluation.evaluation_peak_gigabytes,
     "records_throughput_ratio": records.records_throughput_ratio,
