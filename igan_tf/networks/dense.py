@@ -11,7 +11,9 @@ from igan_tf.networks.parts import GeneratorNorm, normal
 _KERNEL_STDDEV = 0.1
 
 
-def build_generator(image_shape, hidden_units, latent_size, latent_range, norm, reference_size):
+def build_generator(
+    image_shape, hidden_units, latent_size, latent_range, norm, reference_size, pixels_initializer=None
+):
     """`z -> [dense, norm, softplus] * n -> weight-normalized dense, sigmoid -> image` in [0, 1].
 
     Args:
@@ -20,6 +22,8 @@ def build_generator(image_shape, hidden_units, latent_size, latent_range, norm, 
         latent_size: Length of `z`.
         latent_range: Bounds of the uniform distribution of `z`.
         norm, reference_size: See `GeneratorNorm`.
+        pixels_initializer: Where the output layer's kernel starts; None: N(0, 0.1). Weight normalization divides its
+            size out of the forward pass, but the wider the start, the shorter the first steps of an optimizer.
 
     Returns:
         A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
@@ -31,7 +35,9 @@ def build_generator(image_shape, hidden_units, latent_size, latent_range, norm, 
         hidden = keras.layers.Dense(units, use_bias=norm.use_bias, name=f"dense_{index}")(hidden)
         hidden = norm(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
-    pixels = keras.layers.Dense(math.prod(image_shape), "sigmoid", kernel_initializer=normal(_KERNEL_STDDEV))
+    pixels = keras.layers.Dense(
+        math.prod(image_shape), "sigmoid", kernel_initializer=pixels_initializer or normal(_KERNEL_STDDEV)
+    )
     images = WeightNorm(pixels, name="pixels")(norm.end(hidden))
     images = keras.layers.Reshape(image_shape, name="images")(images)
     return keras.Model(latents, images, name="generator")

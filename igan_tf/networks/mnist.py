@@ -10,9 +10,18 @@ INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = False
 
 
 def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", reference_size=100, width=1.0):
-    """z of 100 -> 500 -> 500 -> image. See `igan_tf.networks.dense.build_generator`."""
+    """z of 100 -> 500 -> 500 -> image. See `igan_tf.networks.dense.build_generator`.
+
+    As published, every kernel starts Glorot uniform.
+    """
     return dense.build_generator(
-        image_shape, scaled((500, 500), width), latent_size, LATENT_RANGE, norm, reference_size
+        image_shape,
+        scaled((500, 500), width),
+        latent_size,
+        LATENT_RANGE,
+        norm,
+        reference_size,
+        pixels_initializer="glorot_uniform",
     )
 
 

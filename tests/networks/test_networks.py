@@ -88,9 +88,14 @@ def test_mnist_generator_settings():
     assert (pixels.train_scale, pixels.epsilon, pixels.layer.activation.__name__) == (True, 1e-6, "sigmoid")
     activations = [layer for layer in generator.layers if isinstance(layer, keras.layers.Activation)]
     assert [layer.activation.__name__ for layer in activations] == ["softplus", "softplus"]
-    kernel = ops.convert_to_numpy(generator.get_layer("dense_1").kernel.value)
-    limit = np.sqrt(6 / (100 + 500))
-    assert 0.99 * limit < np.abs(kernel).max() <= limit, "Glorot uniform"
+    for kernel in (generator.get_layer("dense_1").kernel, pixels.layer.kernel):
+        limit = np.sqrt(6 / sum(kernel.shape))
+        values = np.abs(ops.convert_to_numpy(kernel.value))
+        # Of U(-limit, limit): the standard error of the mean of 50,000 absolute values is 0.0013 limits.
+        assert 0.99 * limit < values.max() <= limit and abs(values.mean() / limit - 0.5) < 0.01, "Glorot uniform"
+    # The digits' output layer starts N(0, 0.1): 8,192 values.
+    kernel = ops.convert_to_numpy(digits.build_generator().get_layer("pixels").layer.kernel.value)
+    assert abs(kernel.std() - 0.1) < 0.005 and np.abs(kernel).max() > 0.3
     assert mnist.LATENT_RANGE == digits.LATENT_RANGE == (0.0, 1.0)
 
 
