@@ -97,7 +97,7 @@ def frechet_time_ratio():
     import tensorflow as tf
 
     from igan_tf.evaluation import FeatureMoments, tfgan
-    from igan_tf.evaluation.frechet_distance import trace_of_root
+    from igan_tf.metrics.frechet_distance import trace_of_root
 
     generator = np.random.default_rng(0)
     # Like Inception's features: not negative, and of quickly falling variances, but not of such as TF-GAN takes for 0:

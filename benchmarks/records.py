@@ -7,9 +7,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from igan_tf.data.records.decoding import convert_image
-from igan_tf.data.records.settings import ConversionSettings
-from igan_tf.data.records.sources import open_source
+from igan_tf.images.decoding import convert_image
+from igan_tf.records.settings import ConversionSettings
+from igan_tf.records.sources import open_source
 
 # Of ImageNet's usual size. Few are made, each stands in the set many times.
 PHOTO_SIZE = (500, 375)
@@ -28,7 +28,7 @@ def records_throughput_ratio():
     The conversion starts its processes, reads and writes files, and ends with the manifest; the image work alone begins
     with all files in the memory of running processes. Both use every processor; they take turns.
     """
-    from igan_tf.data.records.converter import available_processors, convert
+    from igan_tf.records.converter import available_processors, convert
 
     processes, settings = available_processors(), ConversionSettings()
     rates = {"conversion": [], "image work alone": []}
@@ -48,7 +48,7 @@ def records_throughput_ratio():
 def records_reading_rate():
     """Images/s that the reader delivers as float32 batches of 16, mirrored at random, from JPEG records of 128x128."""
     from igan_tf.data import ImageRecords, RecordBatches
-    from igan_tf.data.records.converter import available_processors, convert
+    from igan_tf.records.converter import available_processors, convert
 
     with tempfile.TemporaryDirectory() as folder:
         source = _photos(Path(folder) / "photos", READ)

@@ -22,11 +22,11 @@ import tensorflow as tf
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from igan_tf.config import Config  # noqa: E402
 from igan_tf.data import load_data  # noqa: E402
 from igan_tf.evaluation import inception_score  # noqa: E402
 from igan_tf.evaluation.classifiers.domain import train_network  # noqa: E402
-from igan_tf.training.records import image_grid  # noqa: E402
+from igan_tf.experiments.config import Config  # noqa: E402
+from igan_tf.images.grids import image_grid  # noqa: E402
 
 IMAGES, EPSILON, STEPS, RATE = 400, 0.4, 60, 0.02
 SHOWN = 64

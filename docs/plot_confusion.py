@@ -7,9 +7,9 @@ import argparse
 
 import numpy as np
 
-from igan_tf import experiment
 from igan_tf.data import load_data
-from igan_tf.training.records import image_grid, write_png
+from igan_tf.experiments import experiment
+from igan_tf.images.grids import image_grid, write_png
 
 COLUMNS = 20
 

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 
-from igan_tf.training.records import read_metrics
+from igan_tf.training.run_log import read_metrics
 
 
 def main():

@@ -15,9 +15,22 @@ _HOME = {
     "WeightNorm": "igan_tf.layers",
     "data_dependent_initialization": "igan_tf.layers",
     "labelled_subset": "igan_tf.data",
-    "load_run": "igan_tf.experiment",
+    "load_run": "igan_tf.experiments.experiment",
 }
-_SUBPACKAGES = ("data", "evaluation", "layers", "losses", "models", "networks", "optimizers", "training", "turing_test")
+_SUBPACKAGES = (
+    "data",
+    "evaluation",
+    "experiments",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "networks",
+    "optimizers",
+    "records",
+    "training",
+    "turing_test",
+)
 
 __all__ = [*_HOME, *_SUBPACKAGES]
 

@@ -29,9 +29,9 @@ def real_data_dir():
 @pytest.fixture(scope="session")
 def digits_cache(tmp_path_factory):
     """A cache folder that holds the digits' domain classifier, trained once."""
-    from igan_tf.config import Config
     from igan_tf.data import load_data
     from igan_tf.evaluation import load_classifier
+    from igan_tf.experiments.config import Config
 
     folder = tmp_path_factory.mktemp("digits_cache")
     load_classifier("domain", data=load_data(Config(dataset="digits")), data_name="digits", cache_dir=folder)

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from igan_tf.config import Config, config_from_lines, expand_flagfiles
 from igan_tf.data import ImageData
-from igan_tf.experiment import Experiment
+from igan_tf.experiments.config import Config, config_from_lines, expand_flagfiles
+from igan_tf.experiments.experiment import Experiment
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, VirtualBatchNorm
 from igan_tf.tables.published import TABLES
 

@@ -6,13 +6,14 @@ What needs TensorFlow is imported on first use: what only reads images, such as 
 
 import importlib
 
-from igan_tf.data.image_data import DataError, ImageData
+from igan_tf.data.image_data import ImageData
 from igan_tf.data.labelled_subset import labelled_subset, read_label_file
 from igan_tf.data.sources import DATASETS, load_data
+from igan_tf.errors import DataError
 
 _HOME = {
-    "ImageRecords": "igan_tf.data.records.reader",
-    "RecordBatches": "igan_tf.data.records.reader",
+    "ImageRecords": "igan_tf.records.reader",
+    "RecordBatches": "igan_tf.data.record_batches",
     "SemiSupervisedBatches": "igan_tf.data.batches",
 }
 

@@ -3,25 +3,10 @@
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.data.image_data import as_unit_range
+from igan_tf.images.arrays import as_unit_range
 
 # Streams of the order's random numbers.
 _UNLABELLED, _UNLABELLED_2, _LABELLED, _INITIALIZATION = range(4)
-
-
-def worker_rows(batch_size, worker, num_workers):
-    """The slice of every batch that is a worker's part; the parts, put together in order, are the batch."""
-    if not 0 <= worker < num_workers:
-        raise ValueError(
-            f"`worker` must be from 0 to `num_workers` - 1. Received: worker={worker}, num_workers={num_workers}"
-        )
-    if batch_size % num_workers:
-        raise ValueError(
-            f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
-            f"num_workers={num_workers}"
-        )
-    part = batch_size // num_workers
-    return slice(worker * part, (worker + 1) * part)
 
 
 class SemiSupervisedBatches:
@@ -122,3 +107,18 @@ class SemiSupervisedBatches:
             )
             batch["labels"] = tf.gather(self.labels, rows["labelled"])
         return batch
+
+
+def worker_rows(batch_size, worker, num_workers):
+    """The slice of every batch that is a worker's part; the parts, put together in order, are the batch."""
+    if not 0 <= worker < num_workers:
+        raise ValueError(
+            f"`worker` must be from 0 to `num_workers` - 1. Received: worker={worker}, num_workers={num_workers}"
+        )
+    if batch_size % num_workers:
+        raise ValueError(
+            f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
+            f"num_workers={num_workers}"
+        )
+    part = batch_size // num_workers
+    return slice(worker * part, (worker + 1) * part)

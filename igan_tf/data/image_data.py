@@ -6,10 +6,6 @@ import hashlib
 import numpy as np
 
 
-class DataError(ValueError):
-    """The data is missing or not what the flags say. The message names the flag or file."""
-
-
 @dataclasses.dataclass(frozen=True)
 class ImageData:
     """A data set in memory.
@@ -42,14 +38,3 @@ class ImageData:
             digest.update(f"{array.dtype} {array.shape}".encode())
             digest.update(np.ascontiguousarray(array))
         return digest.hexdigest()
-
-
-def as_unit_range(images):
-    """Images as float32 in [0, 1], for NumPy arrays and TensorFlow tensors alike."""
-    if images.dtype == "float32":
-        return images
-    if isinstance(images, np.ndarray):
-        return images.astype("float32") / np.float32(255)
-    import tensorflow as tf
-
-    return tf.cast(images, tf.float32) / 255

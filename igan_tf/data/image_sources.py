@@ -11,13 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.data.image_data import DataError
-from igan_tf.data.sources import IMAGE_SUFFIXES
+from igan_tf.errors import DataError
+from igan_tf.images.arrays import as_bytes
+from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
 
 # What `read_images` understands, for messages.
 FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
-# What `--mode=sample` keeps in a folder: the first while files are missing, then the second.
-UNFINISHED_SAMPLES, FINISHED_SAMPLES = "samples.unfinished.json", "samples.json"
 _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
 # Modes of Pillow that hold more than 8 bits a channel, which a conversion would cut off.
 _DEEP_MODES = ("I", "F")
@@ -53,58 +52,12 @@ def read_images(place, limit=None, generator=None, data_dir=""):
     raise DataError(f"images must come from {FORMS}. Received: {place!r}, which is none of them")
 
 
-def as_bytes(images, place):
-    """Images as uint8 `(N, height, width, 1 or 3)`: uint8 as they are, floats in [0, 1] times 255, rounded.
-
-    Raises:
-        DataError: for another type, shape or range, naming `place`.
-    """
-    images = np.asarray(images)
-    if images.ndim == 3:
-        images = images[..., None]
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
-        raise DataError(
-            f"{place}: images must be an array (N, height, width) or (N, height, width, 1 or 3), none of them 0. "
-            f"Received: shape {images.shape}"
-        )
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype.kind != "f":
-        raise DataError(f"{place}: images must be uint8, or floats in [0, 1]. Received: {images.dtype}")
-    # Written so that NaN fails, too. The margin is float32's rounding of a sigmoid or of a division by 255.
-    if not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
-        raise DataError(
-            f"{place}: images of type {images.dtype} must be in [0, 1]. "
-            f"Received: values from {images.min()} to {images.max()}"
-        )
-    return np.round(np.clip(images, 0, 1) * 255).astype("uint8")
-
-
-def refuse_unfinished(folder):
-    """Raises a DataError for a folder that `--mode=sample` has not finished."""
-    if (Path(folder) / UNFINISHED_SAMPLES).exists():
-        raise DataError(
-            f"the folder {folder} is not finished: it holds {UNFINISHED_SAMPLES}; the command that began it continues"
-        )
-
-
 def _chosen(items, limit, generator):
     """`items`, or `limit` of them in their order."""
     if limit is None or len(items) <= limit:
         return items
     rows = np.sort(generator.permutation(len(items))[:limit])
     return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows]
-
-
-def image_files(folder):
-    """The image files in a folder and its subfolders, sorted."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
-
-
-def npz_files(folder):
-    """The .npz files of a folder that holds no image files, as `--mode=sample --format=npz` writes it, sorted."""
-    found = sorted(Path(folder).glob("*.npz"))
-    return [] if found and image_files(folder) else found
 
 
 def _read_folder(folder, limit, generator):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.data.image_data import DataError
+from igan_tf.errors import DataError
 
 
 def labelled_subset(labels, per_class, seed_data):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.data.image_data import DataError, ImageData
-from igan_tf.data.records.decoding import UnreadableImage, to_rgb
+from igan_tf.data.image_data import ImageData
+from igan_tf.errors import DataError
+from igan_tf.images.decoding import UnreadableImage, to_rgb
+from igan_tf.images.folders import IMAGE_SUFFIXES
 
 _FOLDER_IMAGE_SIZE = 32
-# What a folder of images may hold.
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
 def load_digits(config):
@@ -144,7 +144,7 @@ def _read_image(path, size, channels):
 
 def load_imagenet(config):
     """The records in `--data_dir`, opened: see `igan_tf.data.imagenet_records`."""
-    from igan_tf.data.records.reader import ImageRecords
+    from igan_tf.records.reader import ImageRecords
 
     if not config.data_dir:
         raise DataError(

@@ -6,12 +6,12 @@ into these arrays, the evaluation of whole sets of images, and the callback.
 
 import importlib
 
-from igan_tf.evaluation.checks import EvaluationError
-from igan_tf.evaluation.frechet_distance import FeatureMoments, frechet_distance
-from igan_tf.evaluation.inception_score import inception_score, sample_divergences
-from igan_tf.evaluation.kernel_distance import kernel_distance
-from igan_tf.evaluation.precision_recall import density_coverage, precision_recall
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.statistics import FeatureStatistics, load_statistics, save_statistics
+from igan_tf.metrics.frechet_distance import FeatureMoments, frechet_distance
+from igan_tf.metrics.inception_score import inception_score, sample_divergences
+from igan_tf.metrics.kernel_distance import kernel_distance
+from igan_tf.metrics.precision_recall import density_coverage, precision_recall
 
 _LAZY = {
     "ArraySource": "igan_tf.evaluation.images",

@@ -9,13 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from igan_tf import durable
-from igan_tf.evaluation.checks import EvaluationError, whole_number
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.images import GeneratedSource
-from igan_tf.evaluation.inception_score import inception_score
-from igan_tf.evaluation.kernel_distance import number_of_blocks
 from igan_tf.evaluation.protocol import check_protocol, write_protocol
 from igan_tf.evaluation.scores import KERNEL_BLOCK_SIZE, classify, score, versions
+from igan_tf.files import durable
+from igan_tf.metrics.checks import whole_number
+from igan_tf.metrics.inception_score import inception_score
+from igan_tf.metrics.kernel_distance import number_of_blocks
 
 
 class PeriodicScores:

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from igan_tf.data.image_data import as_unit_range
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.domain import error_of, train_network
+from igan_tf.images.arrays import as_unit_range
 
 
 def compare_training_data(model, data, count, seed=0, report=print):

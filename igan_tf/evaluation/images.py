@@ -8,11 +8,11 @@ import zipfile
 
 import numpy as np
 
-from igan_tf.data.image_sources import image_files, npz_files, refuse_unfinished
-from igan_tf.data.records.decoding import UnreadableImage, to_rgb
-from igan_tf.data.sources import IMAGE_SUFFIXES
-from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import resize
+from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.images.decoding import UnreadableImage, to_rgb
+from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
 
 
 class ImageSource:

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from igan_tf import durable
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
+from igan_tf.files import durable
 
 PROTOCOL_FILE = "score_protocol.json"
 

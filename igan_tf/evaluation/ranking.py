@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 
-from igan_tf.evaluation.inception_score import sample_divergences
+from igan_tf.metrics.inception_score import sample_divergences
 
 
 def rank(values, fraction=0.01, from_logits=True):

@@ -8,13 +8,14 @@ import warnings
 import numpy as np
 from tqdm import tqdm
 
-from igan_tf.evaluation.checks import EvaluationError, order, whole_number
-from igan_tf.evaluation.frechet_distance import FeatureMoments, frechet_distance
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
-from igan_tf.evaluation.inception_score import inception_score
-from igan_tf.evaluation.kernel_distance import kernel_distance, number_of_blocks
-from igan_tf.evaluation.precision_recall import neighbour_scores
 from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
+from igan_tf.metrics.checks import order, whole_number
+from igan_tf.metrics.frechet_distance import FeatureMoments, frechet_distance
+from igan_tf.metrics.inception_score import inception_score
+from igan_tf.metrics.kernel_distance import kernel_distance, number_of_blocks
+from igan_tf.metrics.precision_recall import neighbour_scores
 
 BATCH_SIZE = 64
 KERNEL_BLOCK_SIZE = 1024

@@ -7,13 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf import durable
-from igan_tf.evaluation.checks import (
-    UNREADABLE_ZIP,
-    EvaluationError,
-    matrix,
-)
-from igan_tf.evaluation.frechet_distance import FeatureMoments
+from igan_tf.errors import EvaluationError
+from igan_tf.files import durable
+from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.metrics.checks import matrix
+from igan_tf.metrics.frechet_distance import FeatureMoments
 
 # Changes when the files' meaning does; an older or newer file is refused.
 _FORMAT = "igan_tf statistics 1"

@@ -6,7 +6,7 @@ import scipy.special
 import tensorflow as tf
 
 from igan_tf import losses
-from igan_tf.data.image_data import as_unit_range
+from igan_tf.images.arrays import as_unit_range
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
 from igan_tf.models.adversarial_model import AdversarialModel, classification_error
 from igan_tf.models.parameter_average import ParameterAverage

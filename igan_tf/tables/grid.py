@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from igan_tf.config import Config
-from igan_tf.training.records import read_metrics
+from igan_tf.experiments.config import Config
+from igan_tf.training.run_log import read_metrics
 from igan_tf.training.trainer import Interrupted
 
 # Should this process be killed, the kernel ends its runs: they save, and the next start finds none still at work.

@@ -7,7 +7,7 @@ import json
 
 import numpy as np
 
-from igan_tf import durable
+from igan_tf.files import durable
 
 
 def write_error_table(folder, table, cells, seeds, averaged):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf import durable
-from igan_tf.data.records.manifest import file_digest
+from igan_tf.files import durable
+from igan_tf.files.digests import file_digest
 
 _STATE = "state.npz"
 _DIGEST = "state.sha256"

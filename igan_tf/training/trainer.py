@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from igan_tf.data import DataError
+from igan_tf.errors import DataError
 from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
 from igan_tf.training.distribution import ALONE
 from igan_tf.training.timer import Timer

@@ -1,6 +1,6 @@
 """`python -m igan_tf.turing_test`."""
 
-from igan_tf.turing_test.command import run
+from igan_tf.commands.turing_test import run
 
 if __name__ == "__main__":
     run()

@@ -7,7 +7,7 @@ import secrets
 import time
 from pathlib import Path
 
-from igan_tf import durable
+from igan_tf.files import durable
 from igan_tf.turing_test import design
 from igan_tf.turing_test.encoding import encode_images
 from igan_tf.turing_test.settings import StudyError

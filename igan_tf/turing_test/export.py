@@ -7,7 +7,7 @@ import io
 import json
 from pathlib import Path
 
-from igan_tf import durable
+from igan_tf.files import durable
 from igan_tf.turing_test import figures
 from igan_tf.turing_test.report import build_report
 from igan_tf.turing_test.settings import CHOICES, StudyError

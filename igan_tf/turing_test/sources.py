@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.data.image_data import DataError
-from igan_tf.data.image_sources import FORMS, as_bytes, read_images
+from igan_tf.data.image_sources import FORMS, read_images
+from igan_tf.errors import DataError
+from igan_tf.images.arrays import as_bytes
 from igan_tf.turing_test.settings import StudyError
 
 _FLAGS_FILE = "flags.cfg"
@@ -106,7 +107,7 @@ def _size(images):
 
 def _read(place, limit, generator, data_dir):
     if (Path(place) / _FLAGS_FILE).is_file():
-        from igan_tf.experiment import load_run
+        from igan_tf.experiments.experiment import load_run
 
         run = load_run(place)
         return as_bytes(np.asarray(run.generate(limit, seed=int(generator.integers(2**31)))), place)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan_tf.data import DataError
-from igan_tf.data.image_sources import as_bytes, read_images
+from igan_tf.data.image_sources import read_images
+from igan_tf.errors import DataError
+from igan_tf.images.arrays import as_bytes
 
 _ORIENTATION = 0x0112
 

@@ -3,7 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from igan_tf.data import DataError, labelled_subset, read_label_file
+from igan_tf.data import labelled_subset, read_label_file
+from igan_tf.errors import DataError
 
 LABELS = np.random.default_rng(0).integers(0, 4, 200)
 # Beside a sample of examples without a label.

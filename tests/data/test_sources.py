@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan_tf.config import Config
-from igan_tf.data import DataError, labelled_subset, load_data
+from igan_tf.data import labelled_subset, load_data
+from igan_tf.errors import DataError
+from igan_tf.experiments.config import Config
 
 _ORIENTATION = 0x0112
 RED, GREEN = (255, 0, 0), (0, 255, 0)

@@ -12,9 +12,9 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import (
     ArraySource,
-    EvaluationError,
     PeriodicScores,
     ScoreCallback,
     callback,

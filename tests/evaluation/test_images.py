@@ -11,7 +11,7 @@ from PIL import Image
 if keras.backend.backend() != "tensorflow":
     pytest.skip("images are resized by TensorFlow", allow_module_level=True)
 
-from igan_tf.evaluation import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.images import (
     ArraySource,
     FolderSource,

@@ -7,10 +7,11 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("records are read by TensorFlow", allow_module_level=True)
 
-from igan_tf.data import DataError, ImageRecords
-from igan_tf.data.records.decoding import square_image
+from igan_tf.data import ImageRecords
+from igan_tf.errors import DataError
 from igan_tf.evaluation.record_source import RecordSource
-from tests.data.records.record_sets import convert_here, make_numbered, make_photos
+from igan_tf.images.decoding import square_image
+from tests.records.record_sets import convert_here, make_numbered, make_photos
 
 # More than two pieces of 64.
 CLASSES, PER_CLASS = 3, 45

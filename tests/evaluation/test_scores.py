@@ -12,8 +12,8 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
 
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import (
-    EvaluationError,
     as_classifier,
     density_coverage,
     evaluate_images,
@@ -283,7 +283,7 @@ def test_scores_need_no_tensorflow():
         "e.inception_score(n.eye(20)); e.frechet_distance(n.eye(5), n.eye(5)); e.kernel_distance(n.eye(5), n.eye(5))\n"
         "assert callable(e.inception_score) and callable(e.precision_recall)\n"
         "assert not {'tensorflow', 'keras', 'tensorflow_gan'} & set(sys.modules), 'imports too much'\n"
-        "import igan_tf.evaluation.inception_score, igan_tf.evaluation.frechet_distance\n"
+        "import igan_tf.metrics.inception_score, igan_tf.metrics.frechet_distance\n"
         "assert callable(e.inception_score) and callable(e.frechet_distance)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

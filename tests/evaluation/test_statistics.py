@@ -5,14 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from igan_tf.evaluation import (
-    EvaluationError,
-    FeatureMoments,
-    FeatureStatistics,
-    frechet_distance,
-    load_statistics,
-    save_statistics,
-)
+from igan_tf.errors import EvaluationError
+from igan_tf.evaluation import FeatureMoments, FeatureStatistics, frechet_distance, load_statistics, save_statistics
 from igan_tf.evaluation.statistics import check_same_extractor, is_statistics_file
 from tests.evaluation.damage import altered
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from igan_tf.config import Config
+from igan_tf.experiments.config import Config
 from igan_tf.tables import grid
 from igan_tf.training.trainer import Interrupted
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from igan_tf.config import Config
+from igan_tf.experiments.config import Config
 from igan_tf.tables import report
 from igan_tf.tables.grid import Run
 from igan_tf.tables.published import TABLES, ErrorTable

@@ -12,9 +12,9 @@ import time
 import numpy as np
 import pytest
 
-from igan_tf import experiment
-from igan_tf.config import Config
 from igan_tf.data import load_data
+from igan_tf.experiments import experiment
+from igan_tf.experiments.config import Config
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run
 from tests.command_line import assert_same_run, environment, events, result

@@ -5,7 +5,7 @@ import keras
 import numpy as np
 import pytest
 
-from igan_tf import durable
+from igan_tf.files import durable
 from igan_tf.training import CheckpointError, Checkpoints
 from igan_tf.training.checkpoints import differences, restore_state, state_of
 

@@ -12,12 +12,12 @@ import time
 import numpy as np
 import pytest
 
-from igan_tf.config import Config
 from igan_tf.data import load_data
-from igan_tf.experiment import Experiment
+from igan_tf.experiments.config import Config
+from igan_tf.experiments.experiment import Experiment
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, metrics
-from tests.imagenet_runs import SETTINGS, as_arguments, make_records
+from tests.experiments.imagenet_runs import SETTINGS, as_arguments, make_records
 
 # Long enough that a worker is still at work when it is killed.
 ENDLESS = 100_000

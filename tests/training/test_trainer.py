@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from igan_tf.config import Config
+from igan_tf.experiments.config import Config
 from igan_tf.training import CheckpointError, Checkpoints, NonFiniteLossError, Trainer
 from igan_tf.training.trainer import Interrupted
 

@@ -3,9 +3,9 @@
 import hashlib
 import sys
 
-from igan_tf.config import config_from_lines
 from igan_tf.data import load_data
-from igan_tf.experiment import Experiment
+from igan_tf.experiments.config import config_from_lines
+from igan_tf.experiments.experiment import Experiment
 from igan_tf.training import distribution
 
 

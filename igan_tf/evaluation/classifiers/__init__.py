@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
 from igan_tf.evaluation.classifiers.files import cache_folder
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION

@@ -6,7 +6,7 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
 
 RESIZE = "bilinear with half-pixel centres, antialiased where it shrinks"
 

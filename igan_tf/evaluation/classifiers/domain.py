@@ -9,11 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from igan_tf import durable
-from igan_tf.data.image_data import as_unit_range
-from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
+from igan_tf.files import durable
+from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.images.arrays import as_unit_range
 
 # Every setting that decides the weights, with the data and the form of the code: together they are the cache's key.
 SETTINGS = {

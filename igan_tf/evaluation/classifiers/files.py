@@ -6,9 +6,9 @@ import os
 import urllib.request
 from pathlib import Path
 
-from igan_tf import durable
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
+from igan_tf.files import durable
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from igan_tf.evaluation.checks import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest, fetch
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION

@@ -6,10 +6,11 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from igan_tf.evaluation.checks import UNREADABLE_ZIP, EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
+from igan_tf.files.damage import UNREADABLE_ZIP
 
 # What Keras calls the file of the whole network.
 _KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"

@@ -9,7 +9,8 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from igan_tf.evaluation import EvaluationError, as_classifier, load_classifier
+from igan_tf.errors import EvaluationError
+from igan_tf.evaluation import as_classifier, load_classifier
 
 
 def recorder(value_range=(0.0, 1.0), **arguments):

@@ -13,11 +13,12 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from igan_tf.config import Config
 from igan_tf.data import load_data
-from igan_tf.evaluation import EvaluationError, inception_score, load_classifier
+from igan_tf.errors import EvaluationError
+from igan_tf.evaluation import inception_score, load_classifier
 from igan_tf.evaluation.classifiers import domain
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
+from igan_tf.experiments.config import Config
 from tests.command_line import environment
 from tests.evaluation.damage import altered
 
@@ -134,7 +135,7 @@ def test_altered_or_damaged_weights_are_refused(digits, tmp_path, quick):
 TRAIN_ALL_AT_ONCE = """
 import sys, time
 from pathlib import Path
-from igan_tf.config import Config
+from igan_tf.experiments.config import Config
 from igan_tf.data import load_data
 from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers import domain

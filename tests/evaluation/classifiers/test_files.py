@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from igan_tf.evaluation import EvaluationError
+from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.files import cache_folder, digest_of, fetch
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
 

@@ -17,7 +17,8 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
-from igan_tf.evaluation import EvaluationError, load_classifier
+from igan_tf.errors import EvaluationError
+from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers import inception
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.classifiers.flag_names import TRAINING

@@ -7,7 +7,8 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
 
-from igan_tf.evaluation import EvaluationError, load_classifier
+from igan_tf.errors import EvaluationError
+from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.classifiers.flag_names import TRAINING
 from tests.evaluation.tflite_files import convert, network

@@ -1,0 +1,29 @@
+"""What the user gave and cannot be used: one kind of error, which a command prints as one sentence.
+
+The library names arguments in backticks and what came as `name=value` after "Received:", as Keras does: "`splits` must
+be at most 10. Received: splits=20". A command shows its own flags in their place (`igan_tf.commands.flags.in_flags`).
+"""
+
+import re
+
+
+class InputError(ValueError):
+    """An argument, a file or an environment cannot be used; the message names it and the value received."""
+
+    @property
+    def argument(self) -> str | None:
+        """The argument that the message names first, or None."""
+        named = re.search(r"`([A-Za-z_]\w*)", str(self))
+        return named[1] if named else None
+
+
+class ConfigError(InputError):
+    """A setting, or a combination of settings, cannot be used."""
+
+
+class DataError(InputError):
+    """Data is missing, damaged, or not what the arguments say."""
+
+
+class EvaluationError(InputError):
+    """A score cannot be computed from what was given."""

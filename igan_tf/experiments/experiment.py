@@ -1,0 +1,317 @@
+"""From a `Config` to a finished run directory, and back from a run directory to its networks."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from igan_tf.data import load_data
+from igan_tf.evaluation.protocol import write_protocol
+from igan_tf.experiments import periodic_scores
+from igan_tf.experiments.config import ConfigError
+from igan_tf.experiments.recipes import recipe_of
+from igan_tf.experiments.run_directory import (
+    read_config,
+    refuse_other_settings,
+    save_config,
+    sole_trainer,
+    write_result,
+)
+from igan_tf.images.grids import image_grid
+from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
+from igan_tf.training.checkpoints import identity_of, restore_state
+from igan_tf.training.run_log import Records
+from igan_tf.training.timer import Timer
+from igan_tf.training.trainer import LOST, WorkerLostError, first_line
+
+_SAMPLE_SEED = 0
+# The first steps, in which samples change fast.
+_EARLY_STEPS = 300
+
+
+def check_against_data(config, data):
+    """Raises a ConfigError, DataError or EvaluationError if the settings do not go with data or machine.
+
+    Writes nothing.
+    """
+    strategy = distribution.build_strategy(config.strategy)
+    if distribution.this_worker().count > 1 and (config.label_draws > 1 or config.supervised_baseline):
+        raise ConfigError(
+            "--label_draws and --supervised_baseline train several models one after the other: not with several "
+            f"workers. Received: --label_draws={config.label_draws} --supervised_baseline={config.supervised_baseline}"
+        )
+    recipe = recipe_of(config)
+    recipe.check_against_data(config, data, strategy.num_replicas_in_sync)
+    if config.score_epochs and config.generator_steps:
+        periodic_scores.check_real_images(config, recipe.real_images(config, data))
+
+
+class Experiment:
+    """One training in one run directory.
+
+    Of several workers the first alone writes there; all read its checkpoints, so that it must be on storage that they
+    share.
+
+    Args:
+        config: The settings.
+        data: The `ImageData` or `ImageRecords`.
+        run_dir: Where results go; nothing is written before `run`.
+        report: Called with each line for the user.
+    """
+
+    def __init__(self, config, data, run_dir, report=print):
+        self.config = config
+        self.data = data
+        self.run_dir = Path(run_dir)
+        self.report = report
+        self.recipe = recipe_of(config)
+        self.strategy = distribution.build_strategy(config.strategy)
+        self.worker = distribution.this_worker()
+        self._sample_timer = Timer(config.sample_minutes)
+        replicas = self.strategy.num_replicas_in_sync
+        self.batches = self.recipe.make_batches(config, data, replicas, self.worker)
+        with self.strategy.scope():
+            self.model = self.recipe.build_model(
+                config, data.image_shape, data.num_classes, self.batches.steps_per_epoch
+            )
+        self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
+        self.trainer = Trainer(
+            self.model, self.batches, self.checkpoints, config, self.strategy, self._identity(), self.worker
+        )
+
+    def _identity(self):
+        """What must be equal for a run to be continued; `load_run` builds the networks from it without the data."""
+        return {
+            **self.config.fixed(),
+            "image_shape": list(self.data.image_shape),
+            "num_classes": self.data.num_classes,
+            "steps_per_epoch": self.batches.steps_per_epoch,
+            "SHA-256 of the data": self.data.fingerprint(),
+            **self.recipe.identity(self.batches),
+            # Each replica draws noise of its own.
+            "replicas": self.strategy.num_replicas_in_sync,
+        }
+
+    def run(self):
+        """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
+        refuse_other_settings(self.run_dir, self.config)
+        self._scores = self._periodic_scores()
+        resumed = self.trainer.restore()
+        if not resumed:
+            with self.strategy.scope():
+                self.recipe.initialize(self.config, self.model, self.batches)
+        # Of several workers the chief's alone.
+        self.records = self._open_records(resumed) if self.worker.is_chief else None
+        try:
+            if resumed:
+                self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
+            self.trainer.train(self._end_epoch, self._end_step)
+            return self._finish()
+        finally:
+            if self.records:
+                self.records.close()
+
+    def _open_records(self, resumed):
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        save_config(self.run_dir, self.config)
+        # Nothing stays of a run that starts anew.
+        records = Records(self.run_dir, self.trainer.recorded_step if resumed else -1)
+        if not resumed:
+            records.describe(self.config.as_flags(), dataclasses.asdict(self.config))
+        return records
+
+    def _periodic_scores(self):
+        """What scores the samples, or None; a classifier that is not to be had ends the run before it begins."""
+        config = self.config
+        if not (config.score_epochs and config.generator_steps and self.worker.is_chief):
+            return None
+        real = self.recipe.real_images(config, self.data)
+        return periodic_scores.periodic_scores(
+            config, self.data, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED, self.report
+        )
+
+    def _end_step(self, step, logs):
+        """Losses and samples inside an epoch; `logs()` gives the losses of the step."""
+        config = self.config
+        if not self.worker.is_chief:
+            return
+        if config.log_steps and step % config.log_steps == 0:
+            self.records.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
+        early = config.early_sample_steps
+        if (early and step <= _EARLY_STEPS and step % early == 0) or self._sample_timer.due():
+            # Not of a step whose losses are not finite.
+            logs()
+            self._write_samples(f"step-{step:08d}", step)
+
+    def _end_epoch(self, epoch, step, means):
+        """Everything that is due after an epoch; returns its metrics."""
+        if not self.worker.is_chief:
+            return means
+        config = self.config
+        metrics = {"epoch": epoch, "step": step, **means, **self.recipe.evaluate(self.model, self.data, config)}
+        if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
+            metrics.update(self._scores())
+            write_protocol(self.run_dir, self._scores)
+        if config.generator_steps and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
+            self._write_samples(f"epoch-{epoch:04d}", step)
+        if config.histogram_epochs and epoch % config.histogram_epochs == 0:
+            self.records.write_histograms(self.recipe.histograms(config, self.model, self.batches), step)
+        self.records.write_metrics(metrics)
+        numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
+        self.report(f"epoch {epoch}/{config.epochs}  {numbers}")
+        return metrics
+
+    def _write_samples(self, name, step):
+        count = self.recipe.SAMPLES_IN_GRID
+        self.records.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
+
+    def _finish(self):
+        config = self.config
+        if not self.worker.is_chief:
+            return {"steps": self.trainer.step}
+        last = self.records.metrics()[-1]
+        result = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
+        result.update(
+            epochs=self.trainer.epochs_done,
+            steps=self.trainer.step,
+            seed=config.seed,
+            seed_data=config.seed_data,
+            labels=self.batches.num_labelled,
+        )
+        if self._scores:
+            result.update({name: value for name, value in last.items() if name.endswith(self._scores.suffix)})
+            result["best_score"] = self.trainer.best_score
+        return result
+
+
+def train(config, run_dir, report=print):
+    """Everything that `--mode=train` does: data, baseline, each draw of labels, `result.json`.
+
+    Returns:
+        The result, as written to `run_dir/result.json`; of a worker that is not the chief, the steps alone.
+    """
+    # Several workers: before anything else of TensorFlow's.
+    distribution.build_strategy(config.strategy)
+    data = load_data(config)
+    run_dir = Path(run_dir)
+    check_against_data(config, data)
+    refuse_other_settings(run_dir, config)
+    worker = distribution.this_worker()
+    if worker.count > 1:
+        return _train_with_others(config, data, run_dir, report, worker)
+    with sole_trainer(run_dir):
+        if config.label_draws == 1:
+            return _train_draw(config, data, run_dir, report)
+        return _train_draws(config, data, run_dir, report)
+
+
+def _train_with_others(config, data, run_dir, report, worker):
+    """One run of several workers, of which the chief writes."""
+    try:
+        if not worker.is_chief:
+            return Experiment(config, data, run_dir, report).run()
+        with sole_trainer(run_dir):
+            return _train_draw(config, data, run_dir, report)
+    except LOST as error:
+        # Outside of the steps, within which the trainer says more.
+        raise WorkerLostError(
+            f"worker {worker.index} of {worker.count} lost another outside of the steps; its own output says why "
+            f"({type(error).__name__}: {first_line(error)})"
+        ) from error
+
+
+def _train_draws(config, data, run_dir, report):
+    """One run a draw in folders of their own; the result has the means and lists the draws."""
+    save_config(run_dir, config)
+    draws = []
+    for seed_data in range(config.seed_data, config.seed_data + config.label_draws):
+        one = dataclasses.replace(config, seed_data=seed_data, label_draws=1)
+        report(f"label draw {len(draws) + 1} of {config.label_draws}: --seed_data={seed_data}")
+        with sole_trainer(run_dir / f"draw-{seed_data}") as draw_dir:
+            draws.append(_train_draw(one, data, draw_dir, report))
+    errors = [name for name in draws[0] if name.endswith("test_error")]
+    result = {
+        **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
+        **{name: draws[0][name] for name in ("epochs", "steps", "seed", "seed_data", "labels")},
+        "draws": draws,
+    }
+    write_result(run_dir, result)
+    return result
+
+
+def _train_draw(config, data, run_dir, report):
+    """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
+    experiment = Experiment(config, data, run_dir, report)
+    baseline = {}
+    if config.supervised_baseline:
+        alone = dataclasses.replace(config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0)
+        report(f"the discriminator on {experiment.batches.num_labelled} labelled examples alone:")
+        with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
+            supervised = Experiment(alone, data, supervised_dir, report).run()
+            write_result(supervised_dir, supervised)
+        baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
+        report("the semi-supervised GAN:")
+    result = {**experiment.run(), **baseline}
+    write_result(run_dir, result)
+    return result
+
+
+def evaluate_run(run_dir, **changes):
+    """Test errors of a run directory's newest weights, of its data set.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+        **changes: Settings to replace, such as `data_dir`.
+    """
+    config = dataclasses.replace(read_config(run_dir), **changes)
+    recipe = recipe_of(config)
+    if not recipe.HAS_TEST_SET:
+        raise ConfigError(
+            f"--mode=evaluate: --dataset={config.dataset} has no test set; the training error is in "
+            f"metrics.jsonl, and igan_tf.evaluate has scores of samples. Received: --run_dir={run_dir}"
+        )
+    return recipe.evaluate(load_run(run_dir), load_data(config), config)
+
+
+def load_run(run_dir, step=None):
+    """The model of a run directory with its newest weights: `.generator`, `.discriminator`, `.generate(n, seed)`.
+
+    Needs no data. `run.generator.save("generator.keras")` exports the generator alone.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+        step: Whose checkpoint; None: the newest that is whole.
+
+    Returns:
+        The compiled `SemiSupervisedGAN` or `ImageNetGAN`.
+
+    Raises:
+        ConfigError, CheckpointError: with the file that is missing or damaged.
+    """
+    return load_checkpoint(run_dir, step)[0]
+
+
+def load_checkpoint(run_dir, step=None):
+    """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
+    config = read_config(run_dir)
+    checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
+    saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
+    if saved is None:
+        raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
+    arrays, position = saved
+    identity = identity_of(position, run_dir)
+    model = recipe_of(config).build_model(
+        config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
+    )
+    restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
+    return model, {"step": position["step"], "sha256": checkpoints.digest(position["step"])}
+
+
+def interpolation_grid(model, rows, columns, seed):
+    """Images along straight lines between pairs of latents, a line a row: a `(height, width, channels)` array."""
+    low, high = model.latent_range
+    ends = np.random.default_rng(seed).uniform(low, high, (2, rows, 1, model.latent_size))
+    weights = np.linspace(0, 1, columns)[:, None]
+    latents = (1 - weights) * ends[0] + weights * ends[1]
+    images = model.generator(latents.reshape(-1, model.latent_size).astype("float32"), training=False)
+    return image_grid(np.asarray(images), columns=columns)

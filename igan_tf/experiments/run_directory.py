@@ -1,0 +1,62 @@
+"""A run directory's settings, result and lock."""
+
+import contextlib
+import json
+from pathlib import Path
+
+from igan_tf.experiments.config import ConfigError, config_from_lines
+from igan_tf.files import durable
+from igan_tf.training.checkpoints import differences
+
+FLAGS_FILE = "flags.cfg"
+
+
+def save_config(run_dir, config):
+    """Writes `flags.cfg`; given as `--flagfile` it repeats the run elsewhere."""
+    lines = config.with_absolute_paths().as_flags()
+    durable.write_text(Path(run_dir) / FLAGS_FILE, "\n".join(lines) + "\n")
+
+
+def read_config(run_dir):
+    """The `Config` that a run directory was started with."""
+    path = Path(run_dir) / FLAGS_FILE
+    try:
+        return config_from_lines(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--run_dir={run_dir} is not the directory of a run: {error}") from error
+    except ConfigError as error:
+        raise ConfigError(f"--run_dir={run_dir}: {FLAGS_FILE} cannot be used: {error}") from error
+
+
+def refuse_other_settings(run_dir, config):
+    """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
+    try:
+        started = (Path(run_dir) / FLAGS_FILE).exists()
+    except OSError as error:
+        raise ConfigError(f"--run_dir={run_dir} cannot be read: {error}") from error
+    if started:
+        changed = differences(read_config(run_dir).fixed(), config.fixed())
+        if changed:
+            raise ConfigError(
+                f"--run_dir={run_dir} holds a run with other settings; name another folder, or set these back:\n  "
+                + "\n  ".join(changed)
+            )
+
+
+def write_result(run_dir, result):
+    durable.write_text(Path(run_dir) / "result.json", json.dumps(result, indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def sole_trainer(run_dir):
+    """Makes a run directory and holds its lock, so that a second trainer is refused; yields its path."""
+    run_dir = Path(run_dir)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        file = open(run_dir / ".lock", "w")  # noqa: SIM115 - closed below; an error in the scope is not this one's.
+    except OSError as error:
+        raise ConfigError(f"--run_dir={run_dir} cannot be written: {error}") from error
+    with file:
+        if not durable.lock(file.fileno(), wait=False):
+            raise ConfigError(f"--run_dir={run_dir} is in use by another training process")
+        yield run_dir

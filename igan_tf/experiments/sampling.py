@@ -1,0 +1,273 @@
+"""What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder that a later process can finish."""
+
+import contextlib
+import io
+import itertools
+import json
+import math
+import os
+import sys
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from igan_tf import __version__
+from igan_tf.experiments.config import ConfigError
+from igan_tf.experiments.experiment import load_run
+from igan_tf.experiments.run_directory import read_config
+from igan_tf.files import durable
+from igan_tf.images.arrays import as_bytes
+from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
+from igan_tf.images.grids import image_grid, write_png
+from igan_tf.models.sampling import BATCH_SIZE
+from igan_tf.training import CheckpointError, Checkpoints
+
+# 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
+GRID_LIMIT = 1024
+# Format -> images in a file: 1, or a multiple of the batch size.
+IMAGES_PER_FILE = {"png": 1, "npz": 1000}
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+
+def sample_run(run_dir, output, count, seed, file_format=None, report=print):
+    """Everything that `--mode=sample` does. Memory does not grow with the number of images but for a grid.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+        output: See `output_kind`.
+        count: Number of images.
+        seed: Of latents and noise: image i is a function of the run's newest weights, `seed` and i.
+        file_format: "png" or "npz", of the files in a folder; None: "png".
+        report: Called with each line for the user.
+
+    Returns:
+        Dict of what was written where.
+
+    Raises:
+        ConfigError, CheckpointError, DataError: of which each names the flag or file.
+    """
+    try:
+        kind = output_kind(output, count, file_format)
+        step, digest = _newest_checkpoint(run_dir, report)
+        if kind == "folder":
+            plan = sampling_plan(file_format or "png", count, seed, run_dir, step, digest)
+            SampleFolder(output, plan, report).fill(lambda: load_run(run_dir, step))
+        elif kind == "npz":
+            write_npz(output, load_run(run_dir, step).generate_batches(count, seed), count)
+        else:
+            write_png(output, image_grid(load_run(run_dir, step).generate(count, seed)))
+    except OSError as error:
+        raise ConfigError(f"--output={output} cannot be written: {error}") from error
+    return {"images": count, "output": output}
+
+
+def output_kind(output, count, file_format=None):
+    """What `--output` asks for: "npz" or "png" by its ending; "folder" if it ends with a slash or has no suffix.
+
+    Raises:
+        ConfigError: for anything else, or a place where it cannot be written.
+    """
+    path = Path(output)
+    received = f"Received: --output={output}"
+    if output and (output.endswith("/") or not path.suffix):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"--output must end with .npz or .png, or name a folder. {received}, which is a file")
+        return "folder"
+    if path.suffix not in (".npz", ".png"):
+        raise ConfigError(f"--output must end with .npz or .png, or with / for a folder of files. {received}")
+    if file_format:
+        raise ConfigError(f"--format is of the files in a folder, --output=FOLDER/. {received} --format={file_format}")
+    if path.suffix == ".png" and count > GRID_LIMIT:
+        raise ConfigError(
+            f"a grid shows at most {GRID_LIMIT} images; --output=samples.npz takes any number, --output=FOLDER/ gives "
+            f"each a file. {received} --num_samples={count}"
+        )
+    folder = path.absolute().parent
+    if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ConfigError(f"--output must be a file in a folder that exists and can be written. {received}")
+    return path.suffix[1:]
+
+
+def sampling_plan(file_format, count, seed, run_dir, step, digest):
+    """All that the bytes of a folder's files are a function of, as its JSON file says it."""
+    return {
+        "count": count,
+        "seed": seed,
+        "run": str(run_dir),
+        "step": step,
+        "checkpoint_sha256": digest,
+        "format": file_format,
+        "images_per_file": IMAGES_PER_FILE[file_format],
+        "batch_size": BATCH_SIZE,
+        "igan_tf": __version__,
+    }
+
+
+def write_npz(path, batches, count):
+    """Streams `count` images, that `batches` yields, into the .npz `path`, as its array `images`, compressed."""
+    with (
+        durable.durable_file(path) as file,
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
+        # Its size is not known before it is compressed.
+        archive.open("images.npy", "w", force_zip64=True) as member,
+        _progress(count) as bar,
+    ):
+        for number, images in enumerate(batches):
+            if not number:
+                header = np.lib.format.header_data_from_array_1_0(images)
+                np.lib.format.write_array_header_1_0(member, {**header, "shape": (count, *images.shape[1:])})
+            member.write(np.ascontiguousarray(images).data)
+            bar.update(len(images))
+
+
+class SampleFolder:
+    """A folder of images in files of a fixed number, each named by its first image's number.
+
+    Pixels are bytes in either format: what PNGs hold and readers make of floats, a quarter of float32's size. While
+    files are missing, the plan stands in `samples.unfinished.json`, which readers of images refuse; once all are on
+    the disk it is renamed to `samples.json`.
+
+    Args:
+        path: The folder; made where there is none.
+        plan: A `sampling_plan`.
+        report: Called with each line for the user.
+    """
+
+    def __init__(self, path, plan, report=print):
+        self.path = Path(path)
+        self.plan = plan
+        self.report = report
+        self._finished, self._unfinished = self.path / FINISHED_SAMPLES, self.path / UNFINISHED_SAMPLES
+
+    def fill(self, load_model):
+        """Writes the files that are missing or damaged.
+
+        Args:
+            load_model: Gives the model with `generate_batches`; not called where nothing is missing.
+
+        Raises:
+            ConfigError: for a folder with other contents, or that another process is filling.
+            DataError: for images that are no images, such as a diverged run's.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self._locked():
+            self._refuse_other_contents()
+            firsts = range(0, self.plan["count"], self.plan["images_per_file"])
+            missing = [first for first in firsts if not _is_whole(self._file(first))]
+            if self._finished.exists() and not missing:
+                self.report(f"{self.path}: finished before, every file is whole")
+                return
+            if len(missing) < len(firsts):
+                self.report(f"{self.path}: keeping {len(firsts) - len(missing)} of {len(firsts)} files")
+            if self._finished.exists():
+                self._finished.replace(self._unfinished)
+            else:
+                durable.write_text(self._unfinished, json.dumps(self.plan, indent=2) + "\n")
+            if missing:
+                self._write(load_model(), missing)
+            # One wait for the disk, not one for each of the files.
+            os.sync()
+            self._unfinished.replace(self._finished)
+            durable.sync_folder(self.path)
+
+    def _file(self, first):
+        digits = max(6, len(str(self.plan["count"] - 1)))
+        return self.path / f"{first:0{digits}d}.{self.plan['format']}"
+
+    @contextlib.contextmanager
+    def _locked(self):
+        # The folder itself, so that no lock file lies among the samples.
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            if not durable.lock(descriptor, wait=False):
+                raise ConfigError(f"--output={self.path} is in use by another process that samples")
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _refuse_other_contents(self):
+        saved = next((path for path in (self._unfinished, self._finished) if path.exists()), None)
+        if saved is None:
+            # Hidden files may be a temporary file of the plan's, or a file manager's.
+            if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+                raise ConfigError(
+                    f"--output={self.path} holds other files; samples need a new or an empty folder, or one that the "
+                    f"same command has begun, with {UNFINISHED_SAMPLES}"
+                )
+            return
+        try:
+            before = dict(json.loads(saved.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{saved} is damaged: {error}; remove the folder and begin anew") from error
+        changed = [name for name, value in self.plan.items() if before.get(name) != value]
+        # A run may have been moved: the checkpoint says whether it is the same.
+        if set(changed) - {"run"}:
+            raise ConfigError(
+                f"--output={self.path} holds other samples; name another folder, or set these back:\n  "
+                + "\n  ".join(f"{name}: {before.get(name)!r} there, {self.plan[name]!r} now" for name in changed)
+            )
+
+    def _write(self, model, missing):
+        """Draws the batches that the missing files need, and only these."""
+        count, per_file = self.plan["count"], self.plan["images_per_file"]
+        # Either several files come from a batch, or several batches go into a file.
+        step = math.ceil(per_file / BATCH_SIZE)
+        groups = itertools.groupby(missing, lambda first: first // (step * BATCH_SIZE))
+        groups = {number * step: list(firsts) for number, firsts in groups}
+        end = math.ceil(count / BATCH_SIZE)
+        wanted = [batch for start in groups for batch in range(start, min(start + step, end))]
+        batches = model.generate_batches(count, self.plan["seed"], BATCH_SIZE, wanted)
+        written = count - sum(min(per_file, count - first) for first in missing)
+        with ThreadPoolExecutor() as pool, _progress(count, written) as bar:
+            for start, firsts in groups.items():
+                drawn = [as_bytes(images, self.plan["run"]) for images in itertools.islice(batches, step)]
+                images = np.concatenate(drawn)
+                pieces = [images[first - start * BATCH_SIZE :][:per_file] for first in firsts]
+                # In threads: to compress an image takes longer than to generate it on an accelerator.
+                list(pool.map(_write_file, map(self._file, firsts), pieces))
+                bar.update(sum(map(len, pieces)))
+
+
+def _newest_checkpoint(run_dir, report):
+    """Step and digest of the checkpoint that a run is sampled from; no model is built."""
+    read_config(run_dir)
+    checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=report)
+    saved = checkpoints.load_newest()
+    if saved is None:
+        raise CheckpointError(f"--run_dir={run_dir} holds no checkpoint; of several label draws, name one's folder")
+    step = saved[1]["step"]
+    return step, checkpoints.digest(step)
+
+
+def _write_file(path, images):
+    # The folder is locked: what is under this name is left of a killed process.
+    temporary = path.with_name(f".{path.name}.tmp")
+    with open(temporary, "wb") as file:
+        if path.suffix == ".npz":
+            np.savez_compressed(file, images=images)
+        else:
+            Image.fromarray(images[0, ..., 0] if images.shape[-1] == 1 else images[0]).save(file, format="PNG")
+    temporary.replace(path)
+
+
+def _is_whole(path):
+    """Whether the file is there and its checksums are right: after a power failure it may be there in part."""
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                return archive.testzip() is None
+        with Image.open(io.BytesIO(content)) as image:
+            image.verify()
+        return content.endswith(_PNG_END)
+    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return False
+
+
+def _progress(count, done=0):
+    return tqdm(total=count, initial=done, unit=" images", disable=not sys.stderr.isatty())

@@ -1,0 +1,1 @@
+"""What everything that writes shares: durable writes, locks, digests, and what damage looks like."""

@@ -1,0 +1,11 @@
+"""What a damaged file raises when it is read."""
+
+import zipfile
+import zlib
+
+# What opening, unpacking and understanding a zip file (.npz, .keras) raises where it is missing or damaged. A flipped
+# bit may stand anywhere: in the directory (BadZipFile, KeyError), in a flag that then asks for a password
+# (RuntimeError), in the compression's number (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or
+# in the header of an array (ValueError, TypeError).
+UNREADABLE_ZIP = (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)

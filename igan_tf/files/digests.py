@@ -1,0 +1,14 @@
+"""SHA-256 of files."""
+
+import hashlib
+
+_BLOCK = 2**20
+
+
+def file_digest(path):
+    """The SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

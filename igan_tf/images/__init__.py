@@ -1,0 +1,1 @@
+"""Reading image files, and images as arrays and pictures."""

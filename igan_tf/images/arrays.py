@@ -1,0 +1,43 @@
+"""Arrays of images: their range and type."""
+
+import numpy as np
+
+from igan_tf.errors import DataError
+
+
+def as_unit_range(images):
+    """Images as float32 in [0, 1], for NumPy arrays and TensorFlow tensors alike."""
+    if images.dtype == "float32":
+        return images
+    if isinstance(images, np.ndarray):
+        return images.astype("float32") / np.float32(255)
+    import tensorflow as tf
+
+    return tf.cast(images, tf.float32) / 255
+
+
+def as_bytes(images, place):
+    """Images as uint8 `(N, height, width, 1 or 3)`: uint8 as they are, floats in [0, 1] times 255, rounded.
+
+    Raises:
+        DataError: for another type, shape or range, naming `place`.
+    """
+    images = np.asarray(images)
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        raise DataError(
+            f"{place}: images must be an array (N, height, width) or (N, height, width, 1 or 3), none of them 0. "
+            f"Received: shape {images.shape}"
+        )
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind != "f":
+        raise DataError(f"{place}: images must be uint8, or floats in [0, 1]. Received: {images.dtype}")
+    # Written so that NaN fails, too. The margin is float32's rounding of a sigmoid or of a division by 255.
+    if not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
+        raise DataError(
+            f"{place}: images of type {images.dtype} must be in [0, 1]. "
+            f"Received: values from {images.min()} to {images.max()}"
+        )
+    return np.round(np.clip(images, 0, 1) * 255).astype("uint8")

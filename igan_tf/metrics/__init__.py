@@ -1,0 +1,1 @@
+"""Scores of arrays: NumPy and SciPy alone."""

@@ -1,0 +1,105 @@
+"""What the scores ask of the arrays that they are given."""
+
+import numpy as np
+
+from igan_tf.errors import EvaluationError
+
+# Rows taken up to float64 at a time: 50,000 rows of 1008 logits stay float32 but for a block of 32 MB.
+ROWS_IN_BLOCK = 4096
+
+
+def slices(count, rows=ROWS_IN_BLOCK):
+    """The slices that cut `count` rows into blocks of `rows`."""
+    return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
+
+
+def matrix(array, name, rows=1):
+    """`array` as a NumPy array `(N, D)` of finite numbers.
+
+    Args:
+        array: What the user gave.
+        name: The argument's name, for messages.
+        rows: How many rows there must be at least.
+
+    Raises:
+        EvaluationError: for another rank, other things than numbers, too few rows, NaN or infinities.
+    """
+    array = np.asarray(array)
+    if array.ndim != 2 or not array.shape[1]:
+        raise EvaluationError(f"`{name}` must have the shape (N, D). Received: {name} of shape {array.shape}")
+    if array.dtype.kind not in "fiu":
+        raise EvaluationError(f"`{name}` must be real numbers. Received: {name} of dtype {array.dtype}")
+    if len(array) < rows:
+        raise EvaluationError(f"`{name}` must have at least {rows} rows. Received: {name} of shape {array.shape}")
+    for rows_of_block in slices(len(array)):
+        wrong = ~np.isfinite(array[rows_of_block]).all(axis=1)
+        if wrong.any():
+            row = rows_of_block.start + int(np.argmax(wrong))
+            raise EvaluationError(f"`{name}` must be finite. Received: NaN or infinity in row {row} of {len(array)}")
+    return array
+
+
+def same_width(features_a, features_b, name_a="features_a", name_b="features_b"):
+    """Raises an EvaluationError where two sets of features have not the same dimensions."""
+    if features_a.shape[1] != features_b.shape[1]:
+        raise EvaluationError(
+            f"`{name_a}` and `{name_b}` must have the same number of dimensions, of one extractor. "
+            f"Received: shapes {features_a.shape} and {features_b.shape}"
+        )
+
+
+def mean_and_covariance(mean, covariance):
+    """A Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
+
+    Raises:
+        EvaluationError: for other shapes, NaN or infinities, a matrix that is not symmetric.
+    """
+    mean, covariance = np.asarray(mean), np.asarray(covariance)
+    if mean.ndim != 1 or covariance.shape != 2 * mean.shape:
+        raise EvaluationError(
+            "`mean` and `covariance` must have the shapes (D,) and (D, D). "
+            f"Received: shapes {mean.shape} and {covariance.shape}"
+        )
+    mean = matrix(mean[None], "mean")[0].astype("float64")
+    covariance = matrix(covariance, "covariance").astype("float64")
+    # A product of matrices may leave the two halves a few units in the last place apart.
+    apart = np.abs(covariance - covariance.T).max()
+    if apart > 1e-8 * np.abs(covariance).max():
+        raise EvaluationError(
+            f"`covariance` must be symmetric. Received: a matrix whose halves differ by up to {apart:.3g}"
+        )
+    return mean, covariance
+
+
+def whole_number(value, name, low):
+    """`value` as an int of at least `low`.
+
+    Raises:
+        EvaluationError: for anything else, booleans included.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)) or value < low:
+        raise EvaluationError(f"`{name}` must be a whole number of at least {low}. Received: {name}={value!r}")
+    return int(value)
+
+
+def pixel_range(text):
+    """The two numbers of `black,white`.
+
+    Raises:
+        ValueError: for anything else, or where black is not below white.
+    """
+    low, high = map(float, text.split(","))
+    if not -np.inf < low < high < np.inf:
+        raise ValueError(f"{text} is no range")
+    return low, high
+
+
+def order(count, seed, stream=0):
+    """The rows' order: a permutation that is a function of `seed`, another in each `stream`; as they come for None.
+
+    Raises:
+        EvaluationError: for a seed that is neither None nor a whole number from 0 on.
+    """
+    if seed is None:
+        return np.arange(count)
+    return np.random.default_rng([whole_number(seed, "seed", low=0), stream]).permutation(count)

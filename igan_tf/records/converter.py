@@ -1,0 +1,291 @@
+"""From a source of images to a folder of shards: planned here, done by processes, continued after a kill."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import json
+import multiprocessing
+import multiprocessing.forkserver
+import os
+import shutil
+import sys
+import time
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+from tqdm import tqdm
+
+from igan_tf.errors import DataError
+from igan_tf.files import durable
+from igan_tf.files.locking import LOCK_NAME, sole_converter
+from igan_tf.records import shards
+from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
+
+UNREADABLE_NAME = "unreadable.jsonl"
+_PLAN_NAME = "plan.json"
+_SECONDS_BETWEEN_UPDATES = 0.1
+_MOST_SHOWN = 10
+
+
+def convert(source, output_dir, settings, processes, max_unreadable, report=print):
+    """Converts a source into a set of records in `output_dir`, or continues to, or finds that it is done.
+
+    Image i of the source goes to place p(i) of a permutation drawn from the seed; each shard is a range of places. So
+    its bytes are a function of source, settings and versions of Pillow and libjpeg alone. It starts processes: a script
+    calls it below `if __name__ == "__main__":`.
+
+    Args:
+        source: A `Source`.
+        output_dir: The folder; made where it is missing.
+        settings: The `ConversionSettings`.
+        processes: How many work at a time.
+        max_unreadable: The part of all images that may be unreadable, from 0 to 1.
+        report: Called with each line for the user.
+
+    Returns:
+        The `Manifest`.
+
+    Raises:
+        DataError: for an output folder in use, unfit, full or of another conversion, and for too many unreadable
+            images. Finished shards are kept; the same call continues.
+    """
+    if not source.entries:
+        raise DataError(f"the source ({source.kind}) holds no images")
+    settings = settings.with_shards_for(len(source.entries))
+    output_dir = Path(output_dir)
+    plan = {
+        "settings": dataclasses.asdict(settings),
+        "source": {"kind": source.kind, "images": len(source.entries), "digest": source.digest()},
+    }
+    try:
+        _refuse_foreign(output_dir)
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with sole_converter(output_dir, output_dir / UNFINISHED_NAME / LOCK_NAME):
+            conversion = _Conversion(source, output_dir, settings, plan, processes, report)
+            if (output_dir / MANIFEST_NAME).exists():
+                return conversion.mend()
+            return conversion.run(max_unreadable)
+    except OSError as error:
+        raise DataError(f"--output_dir={output_dir} cannot be written: {error.strerror or error}") from error
+
+
+class _Conversion:
+    """One conversion into one folder."""
+
+    def __init__(self, source, output_dir, settings, plan, processes, report):
+        self.source, self.output_dir, self.settings, self.plan = source, output_dir, settings, plan
+        self.processes, self.report = processes, report
+        self.unfinished = output_dir / UNFINISHED_NAME
+
+    def run(self, max_unreadable):
+        """Writes the shards that are missing, then the list of unreadable images, then the manifest."""
+        self._start_or_continue()
+        tasks = self._tasks()
+        done = self._finished(tasks)
+        if done:
+            self.report(f"{self.output_dir}: keeping {len(done)} of {len(tasks)} shards")
+        to_write = [task for task in tasks if task.path.name not in done]
+        self._refuse_full_disk(to_write)
+        reports = {**done, **self._write(to_write)}
+        reports = [reports[task.path.name] for task in tasks]
+        unreadable = self._list_unreadable(reports, max_unreadable)
+        manifest = Manifest(
+            images=sum(report.shard.records for report in reports),
+            settings=self.plan["settings"],
+            source=self.plan["source"],
+            unreadable=unreadable,
+            class_names=self.source.class_names,
+            shards=tuple(report.shard for report in reports),
+        )
+        manifest.write(self.output_dir)
+        shutil.rmtree(self.unfinished)
+        return manifest
+
+    def mend(self):
+        """Writes anew what is missing or damaged of a finished set."""
+        manifest = read_manifest(self.output_dir)
+        self._refuse_other_plan({"settings": manifest.settings, "source": manifest.source})
+        faults = manifest.faults(self.output_dir)
+        for name, fault in faults.items():
+            self.report(f"{self.output_dir}/{name} is written anew: {fault}")
+        if faults:
+            self.unfinished.mkdir(exist_ok=True)
+            written = self._write([task for task in self._tasks() if task.path.name in faults])
+            expected = {shard.name: shard for shard in manifest.shards}
+            if other := [name for name, report in written.items() if report.shard != expected[name]]:
+                raise DataError(
+                    f"--output_dir={self.output_dir}: {other[0]} came out differently than before. The images, Pillow "
+                    "or libjpeg have changed: convert into another folder"
+                )
+        else:
+            self.report(f"{self.output_dir}: finished before, every shard is whole")
+        shutil.rmtree(self.unfinished, ignore_errors=True)
+        return manifest
+
+    def _start_or_continue(self):
+        plan_path = self.unfinished / _PLAN_NAME
+        if plan_path.exists():
+            try:
+                saved = json.loads(plan_path.read_text())
+                saved["settings"], saved["source"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{plan_path} is damaged; remove {self.output_dir} and begin anew") from error
+            self._refuse_other_plan(saved)
+        else:
+            self.unfinished.mkdir(exist_ok=True)
+            durable.write_text(plan_path, json.dumps(self.plan, indent=1))
+
+    def _refuse_other_plan(self, saved):
+        before, now = ({**plan["settings"], **plan["source"]} for plan in (saved, self.plan))
+        different = [
+            f"{name}: the conversion was started with {before.get(name)!r}, now {now[name]!r}"
+            for name in now
+            if before.get(name) != now[name]
+        ]
+        if different:
+            raise DataError(
+                f"--output_dir={self.output_dir} holds a conversion of other images or with other settings:\n  "
+                + "\n  ".join(different)
+            )
+
+    def _refuse_full_disk(self, tasks):
+        """Raises a DataError where raw images, whose size is known beforehand, do not fit."""
+        if self.settings.encoding == "raw":
+            needed = 3 * self.settings.image_size**2 * sum(len(task.entries) for task in tasks)
+            free = shutil.disk_usage(self.output_dir).free
+            if needed > free:
+                raise DataError(
+                    f"--output_dir={self.output_dir}: the images need {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB "
+                    "are free. --encoding=jpeg needs about a quarter"
+                )
+
+    def _tasks(self):
+        """The shards, each with its part of one permutation of all images."""
+        import numpy as np
+
+        count, total = self.settings.num_shards, len(self.source.entries)
+        order = np.random.default_rng(self.settings.seed).permutation(total).tolist()
+        tasks = []
+        for number in range(count):
+            name = f"train-{number:05d}-of-{count:05d}"
+            places = order[number * total // count : (number + 1) * total // count]
+            tasks.append(
+                shards.ShardTask(
+                    path=self.output_dir / f"{name}.tfrecord",
+                    report_path=self.unfinished / f"{name}.json",
+                    entries=tuple(self.source.entries[place] for place in places),
+                    example_keys=self.source.example_keys,
+                    num_classes=len(self.source.class_names),
+                    settings=self.settings,
+                )
+            )
+        return tasks
+
+    def _finished(self, tasks):
+        """The reports of shards finished before, by name; contents are compared with their digests."""
+        with concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
+            reports = pool.map(shards.finished_report, tasks)
+            return {task.path.name: report for task, report in zip(tasks, reports) if report is not None}
+
+    def _write(self, tasks):
+        """Writes shards in processes; returns their reports by name."""
+        if not tasks:
+            return {}
+        started, images = time.perf_counter(), sum(len(task.entries) for task in tasks)
+        reports = {}
+        with (
+            _pool(min(self.processes, len(tasks)), self.unfinished / LOCK_NAME) as (pool, progress),
+            _bar(images) as bar,
+        ):
+            waiting = {pool.submit(shards.write_shard, task): task for task in tasks}
+            while waiting:
+                done, _ = concurrent.futures.wait(waiting, _SECONDS_BETWEEN_UPDATES, concurrent.futures.FIRST_COMPLETED)
+                for future in done:
+                    reports[waiting.pop(future).path.name] = self._result(future)
+                bar.update(progress.value - bar.n)
+        seconds = time.perf_counter() - started
+        self.report(f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s")
+        return reports
+
+    def _result(self, future):
+        try:
+            return future.result()
+        except shards.ShardError as error:
+            raise DataError(
+                f"--output_dir={self.output_dir}: {error}. Finished shards are kept, the same command continues"
+            ) from error
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a process of the converter was ended from outside, perhaps for want of memory (fewer --processes "
+                "need less). Finished shards are kept, the same command continues"
+            ) from error
+
+    def _list_unreadable(self, reports, max_unreadable):
+        """Writes the list of unreadable images; returns how many there are.
+
+        Raises:
+            DataError: for more than `max_unreadable` of all, and where no image is left.
+        """
+        unreadable = sorted(pair for report in reports for pair in report.unreadable)
+        path = self.output_dir / UNREADABLE_NAME
+        lines = [json.dumps({"name": name, "reason": reason}) + "\n" for name, reason in unreadable]
+        durable.write_text(path, "".join(lines))
+        for name, reason in unreadable[:_MOST_SHOWN]:
+            self.report(f"left out: {name}: {reason}")
+        if len(unreadable) > _MOST_SHOWN:
+            self.report(f"and {len(unreadable) - _MOST_SHOWN} more: {path}")
+        total = len(self.source.entries)
+        if len(unreadable) == total or len(unreadable) > max_unreadable * total:
+            raise DataError(
+                f"{len(unreadable)} of {total} images cannot be read, more than --max_unreadable={max_unreadable} of "
+                f"all allows; they are listed in {path}. The same command with more allowed keeps the shards"
+            )
+        return len(unreadable)
+
+
+def _refuse_foreign(output_dir):
+    """Raises a DataError where `output_dir` holds records that this program would overwrite or mix with its own."""
+    if any((output_dir / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
+        return
+    if output_dir.exists() and not output_dir.is_dir():
+        raise DataError(f"--output_dir must be a folder. Received: --output_dir={output_dir}")
+    if found := next(output_dir.glob("*tfrecord*"), None):
+        raise DataError(
+            f"--output_dir={output_dir} holds records of something else, such as {found.name}; name another folder"
+        )
+
+
+def start_fork_server():
+    """Begins to start the small process that all others are copies of, and returns its context.
+
+    Copies of this process would not be safe once TensorFlow's threads run in it. Called early, it saves waiting later.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([shards.__name__])
+    multiprocessing.forkserver.ensure_running()
+    return context
+
+
+@contextlib.contextmanager
+def _pool(processes, lock_path):
+    """A pool of processes for `write_shard`, and the shared count of images done. On an error they give up at once."""
+    context = start_fork_server()
+    progress, stop = context.Value("q", 0), context.Event()
+    arguments = (progress, stop, lock_path)
+    pool = concurrent.futures.ProcessPoolExecutor(processes, context, shards.start_process, arguments)
+    try:
+        yield pool, progress
+    except BaseException:
+        stop.set()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _bar(images):
+    return tqdm(total=images, unit=" images", disable=not sys.stderr.isatty(), smoothing=0.05)
+
+
+def available_processors():
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,162 @@
+"""`manifest.json`, which is written last and says what a whole set of records is.
+
+A folder without it is no set. With it, every way in which shards can be missing, cut, altered or exchanged is found
+before the first of them is used: sizes by looking, contents by SHA-256.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from igan_tf.errors import DataError
+from igan_tf.files import durable
+from igan_tf.files.digests import file_digest
+
+MANIFEST_NAME = "manifest.json"
+UNFINISHED_NAME = "unfinished"
+# Raised when a reader of before could not read what is written now.
+FORMAT = 1
+
+_COMMAND = "python -m igan_tf.data.imagenet_records"
+_MOST_SHOWN = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """A file of records: its name, how many records, its size in bytes, its SHA-256."""
+
+    name: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """The description of a set of records.
+
+    Attributes:
+        images: How many there are.
+        settings: The `ConversionSettings` as a dict.
+        source: The source's kind and the digest of its list of images.
+        unreadable: How many images of the source were left out.
+        class_names: A label is a place in it.
+        shards: The files.
+    """
+
+    images: int
+    settings: dict
+    source: dict
+    unreadable: int
+    class_names: tuple
+    shards: tuple
+
+    @property
+    def digest(self):
+        """SHA-256 of everything above: equal where settings, classes and every byte of the shards are."""
+        return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
+
+    def write(self, folder):
+        """Writes `manifest.json` into `folder`."""
+        content = {**self._content(), "digest": self.digest}
+        durable.write_text(Path(folder) / MANIFEST_NAME, json.dumps(content, indent=1, sort_keys=True) + "\n")
+
+    def check_shards(self, folder):
+        """Compares every shard in `folder` with what was written, as many at a time as there are processors.
+
+        Raises:
+            DataError: that names each that is missing, empty, cut, altered or another one, and says how to mend it.
+        """
+        if found := self.faults(folder):
+            shown = [f"{name}: {fault}" for name, fault in found.items()]
+            if len(shown) > _MOST_SHOWN:
+                shown = [*shown[:_MOST_SHOWN], f"and {len(shown) - _MOST_SHOWN} more"]
+            raise DataError(
+                f"of the {len(self.shards)} shards in {folder}, {len(found)} are not as they were written:\n  "
+                + "\n  ".join(shown)
+                + f"\nThe converter ({_COMMAND}) with the same flags as before writes them anew."
+            )
+
+    def faults(self, folder):
+        """What is wrong with the shards in `folder`: a dict from name to description, empty where nothing is."""
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            found = pool.map(lambda shard: self._fault(Path(folder) / shard.name, shard), self.shards)
+            return {shard.name: fault for shard, fault in zip(self.shards, found) if fault}
+
+    def _fault(self, path, shard):
+        try:
+            size = path.stat().st_size
+            if size != shard.bytes:
+                if not size:
+                    return f"empty, instead of {shard.bytes} bytes"
+                what = "cut" if size < shard.bytes else "too long"
+                return f"{what}: {size} bytes instead of {shard.bytes}" + self._is_another(path, shard)
+            if file_digest(path) != shard.sha256:
+                return "altered: its SHA-256 is another" + self._is_another(path, shard)
+        except FileNotFoundError:
+            return "missing"
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        return ""
+
+    def _is_another(self, path, shard):
+        digest = file_digest(path)
+        names = [other.name for other in self.shards if other.sha256 == digest and other != shard]
+        return f"; it holds what belongs in {names[0]}" if names else ""
+
+    def _content(self):
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+
+def read_manifest(folder):
+    """Reads the manifest of a set of records.
+
+    Returns:
+        The `Manifest`; the shards are not looked at.
+
+    Raises:
+        DataError: where there is no such folder, no finished set in it, or a damaged manifest; it says what to run.
+    """
+    folder = Path(folder)
+    path = folder / MANIFEST_NAME
+    to_convert = f"To make one, run:\n  {_COMMAND} --source=<class folders, tar or tfds:name> --output_dir={folder}"
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder of image records: there is no such folder. {to_convert}")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if (folder / UNFINISHED_NAME).is_dir():
+            raise DataError(
+                f"{folder} holds a conversion to image records that is not finished. The converter ({_COMMAND}) with "
+                "the same flags as before continues it."
+            ) from None
+        if next(folder.glob("*tfrecord*"), None):
+            raise DataError(
+                f"{folder} holds TFRecords without a {MANIFEST_NAME}: they are not this program's. {to_convert}"
+            ) from None
+        raise DataError(f"{folder} is no folder of image records: it has no {MANIFEST_NAME}. {to_convert}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+    return _parse(text, path)
+
+
+def _parse(text, path):
+    again = f"Remove {path.parent} and run the converter ({_COMMAND}) again."
+    try:
+        content = json.loads(text)
+        version, digest = content.pop("format"), content.pop("digest")
+        if version != FORMAT:
+            raise DataError(f"{path} has format {version!r}; this version of igan_tf reads format {FORMAT}")
+        content["class_names"] = tuple(content["class_names"])
+        content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
+        manifest = Manifest(**content)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{path} is damaged or not this program's: {error}. {again}") from error
+    if manifest.digest != digest:
+        raise DataError(f"{path} is damaged: it does not have its own digest. {again}")
+    return manifest

@@ -1,0 +1,182 @@
+"""What a process of the converter does: whole shards, one after another, from image files to a durable file."""
+
+import ctypes
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+from igan_tf.files import durable, locking
+from igan_tf.files.digests import file_digest
+from igan_tf.images.decoding import UnreadableImage, convert_image
+from igan_tf.records import sources
+from igan_tf.records.example import encode_image
+from igan_tf.records.manifest import Shard
+from igan_tf.records.tfrecords import frame
+
+
+class ShardError(Exception):
+    """A shard cannot be written; the message names it and the reason."""
+
+
+class Stopped(Exception):
+    """The conversion ends before this shard is finished."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardTask:
+    """A shard to write.
+
+    Attributes:
+        path: Where it goes.
+        report_path: Where its `ShardReport` goes, which says that the shard is finished.
+        entries: Its images, in order.
+        example_keys, num_classes: The source's.
+        settings: The `ConversionSettings`.
+    """
+
+    path: Path
+    report_path: Path
+    entries: tuple
+    example_keys: tuple
+    num_classes: int
+    settings: object
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardReport:
+    """What became of a shard.
+
+    Attributes:
+        shard: The `Shard`, as in the manifest.
+        unreadable: Pairs of name and reason of the images left out.
+        unread: Whether some of them were left out since their file could not be read, which may pass.
+    """
+
+    shard: Shard
+    unreadable: tuple
+    unread: bool
+
+
+# Shared with the main process: how many images are done, and whether to stop.
+_progress = None
+_stop = None
+# Keeps the lock that this process holds.
+_lock = None
+
+# Of glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes for the second.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES = 32 * 2**20
+
+
+def start_process(progress, stop, lock_path):
+    """Prepares a process for `write_shard`.
+
+    Args:
+        progress: A shared integer that counts images.
+        stop: A shared event: shards are given up when it is set.
+        lock_path: The file that this process locks, shared with its siblings, for as long as it lives.
+    """
+    global _progress, _stop, _lock
+    _progress, _stop = progress, stop
+    _lock = locking.lock(lock_path, shared=True)
+    # Ctrl-C reaches every process of the terminal. The main one decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _keep_freed_memory()
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+
+
+def _keep_freed_memory():
+    """Has glibc keep the memory of one image for the next: asked for anew, its page faults take 10 % of the time."""
+    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _die_with_parent():
+    multiprocessing.parent_process().join()
+    os._exit(1)
+
+
+def finished_report(task):
+    """The report of a shard that an earlier process finished and that is still whole, or None."""
+    try:
+        content = json.loads(task.report_path.read_text())
+        shard = Shard(**content["shard"])
+        if shard.sha256 != file_digest(task.path):
+            return None
+        report = ShardReport(shard, tuple(map(tuple, content["unreadable"])), content["unread"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if report.unread else report
+
+
+def write_shard(task):
+    """Converts the images of a task and writes its shard, then its report.
+
+    Returns:
+        The `ShardReport`.
+
+    Raises:
+        ShardError: where the disk is full or fails.
+        Stopped: on the main process's wish; nothing is left.
+    """
+    try:
+        report = _write_shard(task)
+        durable.write_text(task.report_path, json.dumps(dataclasses.asdict(report)))
+    except OSError as error:
+        raise ShardError(f"{task.path.name} cannot be written: {error.strerror or error}") from error
+    return report
+
+
+def _write_shard(task):
+    digest, size, records = hashlib.sha256(), 0, 0
+    unreadable, unread = [], False
+    with durable.durable_file(task.path) as file:
+        for entry in task.entries:
+            if _stop is not None and _stop.is_set():
+                raise Stopped
+            try:
+                framed = frame(_example(entry, task))
+            except UnreadableImage as error:
+                unreadable.append((entry.name, str(error)))
+            except _UnreadFile as error:
+                unreadable.append((entry.name, str(error)))
+                unread = True
+            else:
+                file.write(framed)
+                digest.update(framed)
+                size += len(framed)
+                records += 1
+            _count_one()
+    return ShardReport(Shard(task.path.name, records, size, digest.hexdigest()), tuple(unreadable), unread)
+
+
+class _UnreadFile(Exception):
+    """An image's file cannot be read."""
+
+
+def _example(entry, task):
+    """The serialized example of one image."""
+    try:
+        data, label = sources.read_entry(entry, task.example_keys)
+    except OSError as error:
+        # Apart from errors of the output, and without a path of this machine.
+        raise _UnreadFile(f"cannot be read: {error.strerror}") from error
+    if not 0 <= label < task.num_classes:
+        raise UnreadableImage(f"its label {label} is none of the {task.num_classes} classes")
+    settings = task.settings
+    size = settings.image_size
+    payload = convert_image(data, size, settings.encoding, settings.jpeg_quality)
+    return encode_image(payload, settings.encoding, size, size, label)
+
+
+def _count_one():
+    if _progress is not None:
+        with _progress.get_lock():
+            _progress.value += 1

@@ -1,0 +1,529 @@
+"""`python -m igan_tf.evaluate`: every kind of source, what is written, and what is refused."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+if keras.backend.backend() != "tensorflow":
+    pytest.skip("the command line needs the TensorFlow backend", allow_module_level=True)
+
+from igan_tf.commands import evaluate
+from igan_tf.commands.evaluate_options import parser
+from igan_tf.data import load_data
+from igan_tf.evaluation import (
+    FeatureMoments,
+    FeatureStatistics,
+    inception_score,
+    load_classifier,
+    load_statistics,
+    save_statistics,
+    scores,
+)
+from igan_tf.evaluation.scores import classify
+from igan_tf.experiments import experiment
+from igan_tf.experiments.config import Config
+from igan_tf.training import Checkpoints
+from tests.command_line import REPOSITORY, environment
+from tests.evaluation.tflite_files import convert, network
+from tests.records.record_sets import convert_here, make_photos
+
+RUN = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
+
+
+@pytest.fixture
+def cache(digits_cache):
+    return digits_cache
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "run"
+    experiment.train(Config(**RUN), folder, lambda line: None)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder, empty."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(cache, *arguments):
+    """Runs the command in this process and returns the record that it wrote."""
+    evaluate.main(["--classifier=domain", "--dataset=digits", f"--cache_dir={cache}", *map(str, arguments)])
+    return json.loads(open("scores.json").read())
+
+
+def refused(capsys, *arguments):
+    """What the command says where it ends with an error, without a traceback and before it writes anything."""
+    with pytest.raises(SystemExit) as caught:
+        evaluate.main(list(map(str, arguments)))
+    assert caught.value.code not in (0, None)
+    text = capsys.readouterr().err + str(caught.value.code)
+    assert "Traceback" not in text
+    return text
+
+
+def test_a_split_of_a_data_set(here, cache, capsys):
+    record = run(cache, "--source=digits:test", "--splits=5", "--seed=2")
+    data = load_data(Config(dataset="digits"))
+    classifier = load_classifier("domain", data=data, data_name="digits", cache_dir=cache)
+    mean, deviation = inception_score(classifier(data.test_images).values, 5, 2)
+    assert record["inception_score"] == pytest.approx({"mean": mean, "std": deviation, "splits": 5, "seed": 2})
+    assert record["num_samples"] == 599 and (record["source"], record["split"]) == ("digits", "test")
+    assert record["classifier"]["sha256"] == classifier.digest and record["classifier"]["name"] == "domain(digits)"
+    assert set(record["versions"]) >= {"python", "tensorflow", "keras", "numpy", "scipy", "igan_tf"}
+    assert [path.name for path in here.iterdir()] == ["scores.json"]
+    text = capsys.readouterr().out
+    assert f"{mean:.5g}" in text and classifier.digest in text and "written to scores.json" in text
+
+
+def test_a_run_directory_and_its_checkpoints_generate_on_the_fly(here, cache, run_dir):
+    newest = run(cache, f"--source={run_dir}", "--num_samples=150", "--seed=3", "--splits=3")
+    model = experiment.load_run(run_dir)
+    classifier = load_classifier(
+        "domain", data=load_data(Config(dataset="digits")), data_name="digits", cache_dir=cache
+    )
+    mean, _ = inception_score(classifier(model.generate(150, 3)).values, 3, 3)
+    assert newest["inception_score"]["mean"] == pytest.approx(mean, rel=1e-6)
+    assert newest["num_samples"] == 150 and newest["split"] == "step 4, seed 3"
+    digest = Checkpoints(run_dir / "checkpoints").digest
+    assert newest["checkpoint"] == {"step": 4, "sha256": digest(4)}
+    last = run(cache, f"--source={run_dir}/checkpoints/step-000000004", "--num_samples=150", "--seed=3", "--splits=3")
+    assert last["inception_score"] == newest["inception_score"]
+    first = run(cache, f"--source={run_dir}/checkpoints/step-000000002", "--num_samples=150", "--seed=3", "--splits=3")
+    assert first["inception_score"] != newest["inception_score"]
+    assert last["checkpoint"] == newest["checkpoint"]
+    assert first["checkpoint"] == {"step": 2, "sha256": digest(2)} and first["split"] == "step 2, seed 3"
+
+
+def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here, cache, run_dir):
+    """Not the newest, where that is damaged; of a reference, too, its step is said."""
+    copy = shutil.copytree(run_dir, here / "copy")
+    (copy / "checkpoints" / "step-000000004" / "state.npz").write_bytes(b"damaged")
+    arguments = ["--num_samples=40", "--splits=1"]
+    found = run(cache, f"--source={copy}", f"--reference={run_dir}", "--save_statistics=own.npz", *arguments)
+    expected = run(cache, f"--source={run_dir}/checkpoints/step-000000002", f"--reference={run_dir}", *arguments)
+    assert found["checkpoint"] == expected["checkpoint"] and found["checkpoint"]["step"] == 2
+    assert found["frechet_distance"] == expected["frechet_distance"] > 0
+    about_reference = {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
+    assert found["reference"] == about_reference | {"image_range": [0, 1]}
+    assert load_statistics("own.npz").split == "step 2, seed 0"
+    assert "checkpoint" not in run(cache, "--source=digits:test")
+
+
+def test_the_data_set_of_a_run_needs_no_flag(here, cache, run_dir):
+    evaluate.main([f"--source={run_dir}", "--classifier=domain", f"--cache_dir={cache}", "--num_samples=30"])
+    assert json.loads((here / "scores.json").read_text())["classifier"]["name"] == "domain(digits)"
+
+
+def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
+    images = load_data(Config(dataset="digits")).test_images
+    pixels = np.round(images * 255).astype("uint8")
+    for index, image in enumerate(pixels):
+        (here / "folder" / str(index % 3)).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).save(here / "folder" / str(index % 3) / f"{index:03d}.png")
+    np.savez(here / "bytes.npz", images=pixels)
+    np.savez_compressed(here / "floats.npz", samples=pixels / np.float32(127.5) - 1)
+    (here / "shards").mkdir()
+    for first in (0, 400):
+        np.savez(here / "shards" / f"{first:06d}.npz", images=pixels[first : first + 400])
+    records = [
+        run(cache, f"--source={source}", "--splits=1", *arguments)
+        for source, *arguments in (("folder",), ("bytes.npz",), ("floats.npz", "--image_range=-1,1"), ("shards",))
+    ]
+    scores = [record["inception_score"]["mean"] for record in records]
+    # Paths sort in another order; -1..1 rounds otherwise.
+    assert scores == pytest.approx([scores[0]] * 4, rel=1e-5)
+    assert [record["image_range"] for record in records] == [[0, 255], [0, 255], [-1, 1], [0, 255]]
+    assert records[3]["inception_score"] == records[1]["inception_score"]
+
+
+def test_distances_and_saved_statistics(here, cache, run_dir):
+    arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
+    direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
+    about_reference = {"source": "digits", "split": "test", "num_samples": 599}
+    assert direct["reference"] == about_reference | {"image_range": [0, 1]}
+    assert direct["frechet_distance"] > 0 and direct["kernel_distance"]["block_size"] == 50
+    assert {"precision", "recall", "density", "coverage"} < set(direct)
+    again = run(cache, f"--source={run_dir}", "--reference=real.npz", *arguments)
+    assert again["kernel_distance"] == direct["kernel_distance"] and again["precision"] == direct["precision"]
+    assert again["frechet_distance"] == pytest.approx(direct["frechet_distance"], rel=1e-9)
+    # Real images against themselves.
+    run(cache, "--source=digits:test", "--save_statistics=own.npz")
+    same = run(cache, "--source=digits:test", "--reference=own.npz")
+    assert same["frechet_distance"] < 1e-6 * direct["frechet_distance"] and same["precision"]["value"] == 1
+    assert same["kernel_distance"]["mean"] < direct["kernel_distance"]["mean"]
+
+
+def test_the_top_samples(here, cache, run_dir, capsys):
+    record = run(
+        cache, f"--source={run_dir}", "--num_samples=200", "--top_dir=top", "--top_fraction=0.03", "--splits=2"
+    )
+    assert sorted(path.name for path in (here / "top").iterdir()) == ["grid.png", "samples"]
+    files = sorted(path.name for path in (here / "top" / "samples").iterdir())
+    assert len(files) == record["top_samples"]["count"] == 6 and record["top_samples"]["folder"] == "top/samples"
+    divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files]
+    assert divergences == sorted(divergences, reverse=True)
+    images = experiment.load_run(run_dir).generate(200, 0)
+    grid = np.asarray(Image.open(here / "top" / "grid.png"))
+    assert grid.shape == (2 * 9 + 1, 3 * 9 + 1)
+    for index, name in enumerate(files):
+        position = int(name.split("-")[2])
+        expected = np.round(images[position, ..., 0] * 255).astype("uint8")
+        np.testing.assert_array_equal(np.asarray(Image.open(here / "top" / "samples" / name)), expected)
+        top, left = 1 + index // 3 * 9, 1 + index % 3 * 9
+        np.testing.assert_array_equal(grid[top : top + 8, left : left + 8], expected)
+    # Both are said, the scores before anything else was done.
+    text = capsys.readouterr().out
+    assert text.index("inception_score") < text.index("top_samples") < text.index("written to")
+    assert run(cache, "--source=top/samples", "--splits=1")["num_samples"] == 6
+
+
+def test_the_grid_of_the_top_samples_has_the_first_of_them(here, cache, monkeypatch):
+    monkeypatch.setattr(evaluate, "GRID_SAMPLES", 4)
+    run(cache, "--source=digits:test", "--top_dir=deep/top", "--top_fraction=0.02")
+    assert len(list((here / "deep/top/samples").iterdir())) == 12
+    assert Image.open(here / "deep/top/grid.png").size == (2 * 9 + 1, 2 * 9 + 1)
+
+
+def test_figures_that_cannot_be_written_are_said(here, cache, monkeypatch, capsys):
+    """The place could be written before the work, and cannot after it."""
+
+    def remove_the_folder(*arguments, **named):
+        (here / "out").rmdir()
+        return classify(*arguments, **named)
+
+    (here / "out").mkdir()
+    monkeypatch.setattr(scores, "classify", remove_the_folder)
+    with pytest.raises(SystemExit, match=r"--output=out/s.json cannot be written"):
+        run(cache, "--source=digits:test", "--output=out/s.json")
+    assert "inception_score" in capsys.readouterr().out
+
+
+def test_generated_images_as_training_data(here, cache, run_dir, monkeypatch):
+    from igan_tf.evaluation.classifiers import domain
+
+    monkeypatch.setattr(domain.train_network, "__defaults__", (0, 60))
+    record = run(cache, f"--source={run_dir}", "--num_samples=400", "--generated_training_data")
+    found = record["generated_training_data"]
+    assert found["generated_images"] == found["real_images"] == 400 and found["test_images"] == 599
+    # Two epochs of training make bad samples; 400 real images teach the digits well.
+    assert found["real_training_error"] < 0.2 < found["generated_training_error"] <= 1
+    assert 0 <= found["smallest_generated_class"] <= 0.1
+
+
+def test_generated_images_have_the_discriminators_labels(run_dir):
+    from igan_tf.evaluation.generated_training_data import labelled_samples
+
+    model = experiment.load_run(run_dir)
+    images, labels = labelled_samples(model, 130, 3)
+    np.testing.assert_array_equal(images, model.generate(130, 3))
+    logits = np.concatenate([model.averaged_logits(part) for part in (images[:100], images[100:])])
+    np.testing.assert_array_equal(labels, logits.argmax(axis=1))
+
+
+def test_uniform_noise(here, cache):
+    record = run(cache, "--source=noise:8x8x1", "--num_samples=60", "--splits=1")
+    assert record["source"] == "uniform noise 8x8x1" and record["num_samples"] == 60
+
+
+def test_class_ordered_sources(here, cache):
+    """Sorted and shuffled digits: the same with one split, within the deviation with ten."""
+    data = load_data(Config(dataset="digits"))
+    order = np.argsort(data.test_labels, kind="stable")
+    np.savez(here / "sorted.npz", images=data.test_images[order])
+    np.savez(here / "shuffled.npz", images=data.test_images[np.random.default_rng(0).permutation(599)])
+    scores = {
+        (name, splits): run(cache, f"--source={name}.npz", f"--splits={splits}")["inception_score"]
+        for name in ("sorted", "shuffled")
+        for splits in (1, 10)
+    }
+    assert scores["sorted", 1]["mean"] == pytest.approx(scores["shuffled", 1]["mean"], rel=1e-6)
+    difference = abs(scores["sorted", 10]["mean"] - scores["shuffled", 10]["mean"])
+    assert difference < scores["shuffled", 10]["std"]
+    kept = run(cache, "--source=sorted.npz", "--seed=none")["inception_score"]
+    assert kept["mean"] < 0.5 * scores["sorted", 10]["mean"]
+
+
+def test_in_a_process_of_its_own(here, cache):
+    command = [sys.executable, "-m", "igan_tf.evaluate", "--source=digits:test", "--classifier=domain"]
+    command += ["--dataset=digits", f"--cache_dir={cache}"]
+    done = subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert "inception_score" in done.stdout and "Traceback" not in done.stderr
+    assert [path.name for path in here.iterdir()] == ["scores.json"]
+    assert str(REPOSITORY) not in (here / "scores.json").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--source"]),
+        (["--source=digits:test", "--splits=0"], ["--splits must be a whole number of at least 1", "--splits=0"]),
+        (["--source=digits:test", "--splits=ten"], ["--splits=ten"]),
+        (["--source=digits:test", "--num_samples=-1"], ["--num_samples=-1"]),
+        (["--source=digits:test", "--num_samples=5"], ["--splits must be at most", "images, 5", "--splits=10"]),
+        (["--source=digits:test", "--num_samples=700"], ["--num_samples must be at most", "599", "--num_samples=700"]),
+        (["--source=digits:test", "--seed=x"], ["--seed=x"]),
+        (["--source=digits:test", "--image_range=1,0"], ["--image_range must be black,white", "--image_range=1,0"]),
+        (["--source=digits:test", "--top_fraction=2"], ["--top_fraction=2"]),
+        (["--source=digits:test", "--split=1"], ["--split=1"]),
+        (["--source=bytes.npz", "--image_range=-1,1"], ["--image_range is for images of floats", "--image_range=-1,1"]),
+        (["--source=digits:test", "--top_dir=text.npz"], ["--top_dir=text.npz cannot be written"]),
+        (["--source=nowhere"], ["--source must be one of", "Received: --source=nowhere"]),
+        (["--source=empty"], ["--source=empty holds no images"]),
+        (["--source=unfinished"], ["unfinished is not finished", "samples.unfinished.json"]),
+        (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
+        (["--source=text.npz"], ["--source=text.npz cannot be read"]),
+        (["--source=floats.npz"], ["declared range from 0 to 1", "values from 0 to 200"]),
+        (["--source=nan.npz"], ["must be finite", "NaN"]),
+        (["--source=colour.npz"], ["1 channel for this classifier"]),
+        (["--source=digits:test", "--reference=nowhere"], ["--reference must be", "Received: --reference=nowhere"]),
+        (["--source=digits:test", "--reference=empty"], ["--reference=empty holds no images"]),
+        (["--source=digits:test", "--reference=text.npz"], ["--reference=text.npz cannot be read"]),
+        (["--source=digits:test", "--reference=labels.npz"], ["--reference=labels.npz: the array", "must be images"]),
+        (["--source=digits:test", "--reference=tfds:mnist:test", "--data_dir=empty"], ["--reference=tfds:mnist:test"]),
+        (["--source=digits:test", "--reference=mnist:test", "--data_dir=empty"], ["--dataset=mnist"]),
+        (["--source=digits:test", "--reference=digit:test"], ["--reference=digit:test: --dataset must be one of"]),
+        (["--source=digits:test", "--save_reference=a.npz"], ["--save_reference needs --reference"]),
+        (
+            ["--source=digits:test", "--output=none/s.json"],
+            ["--output must lie in a folder that exists", "none/s.json"],
+        ),
+        (["--source=digits:test", "--output=empty"], ["--output must be a file", "--output=empty, a folder"]),
+        (["--source=digits:test", "--save_statistics=empty"], ["--save_statistics must be a file"]),
+        (["--source=digits:test", "--output="], ["--output must be a file. Received: --output="]),
+        (["--source=digits:test", "--output=/proc/s.json"], ["--output=/proc/s.json cannot be written"]),
+        (
+            ["--source=digits:test", "--save_statistics=/proc/s.npz"],
+            ["--save_statistics=/proc/s.npz cannot be written"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--save_reference=/proc/s.npz"],
+            ["--save_reference=/proc/s.npz cannot be written"],
+        ),
+        (["--source=digits:test", "--top_dir=/proc/none/top"], ["--top_dir=/proc/none/top cannot be written"]),
+        (["--source=digits:test", "--top_dir=mixed"], ["--top_dir must hold no images", "--top_dir=mixed", "0.png"]),
+        (
+            ["--source=digits:test", "--output=a.npz", "--save_statistics=./a.npz"],
+            ["--save_statistics must be another"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--save_statistics=a.npz", "--save_reference=a.npz"],
+            ["--save_reference must be another file than --save_statistics", "=a.npz --save_statistics=a.npz"],
+        ),
+        (
+            ["--source=digits:test", "--reference=bytes.npz", "--save_reference=empty/../bytes.npz"],
+            ["--save_reference must be another file than --reference", "--reference=bytes.npz"],
+        ),
+        (["--source=bytes.npz", "--output=bytes.npz"], ["--output must be another file than --source"]),
+        (["--source="], ["--source must be one of", "Received: --source="]),
+        (["--source=digits:test", "--reference=damaged.npz"], ["--reference=damaged.npz cannot be read"]),
+        (
+            [
+                "--source=mixed",
+                "--center_square",
+                "--classifier=free.keras",
+                "--trust_classifier_file",
+                "--classifier_range=0,1",
+            ],
+            ["--center_square resizes", "--classifier=free.keras, which takes images of any size"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
+            ["--kernel_block_size makes 599 blocks", "--kernel_block_size=2", "599 images of --source"],
+        ),
+        (
+            ["--source=digits:test", "--reference=digits:train", "--num_samples=5", "--splits=1"],
+            ["density and coverage need at least 6", "5 images of --source and 1198 of --reference"],
+        ),
+        (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
+        (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),
+        (["--source=digits:test", "--classifier=a.keras"], ["--trust_classifier_file"]),
+        (["--source=digits:test", "--classifier_sha256=ab"], ["--classifier_sha256 must be", "=ab"]),
+        (["--source=digits:test", "--protocol=original"], ["--protocol=original", "--classifier=domain"]),
+        (["--source=digits:test", "--dataset=digit"], ["--dataset", "digit"]),
+        (["--source=tfds:mnist:test", "--data_dir=empty"], ["tfds:mnist:test", "--data_dir=empty"]),
+        (["--source=mnist:test", "--data_dir=empty"], ["--dataset=mnist", "--data_dir=empty"]),
+    ],
+    ids=lambda value: value[-1] if value and value[-1].startswith("--") else "",
+)
+def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypatch, arguments, words):
+    def classify_what_may_be_bad(source, *given, **named):
+        assert source.name != "digits", "images were classified before all that can be was checked"
+        return classify(source, *given, **named)
+
+    (here / "empty").mkdir()
+    (here / "unfinished").mkdir()
+    (here / "unfinished" / "samples.unfinished.json").write_text("{}")
+    for index, size in enumerate(((4, 4), (4, 5))):
+        (here / "mixed").mkdir(exist_ok=True)
+        Image.new("L", size).save(here / "mixed" / f"{index}.png")
+    (here / "text.npz").write_text("no zip")
+    np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
+    np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
+    np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
+    np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
+    np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))
+    content = bytearray((here / "labels.npz").read_bytes())
+    content[content.index(b"PK\x01\x02")] ^= 1
+    (here / "damaged.npz").write_bytes(content)
+    inputs = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(here / "free.keras")
+    before = sorted(here.rglob("*"))
+    defaults = [f"--cache_dir={cache}"]
+    if not any(argument.startswith("--classifier=") for argument in arguments):
+        defaults += ["--classifier=domain", "--dataset=digits"]
+    monkeypatch.setattr(scores, "classify", classify_what_may_be_bad)
+    text = refused(capsys, *defaults, *arguments)
+    for word in words:
+        assert word in text, text
+    assert sorted(here.rglob("*")) == before
+
+
+UNUSED = [
+    (["--source=folder", "--image_range=-1,1"], "--image_range is for the images of an .npz", "--image_range=-1,1"),
+    (["--source=digits:test", "--image_range=0,2"], "--image_range is for", "--image_range=0,2"),
+    (["--source=folder", "--npz_key=images"], "--npz_key is for the images of an .npz", "--npz_key=images"),
+    (["--source=a.npz", "--center_square"], "--center_square is for a folder of images", "--center_square"),
+    (["--source=RUN", "--center_square"], "--center_square is for a folder of images", "--center_square"),
+    (["--source=noise:8x8x1", "--center_square"], "--center_square is for", "--center_square"),
+    (["--source=shards", "--center_square"], "--center_square is for", "--center_square"),
+    (["--source=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of images in shards/0.npz"),
+    (["--source=a.npz", "--reference=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of"),
+    (["--source=a.npz", "--reference=real.npz", "--npz_key=mean"], None, "needs the data set"),
+    (["--source=folder", "--reference=real.npz", "--npz_key=mean"], "--npz_key is for", "--npz_key=mean"),
+    (["--source=a.npz", "--kernel_block_size=50"], "--kernel_block_size is for --reference", "--kernel_block_size=50"),
+    (["--source=a.npz", "--neighbour_samples=50"], "--neighbour_samples is for --reference", "--neighbour_samples=50"),
+    (["--source=a.npz", "--top_fraction=0.5"], "--top_fraction is for --top_dir", "--top_fraction=0.5"),
+    (
+        ["--source=a.npz", "--classifier=b.tflite", "--dataset=digits"],
+        "--dataset is for --classifier=domain",
+        "=digits",
+    ),
+    (["--source=folder", "--classifier=b.tflite", "--data_dir=d"], "--data_dir is for a data set", "--data_dir=d"),
+    (["--source=RUN", "--classifier=b.tflite", "--data_dir=d"], "--data_dir is for a data set", "--data_dir=d"),
+    (["--source=digits:test", "--classifier=b.tflite", "--data_dir=d"], None, "b.tflite"),
+    (["--source=folder", "--dataset=digits", "--data_dir=d", "--num_samples=9"], None, "--num_samples=9"),
+    (["--source=RUN", "--data_dir=d", "--classifier_range=0,1"], "--classifier_range is for a .keras", "=0,1"),
+    (["--source=RUN", "--trust_classifier_file"], "--trust_classifier_file is for a .keras file", "classifier=domain"),
+    (["--source=RUN", "--trust_classifier_file", "--classifier=b.tflite"], "is for a .keras file", "=b.tflite"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message", "received"), UNUSED, ids=lambda value: str(value))
+def test_what_would_not_be_looked_at_is_refused_by_name(here, cache, run_dir, capsys, arguments, message, received):
+    """`message` is None where every flag is looked at, and the command ends for another reason."""
+    (here / "folder").mkdir()
+    Image.new("L", (8, 8)).save(here / "folder" / "0.png")
+    np.savez(here / "a.npz", images=np.zeros((8, 8, 8, 1), "uint8"))
+    (here / "shards").mkdir()
+    shutil.copy(here / "a.npz", here / "shards" / "0.npz")
+    moments = FeatureMoments.of(np.eye(3))
+    save_statistics(here / "real.npz", FeatureStatistics(moments, None, "c", "d", "p", "s", ""))
+    arguments = [argument.replace("RUN", str(run_dir)) for argument in arguments]
+    text = refused(capsys, "--classifier=domain", f"--cache_dir={cache}", *arguments)
+    assert ("is for" in text) == (message is not None) and received in text
+    assert message is None or (message in text and "Received: --" in text)
+    assert not (here / "scores.json").exists()
+
+
+def test_bytes_beside_floats_have_the_floats_range(here, cache):
+    """The range is the floats'; bytes have theirs."""
+    images = np.round(load_data(Config(dataset="digits")).test_images * 255).astype("uint8")
+    np.savez(here / "bytes.npz", images=images)
+    np.savez(here / "floats.npz", images=images / np.float32(127.5) - 1)
+    record = run(cache, "--source=floats.npz", "--reference=bytes.npz", "--image_range=-1,1")
+    assert record["frechet_distance"] == pytest.approx(0, abs=1e-3) and record["image_range"] == [-1, 1]
+
+
+def test_the_reference_may_have_a_range_of_its_own(here, cache, capsys):
+    images = load_data(Config(dataset="digits")).test_images
+    np.savez(here / "symmetric.npz", images=2 * images - 1)
+    np.savez(here / "unit.npz", images=images)
+    ranges = ["--image_range=-1,1", "--reference_range=0,1"]
+    record = run(cache, "--source=symmetric.npz", "--reference=unit.npz", *ranges)
+    assert record["frechet_distance"] == pytest.approx(0, abs=1e-3) and record["warnings"] == []
+    assert (record["image_range"], record["reference"]["image_range"]) == ([-1, 1], [0, 1])
+    wrong = run(cache, "--source=symmetric.npz", "--reference=unit.npz", "--image_range=-1,1")
+    assert wrong["frechet_distance"] > 1 and "unit.npz: pixels lie between 0 and 1" in wrong["warnings"][0]
+    np.savez(here / "bytes.npz", images=np.round(images * 255).astype("uint8"))
+    for reference in (["--reference=digits:test"], [], ["--reference=bytes.npz"]):
+        text = refused(capsys, "--classifier=domain", "--dataset=digits", "--source=digits:test", *reference, ranges[1])
+        assert "--reference_range is for a --reference of floats in an .npz" in text and "--reference_range=0,1" in text
+
+
+def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_path, capsys, monkeypatch):
+    experiment.train(Config(**{**RUN, "labels": 0, "epochs": 1}), tmp_path / "unlabelled", lambda line: None)
+    monkeypatch.setattr(scores, "classify", lambda *arguments, **named: pytest.fail("classified"))
+    text = refused(
+        capsys, f"--source={tmp_path}/unlabelled", "--classifier=domain", f"--cache_dir={cache}",
+        "--generated_training_data",
+    )  # fmt: skip
+    assert "--generated_training_data needs a run with labels" in text
+
+
+def test_records_of_imagenet(here, capsys):
+    convert_here(make_photos(here / "photos"), here / "records")
+    path = convert(network(True)[0], here / "net.tflite")
+    arguments = ["--data_dir=records", f"--classifier={path}", "--classifier_range=0,1", "--splits=2"]
+    evaluate.main(["--source=imagenet:train", "--reference=noise:8x8x3", *arguments])
+    record = json.loads((here / "scores.json").read_text())
+    assert (record["num_samples"], record["source"], record["split"]) == (24, "records", "all records")
+    assert record["frechet_distance"] > 0
+    text = refused(capsys, "--source=noise:8x8x3", "--reference=imagenet:test", *arguments)
+    assert "--reference=imagenet:test: the records are one set" in text
+    text = refused(capsys, "--source=noise:8x8x3", "--classifier=domain", "--dataset=imagenet", "--data_dir=records")
+    assert "images in memory" in text and "--dataset=imagenet" in text
+
+
+def test_the_domain_needs_a_data_set(here, capsys):
+    np.savez(here / "a.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
+    assert "--classifier=domain needs the data set to train on" in refused(
+        capsys, "--source=a.npz", "--classifier=domain"
+    )
+
+
+def test_statistics_of_another_classifier_are_refused(here, cache, capsys):
+    run(cache, "--source=digits:test", "--save_statistics=real.npz")
+    with np.load("real.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    about = json.loads(arrays["about"].tobytes())
+    about["classifier_digest"] = "0" * 64
+    np.savez("real.npz", **{**arrays, "about": np.frombuffer(json.dumps(about).encode(), "uint8")})
+    text = refused(
+        capsys, "--source=digits:test", "--classifier=domain", "--dataset=digits", f"--cache_dir={cache}",
+        "--reference=real.npz",
+    )  # fmt: skip
+    assert "--reference must come from the classifier in use: its classifier digest is '000" in text
+
+
+def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
+    path = real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"
+    evaluate.main(
+        [
+            "--source=tfds:cifar10:test[:40]",
+            f"--data_dir={real_data_dir / 'tfds'}",
+            f"--classifier={path}",
+            "--splits=2",
+            "--output=cifar.json",
+        ]
+    )
+    record = json.loads((here / "cifar.json").read_text())
+    assert record["source"] == "tfds:cifar10/3.0.2" and record["num_samples"] == 40
+    assert 2 < record["inception_score"]["mean"] < 20
+
+
+def test_seeds_beyond_32_bits_are_refused(capsys):
+    with pytest.raises(SystemExit):
+        parser().parse_args(["--source=a", f"--seed={2**31}"])
+    assert f"--seed must be at most {2**31 - 1}. Received: --seed={2**31}" in capsys.readouterr().err

@@ -1,0 +1,301 @@
+"""The command line: what it refuses and how, and what a tiny run leaves behind."""
+
+import re
+import shutil
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from igan_tf.experiments import experiment
+from igan_tf.experiments.config import config_from_lines
+from igan_tf.experiments.experiment import sole_trainer
+from igan_tf.training import Checkpoints
+from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_here, run_process
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A finished run of two epochs of two steps; `.output` is what it printed."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    done = run_process(*FLAGS, "--epochs=2", f"--run_dir={folder}", "--histogram_epochs=1", cwd=folder.parent)
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["run"]
+    (folder.parent / "output").write_text(done.stdout + done.stderr)
+    return folder
+
+
+@pytest.fixture
+def empty_folder(tmp_path, monkeypatch):
+    """The current folder, empty."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def assert_refused(outcome, folder, *words):
+    assert outcome.code not in (0, None)
+    for word in words:
+        assert word in outcome.text, outcome.text
+    assert "Traceback" not in outcome.text
+    assert list(folder.iterdir()) == []
+
+
+# Wrong values.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--epochs=three"], ["--epochs=three"]),
+        (["--epochs=0"], ["--epochs=0"]),
+        (["--batch_size=-5"], ["--batch_size=-5"]),
+        (["--batch_size=1199"], ["--batch_size=1199", "1198"]),
+        (["--labels=55"], ["--labels=55", "10 classes"]),
+        (["--labels=1180"], ["--labels=1180", "more than there are examples of class"]),
+        (["--labels=0", "--supervised_baseline"], ["--supervised_baseline", "--labels=0"]),
+        (["--label_smoothing=1.5"], ["--label_smoothing=1.5"]),
+        (["--beta_1=nan"], ["--beta_1=nan"]),
+        (["--adam=inside"], ["--adam=inside", "inside_root, outside"]),
+        (["--mode=trian"], ["mode", "trian"]),
+        (["--dataset=mnits"], ["--dataset=mnits", "digits, mnist, cifar10, svhn, folder"]),
+        (["--network=big"], ["--network=big"]),
+        (["--generator_steps=0"], ["--generator_steps=0", "--unlabelled_weight=1.0"]),
+        (["--label_file=none.csv"], ["--label_file=none.csv", "No such file"]),
+        (["--dataset=folder", "--data_dir=nowhere"], ["--dataset=folder", "--data_dir=nowhere"]),
+        (["--dataset=mnist", "--data_dir=nowhere"], ["--dataset=mnist", "--data_dir=nowhere", "tfds.load"]),
+        (["--strategy=mirrored", "--batch_size=700"], ["--batch_size=700", "2 replicas"]),
+        (["--strategy=mirrored", "--jit_compile"], ["--jit_compile", "--strategy=mirrored"]),
+        (["--strategy=mirrored", "--precision=mixed_float16"], ["mixed_float16", "--strategy=mirrored"]),
+        (["--network=cifar10"], ["--network=cifar10 needs images", "multiples of 8, at least 16", "8 x 8"]),
+        (["--input_corruption=dropout"], ["--network=digits", "--input_corruption=dropout"]),
+        (["--train_images=7", "--labels=10", "--batch_size=5"], ["no training image is of class", "--train_images=7"]),
+        ([f"--seed_data={2**31 - 2}", "--label_draws=3"], [f"--seed_data={2**31 - 2}", "--label_draws=3"]),
+        (["--num_samples=0"], ["num_samples", "0"]),
+        (["--epoch=3"], ["epoch"]),
+        (["extra"], ["extra"]),
+        (["--flagfile=none.cfg"], ["none.cfg"]),
+        (["--mode=evaluate"], ["--run_dir=runs/digits"]),
+        (["--mode=sample", "--run_dir=nowhere"], ["--run_dir=nowhere"]),
+    ],
+    ids=lambda value: value[-1] if value[-1].startswith("-") else None,
+)
+def test_a_wrong_value_is_named_and_leaves_nothing(empty_folder, capfd, arguments, words):
+    assert_refused(run_here(capfd, "--dataset=digits", "--labels=50", *arguments), empty_folder, *words)
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "/dev/null/run"])
+def test_a_run_dir_that_cannot_be_made_is_named(empty_folder, capfd, place):
+    assert_refused(run_here(capfd, *FLAGS, f"--run_dir={place}"), empty_folder, f"--run_dir={place}")
+
+
+def test_a_refusal_in_a_process_of_its_own(empty_folder):
+    done = run_process("--dataset=digits", "--labels=55", cwd=empty_folder)
+    assert done.returncode == 1
+    # TensorFlow's own notices may stand before it.
+    last = done.stderr.splitlines()[-1]
+    assert last == "igan_tf: --labels must be a multiple of the 10 classes. Received: --labels=55"
+    assert "Traceback" not in done.stderr + done.stdout
+    assert list(empty_folder.iterdir()) == []
+
+
+# What a run leaves.
+
+
+def test_the_run_directory(run_dir):
+    names = {path.name for path in run_dir.iterdir()} - {".lock"}
+    assert names == {"flags.cfg", "checkpoints", "samples", "logs", "metrics.jsonl", "result.json"}
+    assert Checkpoints(run_dir / "checkpoints").steps() == [2, 4]
+    assert not list(run_dir.rglob("*.tmp"))
+
+
+def test_flags_cfg_has_every_setting_but_the_run_dir(run_dir):
+    lines = (run_dir / "flags.cfg").read_text().splitlines()
+    config = config_from_lines(lines)
+    assert (config.dataset, config.labels, config.epochs, config.batch_size) == ("digits", 50, 2, 400)
+    assert lines == config.as_flags()
+    assert not any("run_dir" in line for line in lines)
+
+
+def test_result_json(run_dir):
+    found = result(run_dir)
+    assert set(found) == {
+        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels"),
+    }
+    expected = {"epochs": 2, "steps": 4, "seed": 1, "seed_data": 1, "labels": 50}
+    assert {name: found[name] for name in expected} == expected
+    last = metrics(run_dir)[-1]
+    assert found["test_error"] == last["test_error"] and 0 < last["test_error"] < 1
+    assert found["averaged_test_error"] == last["averaged_test_error"]
+
+
+def test_metrics_jsonl_has_every_metric_of_each_epoch(run_dir):
+    lines = metrics(run_dir)
+    assert [(line["epoch"], line["step"]) for line in lines] == [(1, 2), (2, 4)]
+    for line in lines:
+        assert set(line) == {
+            *("epoch", "step", "discriminator_loss", "supervised_loss", "unlabelled_loss", "generated_loss"),
+            *("generator_loss", "train_error", "test_error", "averaged_test_error"),
+        }
+
+
+def test_tensorboard_has_losses_errors_samples_histograms_and_flags(run_dir):
+    found = events(run_dir)
+    assert len(found) == len(set(found))
+    scalars = {*metrics(run_dir)[0]} - {"epoch", "step"} | {"seconds_per_step"}
+    for step in (2, 4):
+        tags = {tag for at, tag in found if at == step}
+        assert scalars | {"samples", "features"} <= tags
+        assert any(tag.startswith("scale/") for tag in tags)
+    start = {tag for at, tag in found if at == 0}
+    assert "flags" in start and any("hparams" in tag for tag in start)
+
+
+def test_the_samples_are_grids_of_ten_by_ten(run_dir):
+    names = ["epoch-0001.png", "epoch-0002.png"]
+    assert sorted(path.name for path in (run_dir / "samples").iterdir()) == names
+    for name in names:
+        with Image.open(run_dir / "samples" / name) as image:
+            assert image.size == (91, 91)
+
+
+def test_devices_settings_epochs_and_result_are_printed(run_dir):
+    output = (run_dir.parent / "output").read_text()
+    assert "CPU:0" in output and "strategy: single" in output
+    assert "--labels=50" in output and "--average_decay=0.9999" in output
+    assert "epoch 1/2" in output and "epoch 2/2" in output
+    assert f"test_error: {result(run_dir)['test_error']}" in output
+    # No progress bar where there is no terminal.
+    assert "\r" not in output and "it/s" not in output
+
+
+def test_the_flag_file_repeats_the_run_elsewhere(run_dir, tmp_path):
+    done = run_process(f"--flagfile={run_dir}/flags.cfg", f"--run_dir={tmp_path}/again", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(tmp_path / "again", run_dir)
+    assert (tmp_path / "again" / "flags.cfg").read_bytes() == (run_dir / "flags.cfg").read_bytes()
+
+
+# Using a run.
+
+
+def test_a_finished_run_stays_as_it_is(run_dir, tmp_path, capfd):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    outcome = run_here(capfd, f"--flagfile={run_dir}/flags.cfg", f"--run_dir={copy}")
+    assert outcome.code == 0, outcome.text
+    assert "continuing after step 4" in outcome.text
+    assert_same_run(copy, run_dir)
+
+
+def test_evaluate(run_dir, empty_folder, capfd):
+    outcome = run_here(capfd, "--mode=evaluate", f"--run_dir={run_dir}")
+    assert outcome.code == 0, outcome.text
+    for name in ("test_error", "averaged_test_error"):
+        assert f"{name}: {result(run_dir)[name]}" in outcome.text.splitlines()
+    assert list(empty_folder.iterdir()) == []
+
+
+def test_sample(run_dir, empty_folder, capfd):
+    outcome = run_here(capfd, "--mode=sample", f"--run_dir={run_dir}", "--num_samples=7")
+    assert outcome.code == 0, outcome.text
+    with np.load(empty_folder / "samples.npz") as file:
+        images = file["images"]
+    assert images.shape == (7, 8, 8, 1) and 0 <= images.min() < images.max() <= 1
+    outcome = run_here(capfd, "--mode=sample", f"--run_dir={run_dir}", "--num_samples=7", "--output=grid.png")
+    assert outcome.code == 0, outcome.text
+    with Image.open("grid.png") as grid:
+        pixels = np.asarray(grid)
+    assert pixels.shape == (28, 28)
+    np.testing.assert_array_equal(pixels[1:9, 1:9], np.round(images[0, ..., 0] * 255).astype("uint8"))
+    run_here(capfd, "--mode=sample", f"--run_dir={run_dir}", "--num_samples=7", "--output=other.npz", "--seed=5")
+    with np.load("other.npz") as file:
+        assert not np.array_equal(file["images"], images)
+
+
+def test_an_output_that_cannot_be_written_is_named(run_dir, empty_folder, capfd):
+    outcome = run_here(capfd, "--mode=sample", f"--run_dir={run_dir}", "--output=nowhere/a.npz")
+    assert_refused(outcome, empty_folder, "--output=nowhere/a.npz")
+
+
+# What a run refuses.
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_trainer_is_refused(run_dir, empty_folder, capfd):
+    before = contents(run_dir)
+    with sole_trainer(run_dir):
+        outcome = run_here(capfd, f"--flagfile={run_dir}/flags.cfg", f"--run_dir={run_dir}", "--epochs=3")
+    assert_refused(outcome, empty_folder, f"--run_dir={run_dir} is in use by another training process")
+    assert contents(run_dir) == before
+
+
+def test_other_settings_are_refused_with_the_difference(run_dir, empty_folder, capfd):
+    before = contents(run_dir)
+    arguments = ["--seed=2", "--generator_learning_rate=0.01", "--epochs=3", f"--run_dir={run_dir}"]
+    outcome = run_here(capfd, f"--flagfile={run_dir}/flags.cfg", *arguments)
+    assert_refused(
+        outcome,
+        empty_folder,
+        f"--run_dir={run_dir} holds a run with other settings",
+        "--seed: the run was started with 1, now 2",
+        "--generator_learning_rate: the run was started with 0.003, now 0.01",
+    )
+    assert "--epochs:" not in outcome.text
+    assert contents(run_dir) == before
+
+
+def test_a_run_without_a_whole_checkpoint_is_refused(run_dir, empty_folder, tmp_path, capfd):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    for path in copy.glob("checkpoints/*/state.npz"):
+        path.write_bytes(path.read_bytes()[:-1])
+    for mode in ("train", "evaluate"):
+        outcome = run_here(capfd, f"--flagfile={run_dir}/flags.cfg", f"--run_dir={copy}", f"--mode={mode}")
+        assert_refused(outcome, empty_folder, f"no checkpoint in {copy}/checkpoints is whole", "step-000000004")
+
+
+def test_a_damaged_flags_file_is_named(run_dir, empty_folder, tmp_path, capfd):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    (copy / "flags.cfg").write_text("--epochs=some\n")
+    for mode in ("train", "evaluate"):
+        outcome = run_here(capfd, *FLAGS, f"--run_dir={copy}", f"--mode={mode}")
+        assert_refused(outcome, empty_folder, str(copy), "--epochs=some")
+
+
+def test_ctrl_c_before_the_first_step_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment, "train", interrupt)
+    outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
+    assert outcome.code == 130 and "Traceback" not in outcome.text
+
+
+def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
+    def exhaust(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nof a long trace")
+
+    monkeypatch.setattr(experiment, "train", exhaust)
+    outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
+    assert outcome.code == 1 and "Traceback" not in outcome.text
+    assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
+
+
+def test_a_run_dir_that_cannot_be_searched_is_named(empty_folder, capfd):
+    # As root every folder can be searched; a name that is too long fails in the same place.
+    run_dir = "a" * 300
+    outcome = run_here(capfd, *FLAGS, f"--run_dir={run_dir}")
+    assert_refused(outcome, empty_folder, f"--run_dir={run_dir} cannot be read")
+
+
+def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, capfd):
+    arguments = ["--discriminator_learning_rate=1e30", "--epochs=3", f"--run_dir={tmp_path}/run"]
+    outcome = run_here(capfd, *FLAGS, *arguments)
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.text
+    assert re.search(r"igan_tf: \w+_loss is (nan|inf|-inf) at step [12], epoch 1; there is no checkpoint", outcome.text)
+    assert not (tmp_path / "run" / "result.json").exists()

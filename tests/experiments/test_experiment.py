@@ -1,0 +1,416 @@
+"""Whole runs on the digits: nothing lost wherever they stop, and what one has of them from Python."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from igan_tf import load_run
+from igan_tf.data import SemiSupervisedBatches, load_data
+from igan_tf.experiments import experiment
+from igan_tf.experiments.config import Config, ConfigError
+from igan_tf.experiments.recipes import semi_supervised
+from igan_tf.training import CheckpointError, Checkpoints, Trainer
+from igan_tf.training.trainer import Interrupted
+from tests.command_line import FLAGS, assert_same_run, command, environment, events, metrics, result, run_process
+
+# Two epochs of two steps.
+SETTINGS = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
+
+
+def train(run_dir, report=lambda line: None, **changes):
+    return experiment.train(Config(**{**SETTINGS, **changes}), run_dir, report)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """An uninterrupted run; a test that changes it copies it first."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    train(folder)
+    return folder
+
+
+@pytest.fixture
+def signal_at(monkeypatch):
+    """Sends this process a SIGTERM as a step begins; -1: none."""
+    original = Trainer._make_train_function
+    at = {"step": -1}
+
+    def make_train_function(self):
+        train_function = original(self)
+
+        def run(*arguments):
+            if self.step + 1 == at["step"]:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return train_function(*arguments)
+
+        return run
+
+    monkeypatch.setattr(Trainer, "_make_train_function", make_train_function)
+    return lambda step: at.update(step=step)
+
+
+# Nothing lost, in this process.
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 4], ids=["first_step", "epochs_edge", "mid_epoch", "last_step"])
+def test_stopped_and_continued_is_bit_equal(tmp_path, finished, signal_at, step):
+    signal_at(step)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    assert Checkpoints(tmp_path / "run" / "checkpoints").steps()[-1] == step
+    assert not (tmp_path / "run" / "result.json").exists()
+    signal_at(-1)
+    lines = []
+    train(tmp_path / "run", lines.append)
+    assert any(f"continuing after step {step}" in line for line in lines)
+    assert_same_run(tmp_path / "run", finished)
+
+
+def test_a_death_after_a_metrics_line_at_an_edge_leaves_no_second_line(tmp_path, finished, signal_at, monkeypatch):
+    # A checkpoint stands at the last step of epoch 1; its line is written, then the process dies.
+    signal_at(2)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run")
+    signal_at(-1)
+
+    class Died(BaseException):
+        pass
+
+    def die(*args, **kwargs):
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", die)
+        with pytest.raises(Died):
+            train(tmp_path / "run")
+    assert len(metrics(tmp_path / "run")) == 1
+    train(tmp_path / "run")
+    assert_same_run(tmp_path / "run", finished)
+
+
+def test_a_death_before_the_first_checkpoint_leaves_nothing_twice(tmp_path, finished, monkeypatch):
+    class Died(BaseException):
+        pass
+
+    def die(*args, **kwargs):
+        raise Died
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Checkpoints, "save", die)
+        with pytest.raises(Died):
+            train(tmp_path / "run")
+    assert len(metrics(tmp_path / "run")) == 1
+    train(tmp_path / "run")
+    assert_same_run(tmp_path / "run", finished)
+
+
+def test_a_damaged_newest_checkpoint_is_named_and_the_end_is_the_same(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    path = run_dir / "checkpoints" / "step-000000004" / "state.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    lines = []
+    train(run_dir, lines.append)
+    assert any("step-000000004 is damaged" in line and "the one before" in line for line in lines)
+    assert any("continuing after step 2" in line for line in lines)
+    assert_same_run(run_dir, finished)
+
+
+def test_more_epochs_continue_a_finished_run(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    assert train(run_dir, epochs=3)["steps"] == 6
+    assert metrics(run_dir)[:2] == metrics(finished)
+    assert [line["epoch"] for line in metrics(run_dir)] == [1, 2, 3]
+
+
+def test_another_network_is_refused_even_where_the_flags_agree(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    flags = run_dir / "flags.cfg"
+    flags.write_text(flags.read_text().replace("--network=auto", "--network=mnist"))
+    with pytest.raises(CheckpointError, match="--network: the run was started with 'auto', now 'mnist'"):
+        train(run_dir, network="mnist")
+    with pytest.raises(CheckpointError, match=r"(?s)is of another network:.*in the checkpoint"):
+        load_run(run_dir)
+    assert Checkpoints(run_dir / "checkpoints").steps() == [2, 4]
+
+
+def test_without_its_flags_a_run_still_knows_its_settings(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    (run_dir / "flags.cfg").unlink()
+    with pytest.raises(CheckpointError, match=r"(?s)other settings or data:.*--seed: .* 1, now 2"):
+        train(run_dir, seed=2)
+    assert not (run_dir / "flags.cfg").exists()
+    train(run_dir)
+    assert_same_run(run_dir, finished)
+    assert (run_dir / "flags.cfg").read_bytes() == (finished / "flags.cfg").read_bytes()
+
+
+def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"{index},{index % 3}\n" for index in range(30)))
+    settings = {"label_file": str(path), "epochs": 1}
+    train(tmp_path / "run", **settings)
+    moved = path.rename(tmp_path / "moved.csv")
+    train(tmp_path / "run", **{**settings, "label_file": str(moved)})
+    moved.write_text(moved.read_text().replace("7,1", "7,2"))
+    with pytest.raises(CheckpointError) as caught:
+        train(tmp_path / "run", **{**settings, "label_file": str(moved)})
+    assert "SHA-256 of the labelled examples" in str(caught.value) and "of the data" not in str(caught.value)
+
+    def load_other_data(config):
+        data = load_data(config)
+        data.train_images[5, 0, 0, 0] += 1 / 16
+        return data
+
+    train(tmp_path / "digits", epochs=1)
+    monkeypatch.setattr(experiment, "load_data", load_other_data)
+    with pytest.raises(CheckpointError) as caught:
+        train(tmp_path / "digits", epochs=1)
+    assert "SHA-256 of the data" in str(caught.value) and "labelled" not in str(caught.value)
+
+
+def test_flags_cfg_follows_what_may_change(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    train(run_dir, sample_epochs=7)
+    assert experiment.read_config(run_dir) == Config(**SETTINGS, sample_epochs=7)
+
+
+# Nothing lost, in a process of its own.
+
+
+def wait_for(condition, process, timeout=240):
+    """Polls until `condition()` holds; fails if the process ends before."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_sigterm_and_sigkill(tmp_path):
+    # So many epochs that the process is still at work when it is stopped after the second and the fifth.
+    arguments = [*FLAGS, "--epochs=30", "--sample_epochs=10", "--histogram_epochs=5"]
+    uninterrupted, run_dir = tmp_path / "uninterrupted", tmp_path / "run"
+    done = run_process(*arguments, f"--run_dir={uninterrupted}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+    def lines():
+        path = run_dir / "metrics.jsonl"
+        return path.read_text().count("\n") if path.exists() else 0
+
+    for signum, after, code in ((signal.SIGKILL, 2, -signal.SIGKILL), (signal.SIGTERM, 5, 128 + signal.SIGTERM)):
+        process = subprocess.Popen(
+            command(*arguments, f"--run_dir={run_dir}"),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        wait_for(lambda after=after: lines() >= after, process)
+        process.send_signal(signum)
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == code, errors
+        assert not (run_dir / "result.json").exists()
+        if signum == signal.SIGTERM:
+            assert "stopped by SIGTERM; saved, the same command continues" in errors and "Traceback" not in errors
+    done = run_process(*arguments, f"--run_dir={run_dir}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "continuing after step" in done.stdout
+    assert_same_run(run_dir, uninterrupted)
+
+
+# What is trained.
+
+
+def test_label_draws_and_the_supervised_baseline(tmp_path):
+    returned = train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True)
+    found = result(tmp_path)
+    assert found == returned
+    assert [draw["seed_data"] for draw in found["draws"]] == [1, 2]
+    for name in ("test_error", "averaged_test_error", "supervised_test_error", "supervised_averaged_test_error"):
+        errors = [draw[name] for draw in found["draws"]]
+        assert found[name] == pytest.approx(np.mean(errors), abs=1e-12) and len(set(errors)) == 2
+    assert (found["labels"], found["seed_data"], found["epochs"], found["steps"]) == (20, 1, 1, 2)
+    for number, draw in enumerate(found["draws"], start=1):
+        folder = tmp_path / f"draw-{number}"
+        assert result(folder) == draw
+        assert result(folder / "supervised")["test_error"] == draw["supervised_test_error"]
+        assert set(metrics(folder / "supervised")[0]) == {
+            *("epoch", "step", "discriminator_loss", "supervised_loss", "train_error"),
+            *("test_error", "averaged_test_error"),
+        }
+    # The baseline starts from the same discriminator and sees the same labels.
+    first, second = (load_data_batches(tmp_path / "draw-1" / name) for name in (".", "supervised"))
+    np.testing.assert_array_equal(first.labelled_indices, second.labelled_indices)
+    with pytest.raises(CheckpointError, match="holds no checkpoint; of several label draws, name one's folder"):
+        load_run(tmp_path)
+    # A finished run of draws, started again, says the same.
+    assert train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True) == found
+
+
+def load_data_batches(run_dir):
+    config = experiment.read_config(run_dir)
+    data = load_data(config)
+    return SemiSupervisedBatches(data.train_images, *semi_supervised.labelled_examples(config, data), 400, config.seed)
+
+
+def test_a_label_file_replaces_the_subset(tmp_path):
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"{index},{index % 3}\n" for index in range(31)))
+    assert train(tmp_path / "run", label_file=str(path), epochs=1)["labels"] == 31
+
+
+def test_without_labels(tmp_path):
+    found = train(tmp_path, labels=0, epochs=1)
+    assert found["labels"] == 0 and "test_error" not in found
+    line = metrics(tmp_path)[0]
+    assert {"unlabelled_loss", "generated_loss", "generator_loss"} < set(line)
+    assert not {"supervised_loss", "train_error", "test_error"} & set(line)
+    assert load_run(tmp_path).generate(3, seed=0).shape == (3, 8, 8, 1)
+
+
+def test_the_other_techniques(tmp_path, signal_at):
+    settings = {
+        "generator_objective": "minimax",
+        "historical_averaging": 0.1,
+        "label_smoothing": 0.1,
+        "adam": "outside",
+        "average_debias": False,
+        "generator_steps": 2,
+    }
+    train(tmp_path / "whole", **settings)
+    line = metrics(tmp_path / "whole")[-1]
+    assert line["discriminator_history_loss"] > 0 and line["generator_history_loss"] > 0
+    # Historical means and both optimizers are in the checkpoint.
+    signal_at(3)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", **settings)
+    signal_at(-1)
+    train(tmp_path / "run", **settings)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_runs_and_continues(tmp_path, signal_at, precision):
+    train(tmp_path / "whole", precision=precision)
+    assert keras.config.dtype_policy().name == "float32"
+    signal_at(3)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", precision=precision)
+    signal_at(-1)
+    train(tmp_path / "run", precision=precision)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    run = load_run(tmp_path / "run")
+    assert run.generate(2, seed=0).dtype == "float32"
+    assert {weight.dtype for weight in run.discriminator.trainable_weights} == {"float32"}
+    assert run.discriminator.compute_dtype == precision.removeprefix("mixed_")
+
+
+def test_on_two_devices(tmp_path, signal_at):
+    # The batch is each replica's.
+    two = {"strategy": "mirrored", "batch_size": 200}
+    train(tmp_path / "whole", **two)
+    signal_at(3)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", **two)
+    signal_at(-1)
+    train(tmp_path / "run", **two)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert load_run(tmp_path / "run").generate(2, seed=0).shape == (2, 8, 8, 1)
+
+
+def test_seeds_matter(tmp_path, finished):
+    train(tmp_path / "seed", seed=2, epochs=1)
+    train(tmp_path / "seed_data", seed_data=2, epochs=1)
+    lines = [metrics(folder)[0] for folder in (finished, tmp_path / "seed", tmp_path / "seed_data")]
+    assert len({line["supervised_loss"] for line in lines}) == 3
+
+
+# From Python.
+
+
+def test_load_run_has_the_networks_with_their_weights(finished):
+    data = load_data(Config(dataset="digits"))
+    run = load_run(finished)
+    predicted = np.argmax(run.discriminator.predict(data.test_images, verbose=0)["logits"], axis=-1)
+    assert np.mean(predicted != data.test_labels) == pytest.approx(result(finished)["test_error"], abs=1e-9)
+    averaged = np.argmax(run.averaged_logits(data.test_images), axis=-1)
+    assert np.mean(averaged != data.test_labels) == pytest.approx(result(finished)["averaged_test_error"], abs=1e-9)
+
+
+def test_load_run_takes_the_checkpoint_before_a_damaged_one(tmp_path, finished, capsys):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    (run_dir / "checkpoints" / "step-000000004" / "state.npz").unlink()
+    before = load_run(run_dir).generate(2, seed=0)
+    assert "step-000000004 is damaged" in capsys.readouterr().out
+    assert not np.array_equal(before, load_run(finished).generate(2, seed=0))
+
+
+def test_generate_is_a_function_of_the_seed(finished):
+    run = load_run(finished)
+    images = run.generate(130, seed=3)
+    assert images.shape == (130, 8, 8, 1) and images.dtype == "float32"
+    np.testing.assert_array_equal(images, load_run(finished).generate(130, seed=3))
+    np.testing.assert_array_equal(images[:5], run.generate(5, seed=3))
+    assert not np.array_equal(images[:100], run.generate(100, seed=4))
+    assert not np.array_equal(images[:30], images[100:])
+
+
+def test_the_generator_exports_alone(tmp_path, finished):
+    generator = load_run(finished).generator
+    generator.save(tmp_path / "generator.keras")
+    latents = np.random.default_rng(0).random((5, 50), "float32")
+    reloaded = keras.saving.load_model(tmp_path / "generator.keras")
+    np.testing.assert_array_equal(reloaded(latents), generator(latents))
+
+
+def test_interpolation_grid(finished):
+    run = load_run(finished)
+    grid = experiment.interpolation_grid(run, rows=3, columns=5, seed=1)
+    assert grid.shape == (3 * 9 + 1, 5 * 9 + 1, 1)
+    np.testing.assert_array_equal(grid, experiment.interpolation_grid(run, rows=3, columns=5, seed=1))
+    assert not np.array_equal(grid, experiment.interpolation_grid(run, rows=3, columns=5, seed=2))
+    cells = grid[:-1, :-1].reshape(3, 9, 5, 9)[:, 1:, :, 1:].transpose(0, 2, 1, 3).reshape(3, 5, 64)
+    # Neighbours on a line are nearer to each other than its ends.
+    neighbours = np.linalg.norm(np.diff(cells, axis=1), axis=-1).max(axis=1)
+    ends = np.linalg.norm(cells[:, 0] - cells[:, -1], axis=-1)
+    assert (neighbours < ends).all()
+
+
+def test_what_is_no_run_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=f"--run_dir={tmp_path} is not the directory of a run"):
+        load_run(tmp_path)
+    experiment.save_config(tmp_path, Config(**SETTINGS))
+    with pytest.raises(CheckpointError, match=f"{tmp_path} holds no checkpoint"):
+        load_run(tmp_path)
+
+
+def test_a_second_trainer_is_refused(tmp_path, finished):
+    with (
+        experiment.sole_trainer(finished),
+        pytest.raises(ConfigError, match=f"--run_dir={finished} is in use by another training process"),
+    ):
+        train(finished)
+    # Nor may one write what is inside: a draw's or the baseline's folder.
+    inside = {"label_draws": 2, "supervised_baseline": True, "epochs": 1, "labels": 20}
+    for part in ("draw-1", "draw-2/supervised"):
+        with (
+            experiment.sole_trainer(tmp_path / part),
+            pytest.raises(ConfigError, match=f"--run_dir={tmp_path}/{part} is in use by another training process"),
+        ):
+            train(tmp_path, **inside)
+    # And after the first has ended it is not.
+    assert train(finished) == result(finished)
+
+
+def test_nothing_stands_twice_on_tensorboard(finished):
+    found = events(finished)
+    assert len(found) == len(set(found)) and {step for step, _ in found} == {0, 2, 4}

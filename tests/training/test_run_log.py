@@ -1,0 +1,150 @@
+import json
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from igan_tf.images.grids import image_grid, write_png
+from igan_tf.training.run_log import Records, read_metrics
+
+
+def events(run_dir):
+    """Sorted (step, tag) of every event in the run's TensorBoard files."""
+    found = []
+    for path in (run_dir / "logs").glob("events.out.tfevents.*"):
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            event = tf.compat.v1.Event.FromString(record)
+            found += [(event.step, value.tag) for value in event.summary.value]
+    return sorted(found)
+
+
+def write_epochs(run_dir, from_step, epochs, describe=False):
+    records = Records(run_dir, from_step)
+    if describe:
+        records.describe(["--epochs=3", "--labels=50"], {"epochs": 3, "labels": 50, "adam": "outside"})
+    for epoch in epochs:
+        records.write_metrics({"epoch": epoch, "step": 10 * epoch, "loss": epoch / 3})
+        records.write_samples(np.full((4, 2, 2, 1), 0.5), f"epoch-{epoch:04d}", 10 * epoch)
+        records.write_histograms({"scale/a": np.arange(5.0)}, 10 * epoch)
+    records.close()
+
+
+def of_epochs(*epochs):
+    return sorted((10 * epoch, tag) for epoch in epochs for tag in ("loss", "samples", "scale/a"))
+
+
+def test_what_is_written_is_there(tmp_path):
+    write_epochs(tmp_path, 0, [1, 2], describe=True)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"epoch": 1, "step": 10, "loss": 1 / 3}, {"epoch": 2, "step": 20, "loss": 2 / 3}]
+    found = events(tmp_path)
+    assert [event for event in found if event[0] > 0] == of_epochs(1, 2)
+    tags = [tag for step, tag in found if step == 0]
+    assert "flags" in tags and any("hparams" in tag for tag in tags)
+    assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["epoch-0001.png", "epoch-0002.png"]
+
+
+def test_opening_at_a_step_removes_what_is_beyond_it(tmp_path):
+    write_epochs(tmp_path, 0, [1, 2, 3], describe=True)
+    described = [event for event in events(tmp_path) if event[0] == 0]
+    Records(tmp_path, 20).close()
+    assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert events(tmp_path) == described + of_epochs(1, 2)
+    write_epochs(tmp_path, 20, [3, 4])
+    assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2, 3, 4]
+    assert events(tmp_path) == described + of_epochs(1, 2, 3, 4)
+
+
+def test_several_event_files_are_each_cut(tmp_path):
+    write_epochs(tmp_path, 0, [1, 2])
+    write_epochs(tmp_path, 20, [3, 4])
+    write_epochs(tmp_path, 10, [2])
+    assert events(tmp_path) == of_epochs(1, 2)
+
+
+def test_what_was_kept_is_unchanged(tmp_path):
+    write_epochs(tmp_path, 0, [1, 2])
+    (path,) = (tmp_path / "logs").glob("events.*")
+    before, metrics = path.read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
+    Records(tmp_path, 20).close()
+    assert path.read_bytes() == before
+    assert (tmp_path / "metrics.jsonl").read_bytes() == metrics
+
+
+@pytest.mark.parametrize("cut", [2, 7, 20])
+def test_a_last_line_and_event_cut_short_are_removed(tmp_path, cut):
+    write_epochs(tmp_path, 0, [1, 2])
+    (path,) = (tmp_path / "logs").glob("events.*")
+    for file in (path, tmp_path / "metrics.jsonl"):
+        file.write_bytes(file.read_bytes()[:-cut])
+    assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1]
+    write_epochs(tmp_path, 10, [2])
+    assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
+    assert events(tmp_path) == of_epochs(1, 2)
+    assert (tmp_path / "metrics.jsonl").read_text().endswith("}\n")
+
+
+def test_a_cut_event_of_a_kept_step_costs_no_others(tmp_path):
+    write_epochs(tmp_path, 0, [1, 2])
+    (path,) = (tmp_path / "logs").glob("events.*")
+    path.write_bytes(path.read_bytes()[:-1])
+    Records(tmp_path, 20).close()
+    assert events(tmp_path) == sorted(set(of_epochs(1, 2)) - {(20, "scale/a")})
+
+
+def test_metrics_are_on_disk_before_the_call_returns(tmp_path):
+    records = Records(tmp_path, 0)
+    records.write_metrics({"epoch": 1, "step": 3, "loss": 0.5})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "loss": 0.5}] == records.metrics()
+    assert events(tmp_path) == [(3, "loss")]
+    records.close()
+
+
+def test_without_a_file_there_are_no_metrics(tmp_path):
+    assert read_metrics(tmp_path / "none") == []
+
+
+# Grids.
+
+
+def test_image_grid_is_row_by_row_with_margins():
+    images = np.arange(1, 6)[:, None, None, None] / 10 * np.ones((5, 2, 3, 1))
+    grid = image_grid(images)
+    assert grid.shape == (2 * 3 + 1, 3 * 4 + 1, 1) and grid.dtype == "float32"
+    for index in range(5):
+        top, left = 1 + index // 3 * 3, 1 + index % 3 * 4
+        np.testing.assert_allclose(grid[top : top + 2, left : left + 3], (index + 1) / 10)
+    np.testing.assert_array_equal(grid[4:6, 9:12], 1)
+    np.testing.assert_array_equal(grid[::3], 1)
+    np.testing.assert_array_equal(grid[:, ::4], 1)
+
+
+@pytest.mark.parametrize(
+    ("count", "columns", "margin", "shape"),
+    [(1, None, 1, (4, 4)), (4, None, 0, (4, 4)), (4, 4, 1, (4, 13)), (5, 2, 2, (14, 10)), (100, None, 1, (31, 31))],
+)
+def test_the_size_of_a_grid(count, columns, margin, shape):
+    assert image_grid(np.zeros((count, 2, 2, 3)), columns, margin).shape == (*shape, 3)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_png_round_trip(tmp_path, channels):
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 4, channels))
+    write_png(tmp_path / "a.png", pixels / 255)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(image).reshape(pixels.shape), pixels)
+
+
+def test_png_is_clipped(tmp_path):
+    write_png(tmp_path / "a.png", np.array([[[-0.2], [1.3]]]))
+    with Image.open(tmp_path / "a.png") as image:
+        assert np.asarray(image).tolist() == [[0, 255]]
+
+
+def test_a_run_that_starts_anew_keeps_nothing(tmp_path):
+    write_epochs(tmp_path, 0, [1], describe=True)
+    described = [event for event in events(tmp_path) if event[0] == 0]
+    write_epochs(tmp_path, -1, [1], describe=True)
+    assert events(tmp_path) == described + of_epochs(1)
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == 1
