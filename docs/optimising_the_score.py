@@ -22,10 +22,9 @@ import tensorflow as tf
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from igan_tf.data import load_data  # noqa: E402
+from igan_tf.data import DataSettings, load_data  # noqa: E402
 from igan_tf.evaluation import inception_score  # noqa: E402
 from igan_tf.evaluation.classifiers.domain import train_network  # noqa: E402
-from igan_tf.experiments.config import Config  # noqa: E402
 from igan_tf.images.grids import image_grid  # noqa: E402
 
 IMAGES, EPSILON, STEPS, RATE = 400, 0.4, 60, 0.02
@@ -62,7 +61,7 @@ def optimise(network, noise):
 
 
 def main():
-    data = load_data(Config(dataset="digits"))
+    data = load_data(DataSettings(dataset="digits"))
     network, other = (train_network(data.train_images, data.train_labels, 10, seed) for seed in (0, 1))
     noise = np.random.default_rng(0).random((IMAGES, *data.image_shape), "float32")
     optimised, scores = optimise(network, noise)

@@ -65,6 +65,14 @@ class Settings:
         """Refuses combinations of settings that cannot be."""
 
 
+def fields_of(settings: Any) -> list[dataclasses.Field]:
+    """The fields of a `Settings` dataclass, class by class as its bases are named; `dataclasses.fields` turns them."""
+    fields = {field.name: field for field in dataclasses.fields(settings)}
+    bases = (settings if isinstance(settings, type) else type(settings)).__mro__
+    names = [name for base in bases for name in vars(base).get("__annotations__", ()) if name in fields]
+    return [fields[name] for name in dict.fromkeys(names)]
+
+
 def check_setting(field: dataclasses.Field, value: Any, error: type[InputError] = ConfigError) -> None:
     """Raises `error` where `value` is not one that `field` allows."""
     name, limits = field.name, field.metadata

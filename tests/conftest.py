@@ -31,8 +31,8 @@ def digits_cache(tmp_path_factory):
     """A cache folder that holds the digits' domain classifier, trained once."""
     from igan_tf.data import load_data
     from igan_tf.evaluation import load_classifier
-    from igan_tf.experiments.config import Config
+    from igan_tf.experiments.configs import build_config
 
     folder = tmp_path_factory.mktemp("digits_cache")
-    load_classifier("domain", data=load_data(Config(dataset="digits")), data_name="digits", cache_dir=folder)
+    load_classifier("domain", data=load_data(build_config(dataset="digits")), data_name="digits", cache_dir=folder)
     return folder

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from igan_tf.commands.flags import expand_flagfiles
 from igan_tf.data import ImageData
-from igan_tf.experiments.config import Config, config_from_lines, expand_flagfiles
+from igan_tf.experiments.configs import build_config, config_from_lines
 from igan_tf.experiments.experiment import Experiment
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, VirtualBatchNorm
 from igan_tf.tables.published import TABLES
@@ -48,7 +49,7 @@ def test_every_table_has_its_flag_files():
 def test_the_published_settings():
     """Facts, section 2."""
     mnist = read("mnist_feature_matching.cfg")
-    assert mnist == Config() and (mnist.epochs, mnist.batch_size, mnist.discriminator_learning_rate) == (
+    assert mnist == build_config() and (mnist.epochs, mnist.batch_size, mnist.discriminator_learning_rate) == (
         300,
         100,
         0.003,

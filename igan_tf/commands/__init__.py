@@ -1,1 +1,42 @@
-"""The command lines."""
+"""The command lines: `igan-tf COMMAND` and `python -m igan_tf COMMAND` call them by name.
+
+The older `python -m igan_tf.main`, `.evaluate`, `.tables`, `.turing_test` and `.data.imagenet_records` are the same.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import signal
+import sys
+from collections.abc import Sequence
+
+# Command -> module with `run(arguments)`, arguments that come first, what it does.
+COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
+    "train": ("igan_tf.commands.train", ("--mode=train",), "train a GAN, or continue"),
+    "test": ("igan_tf.commands.train", ("--mode=evaluate",), "test errors of a run"),
+    "sample": ("igan_tf.commands.train", ("--mode=sample",), "images of a run"),
+    "evaluate": ("igan_tf.commands.evaluate", (), "scores of images: Inception Score, FID, KID, precision, ..."),
+    "tables": ("igan_tf.commands.tables", (), "the paper's tables from grids of runs"),
+    "records": ("igan_tf.commands.records", (), "images to sharded records"),
+    "turing-test": ("igan_tf.commands.turing_test", (), "people telling real images from generated ones"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command that the first argument names."""
+    # TensorFlow takes seconds to import: Ctrl-C meanwhile just ends the program.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    name, *others = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
+    if name in ("--help", "-h", "help"):
+        width = max(map(len, COMMANDS))
+        print("igan-tf COMMAND [flags]; igan-tf COMMAND --help lists a command's flags\n")
+        for command, (_, _, summary) in COMMANDS.items():
+            print(f"  {command:{width}s}  {summary}")
+        return
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f" Did you mean: {near[0]}?" if near else ""
+        sys.exit(f"igan_tf: unknown command '{name}'.{hint} There are {', '.join(COMMANDS)}.")
+    module, first, _ = COMMANDS[name]
+    importlib.import_module(module).run([*first, *others])

@@ -25,8 +25,7 @@ _NOISE = r"(\d+)x(\d+)x([13])"
 def main(argv=None):
     """Evaluates; errors of the user's end it with one message."""
     arguments = parser(__doc__).parse_args(argv)
-    from igan_tf.errors import DataError, EvaluationError
-    from igan_tf.experiments.config import ConfigError
+    from igan_tf.errors import ConfigError, DataError, EvaluationError
     from igan_tf.training import CheckpointError
 
     try:
@@ -231,21 +230,20 @@ def _data(arguments, run):
     """The data set of the run or of `--dataset`, where anything asks for it, and its name."""
     import dataclasses
 
-    from igan_tf.data import load_data
+    from igan_tf.data import DATASETS, DataSettings, load_data
     from igan_tf.errors import EvaluationError
-    from igan_tf.experiments.config import Config
     from igan_tf.experiments.run_directory import read_config
 
     if arguments.classifier != "domain" and not arguments.generated_training_data:
         return None, ""
     if arguments.dataset:
-        config = Config(dataset=arguments.dataset, data_dir=arguments.data_dir)
+        config = DataSettings(dataset=arguments.dataset, data_dir=arguments.data_dir)
     elif run:
         config = read_config(run[0])
         config = dataclasses.replace(config, data_dir=arguments.data_dir) if arguments.data_dir else config
     else:
         return None, ""
-    if config.recipe_name == "imagenet":
+    if DATASETS[config.dataset].streamed:
         raise EvaluationError(
             "--classifier=domain and --generated_training_data train on images in memory, not on ImageNet's records. "
             f"Received: --classifier={arguments.classifier} with --source={arguments.source} "
@@ -330,11 +328,10 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
 def _split_of(flag, dataset, split, arguments):
     import dataclasses
 
-    from igan_tf.data import load_data
-    from igan_tf.errors import EvaluationError
+    from igan_tf.data import DATASETS, DataSettings, load_data
+    from igan_tf.errors import ConfigError, EvaluationError
     from igan_tf.evaluation import images
     from igan_tf.evaluation.record_source import RecordSource
-    from igan_tf.experiments.config import Config, ConfigError
     from igan_tf.experiments.run_directory import read_config
 
     run = _find_run(arguments.source)
@@ -344,13 +341,13 @@ def _split_of(flag, dataset, split, arguments):
         config = dataclasses.replace(config, data_dir=arguments.data_dir or config.data_dir, train_images=0)
     else:
         try:
-            config = Config(dataset=dataset, data_dir=arguments.data_dir)
+            config = DataSettings(dataset=dataset, data_dir=arguments.data_dir)
         except ConfigError as error:
             raise EvaluationError(f"{flag}={dataset}:{split}: {error}") from error
     data = load_data(config)
-    if config.recipe_name == "imagenet" and split == "train":
+    if DATASETS[config.dataset].streamed and split == "train":
         return RecordSource(data)
-    if config.recipe_name == "imagenet":
+    if DATASETS[config.dataset].streamed:
         raise EvaluationError(f"{flag}=imagenet:test: the records are one set, imagenet:train")
     array = data.train_images if split == "train" else data.test_images
     if not len(array):

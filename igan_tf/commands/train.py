@@ -1,62 +1,91 @@
-"""The command line: `python -m igan_tf.main --dataset=... --flagfile=run_configs/....cfg`."""
+"""Training, and what comes of it: `python -m igan_tf.main`, `igan-tf train`, `igan-tf test`, `igan-tf sample`."""
 
-import os
+from __future__ import annotations
+
 import signal
 import sys
+from collections.abc import Sequence
 
-# TensorFlow's start-up notices would bury this program's own lines. Python exceptions still show.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from igan_tf.commands.flags import CommandLine
+from igan_tf.commands.start import import_tensorflow, report
+from igan_tf.errors import ConfigError, InputError
+from igan_tf.experiments.configs import CONFIGS, RunConfig, build_config, flag_line, recipes_with, setting_fields
 
-from absl import app, flags, logging
-
-from igan_tf.experiments import config as settings
-
-FLAGS = flags.FLAGS
-
-flags.DEFINE_enum("mode", "train", settings.MODES, "train; evaluate a run's test error; or sample images from a run.")
-flags.DEFINE_string("run_dir", "", "Folder of the run; by default runs/<dataset>. An interrupted run in it continues.")
-flags.DEFINE_integer("num_samples", 100, "Images that --mode=sample draws.", lower_bound=1)
-flags.DEFINE_string("output", "samples.npz", "What --mode=sample writes: an .npz of all, a .png grid, or FOLDER/.")
-flags.DEFINE_enum("format", None, ("png", "npz"), "Files of --output=FOLDER/: a .png an image, or .npz of 1,000 each.")
-settings.define_flags()
+MODES = ("train", "evaluate", "sample")
+_FORMATS = ("", "png", "npz")
 
 
-def main(argv):
-    """Runs one mode; errors of the user's end it with one message."""
-    import tensorflow as tf
+def command_line() -> CommandLine:
+    """The command's flags: its own, then every recipe's settings."""
+    line = CommandLine("python -m igan_tf.main", "Trains one of the paper's GANs, tests a run, or samples images.")
+    do, sampling = "What to do", "Sampling"
+    line.add(do, "mode", "train", "Train; evaluate test errors; or sample images.", f"One of {', '.join(MODES)}.")
+    line.add(do, "run_dir", "", "Folder of the run; empty: runs/ and the data set's name. A run in it continues.")
+    line.add(do, "recipe", "", "Which GAN; empty: the data set's own.", f"One of {', '.join(CONFIGS)}.")
+    line.add(sampling, "num_samples", 100, "Images that `mode=sample` draws.", "At least 1.")
+    line.add(sampling, "output", "samples.npz", "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/.")
+    line.add(sampling, "format", "", "Files in `output=FOLDER/`: a png an image, or npz of 1,000 each; empty: png.")
+    for config in CONFIGS.values():
+        line.add_settings(config, note=_of_one_recipe)
+    return line
 
-    from igan_tf.errors import DataError, EvaluationError
+
+def _of_one_recipe(name: str) -> str:
+    recipes = recipes_with(name)
+    return "" if len(recipes) == len(CONFIGS) else f"Of `recipe={recipes[0]}`."
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs the command line, `arguments` without the program's name; errors of the user's end it with one message."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    line = command_line()
+    try:
+        if extra := line.parse(arguments):
+            raise ConfigError(f"unknown argument: {extra[0]}")
+        _check(line)
+        _run(line, config_of(line))
+    except InputError as error:
+        sys.exit(f"igan_tf: {line.in_flags(error)}")
+    except KeyboardInterrupt:
+        # Outside of the training loop: there is nothing to save.
+        sys.exit(128 + signal.SIGINT)
+
+
+def config_of(line: CommandLine) -> RunConfig:
+    """The config that the given flags describe."""
+    given = {name: line.flag_values[name].value for name in setting_fields() if name in line.given}
+    return build_config(recipe=line.recipe, **given)
+
+
+def _check(line: CommandLine) -> None:
+    for name, choices in (("mode", MODES), ("format", _FORMATS)):
+        value = line.flag_values[name].value
+        if value not in choices:
+            raise ConfigError(f"`{name}` must be one of {', '.join(filter(None, choices))}. Received: {name}={value}")
+    if line.num_samples < 1:
+        raise ConfigError(f"`num_samples` must be at least 1. Received: num_samples={line.num_samples}")
+
+
+def _run(line: CommandLine, config: RunConfig) -> None:
+    tf = import_tensorflow()
+
     from igan_tf.experiments import experiment
     from igan_tf.experiments.sampling import sample_run
-    from igan_tf.training import CheckpointError, NonFiniteLossError
-    from igan_tf.training.distribution import ClusterError
-    from igan_tf.training.trainer import Interrupted, WorkerLostError
+    from igan_tf.training.trainer import Interrupted, NonFiniteLossError, WorkerLostError
 
-    logging.set_verbosity(logging.WARNING)
+    run_dir = line.run_dir or f"runs/{config.dataset}"
     try:
-        if len(argv) > 1:
-            raise settings.ConfigError(f"unknown argument: {argv[1]}")
-        config = settings.config_from_flags(FLAGS)
-        run_dir = FLAGS.run_dir or f"runs/{config.dataset}"
-        if FLAGS.mode == "train":
+        if line.mode == "train":
             _describe(config, run_dir)
-            result = experiment.train(config, run_dir, _report)
-        elif FLAGS.mode == "evaluate":
-            given = {"data_dir": config.data_dir} if FLAGS["data_dir"].present else {}
+            result = experiment.train(config, run_dir, report)
+        elif line.mode == "evaluate":
+            given = {"data_dir": config.data_dir} if "data_dir" in line.given else {}
             result = experiment.evaluate_run(run_dir, **given)
         else:
-            result = sample_run(run_dir, FLAGS.output, FLAGS.num_samples, config.seed, FLAGS.format, _report)
+            result = sample_run(run_dir, line.output, line.num_samples, config.seed, line.format or None, report)
         for name, value in result.items():
-            _report(f"{name}: {value}")
-    except (
-        settings.ConfigError,
-        DataError,
-        CheckpointError,
-        ClusterError,
-        EvaluationError,
-        NonFiniteLossError,
-        WorkerLostError,
-    ) as error:
+            report(f"{name}: {value}")
+    except (NonFiniteLossError, WorkerLostError) as error:
         sys.exit(f"igan_tf: {error}")
     except OSError as error:
         # A full disk, above all: what stands is whole.
@@ -69,39 +98,23 @@ def main(argv):
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
-    except KeyboardInterrupt:
-        # Outside of the training loop: there is nothing to save.
-        sys.exit(128 + signal.SIGINT)
 
 
-def _describe(config, run_dir):
-    """The devices and every setting."""
+def _describe(config: RunConfig, run_dir: str) -> None:
+    """Prints the devices and what is not at its default."""
     import tensorflow as tf
 
     from igan_tf.training import distribution
 
     worker = distribution.this_worker()
     if worker.count > 1:
-        _report(f"worker {worker.index} of the {worker.count} in TF_CONFIG, waiting for the others")
+        report(f"worker {worker.index} of the {worker.count} in TF_CONFIG, waiting for the others")
     # Several workers: before TensorFlow looks for devices.
     strategy = distribution.build_strategy(config.strategy)
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())
-    _report(
+    report(
         f"devices: {devices}; strategy: {config.strategy}, replicas: {strategy.num_replicas_in_sync}; "
         f"XLA: {config.jit_compile}; run directory: {run_dir}"
     )
-    _report("settings: " + " ".join(config.as_flags()))
-
-
-def _report(line):
-    print(line, flush=True)
-
-
-def run(arguments):
-    """Runs the command line, `arguments` without the program's name."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        arguments = settings.expand_flagfiles(arguments)
-    except settings.ConfigError as error:
-        sys.exit(f"igan_tf: {error}")
-    app.run(main, argv=[sys.argv[0], *arguments])
+    changed = [flag_line(name, value) for name, value in config.changed().items()]
+    report(f"recipe {config.recipe}, all settings in flags.cfg; not at their defaults: {' '.join(changed) or 'none'}")

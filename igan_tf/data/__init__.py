@@ -8,17 +8,21 @@ import importlib
 
 from igan_tf.data.image_data import ImageData
 from igan_tf.data.labelled_subset import labelled_subset, read_label_file
+from igan_tf.data.settings import DataSettings
 from igan_tf.data.sources import DATASETS, load_data
 from igan_tf.errors import DataError
 
 _HOME = {
+    "ArrayBatches": "igan_tf.data.image_batches",
     "ImageRecords": "igan_tf.records.reader",
-    "RecordBatches": "igan_tf.data.record_batches",
+    "RecordBatches": "igan_tf.data.image_batches",
     "SemiSupervisedBatches": "igan_tf.data.batches",
 }
 
 __all__ = [
+    "ArrayBatches",
     "DATASETS",
+    "DataSettings",
     "DataError",
     "ImageData",
     "ImageRecords",

@@ -1,16 +1,19 @@
 """Where images come from: scikit-learn's digits, TFDS, or a folder of the user's own."""
 
 import dataclasses
+import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from igan_tf.data.image_data import ImageData
 from igan_tf.errors import DataError
-from igan_tf.images.decoding import UnreadableImage, to_rgb
 from igan_tf.images.folders import IMAGE_SUFFIXES
 
 _FOLDER_IMAGE_SIZE = 32
+_RECORDS_AT_A_TIME = 256
 
 
 def load_digits(config):
@@ -25,12 +28,12 @@ def load_digits(config):
 
 
 def load_mnist(config):
-    """MNIST as prepared by TFDS in `--data_dir`; nothing is downloaded."""
+    """MNIST as prepared by TFDS in `data_dir`; nothing is downloaded."""
     return _load_tfds(config, "mnist")
 
 
 def load_cifar10(config):
-    """CIFAR-10 as prepared by TFDS in `--data_dir`; nothing is downloaded."""
+    """CIFAR-10 as prepared by TFDS in `data_dir`; nothing is downloaded."""
     return _load_tfds(config, "cifar10")
 
 
@@ -44,7 +47,7 @@ def _load_tfds(config, name):
     import tensorflow_datasets as tfds
 
     data_dir = config.data_dir
-    place = f"--data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
+    place = f"data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
         splits = builder.as_dataset(
@@ -56,7 +59,7 @@ def _load_tfds(config, name):
     # A KeyError, not one of TFDS's own: no splits, where a download was cut short. An OpError: a damaged file.
     except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(
-            f"--dataset={config.dataset}: no prepared data set in {place}. To fetch it, run:\n"
+            f"dataset={config.dataset}: no prepared data set in {place}. To fetch it, run:\n"
             f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir or None!r})\""
         ) from error
     (train, test) = (tfds.as_numpy(split) for split in splits)
@@ -70,28 +73,28 @@ def _load_tfds(config, name):
 
 
 def load_folder(config):
-    """The user's own images in `--data_dir`.
+    """The user's own images in `data_dir`.
 
     One folder a class, classes in sorted order; a folder named `unlabelled` and images beside the folders have no
-    label. Where there are two folders `train` and `test`, each is laid out in this way; otherwise `--test_fraction`
-    of each class is held out, the same part in every run. Images are made RGB, or grey with `--channels=1`; the largest
-    centre square is resized to `--image_size`.
+    label. Where there are two folders `train` and `test`, each is laid out in this way; otherwise `test_fraction`
+    of each class is held out, the same part in every run. Images are made RGB, or grey with `channels=1`; the largest
+    centre square is resized to `image_size`.
     """
     root = Path(config.data_dir)
     if not config.data_dir or not root.is_dir():
-        raise DataError(f"--dataset=folder needs a folder of images. Received: --data_dir={config.data_dir}")
+        raise DataError(f"`dataset=folder` needs a folder of images. Received: data_dir={config.data_dir}")
     if (root / "train").is_dir() and (root / "test").is_dir():
         files, test_files = _labelled_files(root / "train"), _labelled_files(root / "test")
         names = _class_names(files)
         if unknown := set(_class_names(test_files)) - set(names):
-            raise DataError(f"--data_dir={root}: the test set has classes that train has not: {sorted(unknown)}")
+            raise DataError(f"`data_dir={root}`: the test set has classes that train has not: {sorted(unknown)}")
         test_files = [(path, name) for path, name in test_files if name is not None]
     else:
         files = _labelled_files(root)
         names = _class_names(files)
         files, test_files = _hold_out(files, names, config.test_fraction)
     if not files:
-        raise DataError(f"--data_dir={root} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        raise DataError(f"`data_dir={root}` holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     size = config.image_size or _FOLDER_IMAGE_SIZE
     numbers = {None: -1, **{name: number for number, name in enumerate(names)}}
 
@@ -133,61 +136,110 @@ def _hold_out(files, names, fraction):
 def _read_image(path, size, channels):
     from PIL import Image, ImageOps
 
+    from igan_tf.images.decoding import UnreadableImage, to_rgb
+
     try:
         with Image.open(path) as image:
             image = to_rgb(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
             image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
     except (UnreadableImage, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"--data_dir: the image {path} cannot be read: {error}") from error
+        raise DataError(f"the image {path} cannot be read: {error}") from error
     return np.asarray(image).reshape(size, size, channels)
 
 
 def load_imagenet(config):
-    """The records in `--data_dir`, opened: see `igan_tf.data.imagenet_records`."""
+    """The records in `data_dir`, opened: see `igan_tf.data.imagenet_records`."""
     from igan_tf.records.reader import ImageRecords
 
     if not config.data_dir:
         raise DataError(
-            "--dataset=imagenet needs --data_dir, a folder of records made by `python -m "
-            "igan_tf.data.imagenet_records`. Received: --data_dir="
+            "`dataset=imagenet` needs `data_dir`, a folder of records made by `python -m "
+            "igan_tf.data.imagenet_records`. Received: data_dir="
         )
     try:
         records = ImageRecords(config.data_dir)
     except DataError as error:
-        raise DataError(f"--data_dir={config.data_dir}: {error}") from error
+        raise DataError(f"`data_dir={config.data_dir}`: {error}") from error
     size = records.image_shape[0]
     if config.image_size not in (0, size):
         raise DataError(
-            f"--data_dir={config.data_dir} holds records of {size}x{size} images; the converter has a flag of the same "
-            f"name. Received: --image_size={config.image_size}"
+            f"`data_dir={config.data_dir}` holds records of {size}x{size} images; the converter has a flag of the same "
+            f"name. Received: image_size={config.image_size}"
         )
     return records
 
 
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """A data set that `dataset` can name.
+
+    Attributes:
+        load: Function of a `DataSettings` that returns the `ImageData` or `ImageRecords`.
+        recipe: The recipe that trains on it unless another is asked for.
+        network: The networks of the semi-supervised recipe for it.
+        streamed: Whether it is read from files while it is used; `load` then returns `ImageRecords`.
+    """
+
+    load: Callable
+    recipe: str
+    network: str
+    streamed: bool = False
+
+
 DATASETS = {
-    "digits": load_digits,
-    "mnist": load_mnist,
-    "cifar10": load_cifar10,
-    "svhn": load_svhn,
-    "folder": load_folder,
-    "imagenet": load_imagenet,
+    "digits": Dataset(load_digits, recipe="semi_supervised", network="digits"),
+    "mnist": Dataset(load_mnist, recipe="semi_supervised", network="mnist"),
+    "cifar10": Dataset(load_cifar10, recipe="semi_supervised", network="cifar10"),
+    "svhn": Dataset(load_svhn, recipe="semi_supervised", network="svhn"),
+    # Of any size: the dense networks are the ones that take all of them.
+    "folder": Dataset(load_folder, recipe="semi_supervised", network="mnist"),
+    "imagenet": Dataset(load_imagenet, recipe="imagenet", network="cifar10", streamed=True),
 }
 
 
-def load_data(config):
-    """What `config.dataset`, `config.data_dir` and their companions name: `ImageData`, or `ImageRecords`.
+def in_memory(records):
+    """All images of `ImageRecords` as `ImageData`; none are held out."""
+    size = len(records) * math.prod(records.image_shape)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # The images stand in memory twice: for the batches as a tensor.
+    if 2 * size > memory:
+        raise DataError(
+            f"{records.folder}: {len(records)} images of {records.image_shape} are {size / 1e9:.1f} GB, too many to be "
+            f"held in {memory / 1e9:.1f} GB of memory, as the recipe semi_supervised does"
+        )
+    images = np.empty((len(records), *records.image_shape), "uint8")
+    labels = np.empty(len(records), "int64")
+    for start in range(0, len(records), _RECORDS_AT_A_TIME):
+        rows = slice(start, min(start + _RECORDS_AT_A_TIME, len(records)))
+        pixels, classes = records.decode(records.read(np.arange(rows.start, rows.stop)))
+        images[rows], labels[rows] = pixels.numpy(), classes.numpy()
+    nothing = images[:0], labels[:0]
+    return ImageData(images, labels, *nothing, tuple(records.class_names))
+
+
+def load_data(settings, streamed=True):
+    """The data set that a `DataSettings` names: `ImageData`, or `ImageRecords`.
+
+    Args:
+        settings: The `DataSettings`; a run's config is one.
+        streamed: Whether records may stay on the disk; otherwise they are read into memory.
 
     Raises:
         DataError: with what is missing and how to get it.
     """
-    data = DATASETS[config.dataset](config)
-    if not config.train_images:
+    dataset = DATASETS[settings.dataset]
+    data = dataset.load(settings)
+    if dataset.streamed and not streamed:
+        data = in_memory(data)
+    count = settings.train_images
+    if not count:
         return data
-    count = config.train_images
+    if not isinstance(data, ImageData):
+        raise DataError(f"`train_images` is for images in memory, not for records. Received: train_images={count}")
     if count > len(data.train_images):
         raise DataError(
-            f"--train_images must be at most the number of training images, {len(data.train_images)}. "
-            f"Received: --train_images={count}"
+            f"`train_images` must be at most the number of training images, {len(data.train_images)}. "
+            f"Received: train_images={count}"
         )
     # Not the first: folders are in the order of their classes. Not by a seed of the run: subsets are compared.
     chosen = np.sort(np.random.default_rng(0).permutation(len(data.train_images))[:count])

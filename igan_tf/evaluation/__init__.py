@@ -6,14 +6,18 @@ into these arrays, the evaluation of whole sets of images, and the callback.
 
 import importlib
 
-from igan_tf.errors import EvaluationError
-from igan_tf.evaluation.statistics import FeatureStatistics, load_statistics, save_statistics
-from igan_tf.metrics.frechet_distance import FeatureMoments, frechet_distance
-from igan_tf.metrics.inception_score import inception_score, sample_divergences
-from igan_tf.metrics.kernel_distance import kernel_distance
-from igan_tf.metrics.precision_recall import density_coverage, precision_recall
-
 _LAZY = {
+    "EvaluationError": "igan_tf.errors",
+    "FeatureMoments": "igan_tf.metrics.frechet_distance",
+    "FeatureStatistics": "igan_tf.evaluation.statistics",
+    "density_coverage": "igan_tf.metrics.precision_recall",
+    "frechet_distance": "igan_tf.metrics.frechet_distance",
+    "inception_score": "igan_tf.metrics.inception_score",
+    "kernel_distance": "igan_tf.metrics.kernel_distance",
+    "load_statistics": "igan_tf.evaluation.statistics",
+    "precision_recall": "igan_tf.metrics.precision_recall",
+    "sample_divergences": "igan_tf.metrics.inception_score",
+    "save_statistics": "igan_tf.evaluation.statistics",
     "ArraySource": "igan_tf.evaluation.images",
     "Classifier": "igan_tf.evaluation.classifiers",
     "PeriodicScores": "igan_tf.evaluation.callback",
@@ -23,26 +27,7 @@ _LAZY = {
     "load_classifier": "igan_tf.evaluation.classifiers",
 }
 
-__all__ = [
-    "ArraySource",
-    "Classifier",
-    "EvaluationError",
-    "FeatureMoments",
-    "FeatureStatistics",
-    "PeriodicScores",
-    "ScoreCallback",
-    "as_classifier",
-    "density_coverage",
-    "evaluate_images",
-    "frechet_distance",
-    "inception_score",
-    "kernel_distance",
-    "load_classifier",
-    "load_statistics",
-    "precision_recall",
-    "sample_divergences",
-    "save_statistics",
-]
+__all__ = [*_LAZY]
 
 
 def __getattr__(name):

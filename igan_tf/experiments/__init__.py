@@ -1,5 +1,20 @@
 """Recipes with their settings, the experiment, and the run directory that it leaves."""
 
-from igan_tf.experiments.experiment import load_run
+import importlib
 
-__all__ = ["load_run"]
+_HOME = {
+    "build_config": "igan_tf.experiments.configs",
+    "load_run": "igan_tf.experiments.experiment",
+}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.data import load_data
+from igan_tf.data import DATASETS, load_data
+from igan_tf.errors import ConfigError
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
-from igan_tf.experiments.config import ConfigError
+from igan_tf.experiments.configs import as_lines
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
     read_config,
@@ -20,7 +21,7 @@ from igan_tf.experiments.run_directory import (
 from igan_tf.images.grids import image_grid
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
 from igan_tf.training.checkpoints import identity_of, restore_state
-from igan_tf.training.run_log import Records
+from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import LOST, WorkerLostError, first_line
 
@@ -35,15 +36,15 @@ def check_against_data(config, data):
     Writes nothing.
     """
     strategy = distribution.build_strategy(config.strategy)
-    if distribution.this_worker().count > 1 and (config.label_draws > 1 or config.supervised_baseline):
-        raise ConfigError(
-            "--label_draws and --supervised_baseline train several models one after the other: not with several "
-            f"workers. Received: --label_draws={config.label_draws} --supervised_baseline={config.supervised_baseline}"
-        )
     recipe = recipe_of(config)
-    recipe.check_against_data(config, data, strategy.num_replicas_in_sync)
-    if config.score_epochs and config.generator_steps:
-        periodic_scores.check_real_images(config, recipe.real_images(config, data))
+    if distribution.this_worker().count > 1 and (recipe.draws() or recipe.baseline()):
+        raise ConfigError(
+            "`label_draws` and `supervised_baseline` train several models one after the other: not with several "
+            f"workers. Received: label_draws={config.label_draws} supervised_baseline={config.supervised_baseline}"
+        )
+    recipe.check_against_data(data, strategy.num_replicas_in_sync)
+    if config.score_epochs and recipe.generates:
+        periodic_scores.check_real_images(config, recipe.real_images(data))
 
 
 class Experiment:
@@ -69,11 +70,9 @@ class Experiment:
         self.worker = distribution.this_worker()
         self._sample_timer = Timer(config.sample_minutes)
         replicas = self.strategy.num_replicas_in_sync
-        self.batches = self.recipe.make_batches(config, data, replicas, self.worker)
+        self.batches = self.recipe.make_batches(data, replicas, self.worker)
         with self.strategy.scope():
-            self.model = self.recipe.build_model(
-                config, data.image_shape, data.num_classes, self.batches.steps_per_epoch
-            )
+            self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(
             self.model, self.batches, self.checkpoints, config, self.strategy, self._identity(), self.worker
@@ -99,33 +98,33 @@ class Experiment:
         resumed = self.trainer.restore()
         if not resumed:
             with self.strategy.scope():
-                self.recipe.initialize(self.config, self.model, self.batches)
+                self.recipe.initialize(self.model, self.batches)
         # Of several workers the chief's alone.
-        self.records = self._open_records(resumed) if self.worker.is_chief else None
+        self.log = self._open_log(resumed) if self.worker.is_chief else None
         try:
             if resumed:
                 self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:
-            if self.records:
-                self.records.close()
+            if self.log:
+                self.log.close()
 
-    def _open_records(self, resumed):
+    def _open_log(self, resumed):
         self.run_dir.mkdir(parents=True, exist_ok=True)
         save_config(self.run_dir, self.config)
         # Nothing stays of a run that starts anew.
-        records = Records(self.run_dir, self.trainer.recorded_step if resumed else -1)
+        log = RunLog(self.run_dir, self.trainer.recorded_step if resumed else -1)
         if not resumed:
-            records.describe(self.config.as_flags(), dataclasses.asdict(self.config))
-        return records
+            log.describe(as_lines(self.config), self.config.as_settings())
+        return log
 
     def _periodic_scores(self):
         """What scores the samples, or None; a classifier that is not to be had ends the run before it begins."""
         config = self.config
-        if not (config.score_epochs and config.generator_steps and self.worker.is_chief):
+        if not (config.score_epochs and self.recipe.generates and self.worker.is_chief):
             return None
-        real = self.recipe.real_images(config, self.data)
+        real = self.recipe.real_images(self.data)
         return periodic_scores.periodic_scores(
             config, self.data, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED, self.report
         )
@@ -136,7 +135,7 @@ class Experiment:
         if not self.worker.is_chief:
             return
         if config.log_steps and step % config.log_steps == 0:
-            self.records.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
+            self.log.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
         early = config.early_sample_steps
         if (early and step <= _EARLY_STEPS and step % early == 0) or self._sample_timer.due():
             # Not of a step whose losses are not finite.
@@ -148,35 +147,33 @@ class Experiment:
         if not self.worker.is_chief:
             return means
         config = self.config
-        metrics = {"epoch": epoch, "step": step, **means, **self.recipe.evaluate(self.model, self.data, config)}
+        metrics = {"epoch": epoch, "step": step, **means, **self.recipe.evaluate(self.model, self.data)}
         if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
             metrics.update(self._scores())
             write_protocol(self.run_dir, self._scores)
-        if config.generator_steps and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
+        if self.recipe.generates and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
             self._write_samples(f"epoch-{epoch:04d}", step)
         if config.histogram_epochs and epoch % config.histogram_epochs == 0:
-            self.records.write_histograms(self.recipe.histograms(config, self.model, self.batches), step)
-        self.records.write_metrics(metrics)
+            self.log.write_histograms(self.recipe.histograms(self.model, self.batches), step)
+        self.log.write_metrics(metrics)
         numbers = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
         self.report(f"epoch {epoch}/{config.epochs}  {numbers}")
         return metrics
 
     def _write_samples(self, name, step):
-        count = self.recipe.SAMPLES_IN_GRID
-        self.records.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
+        count = self.recipe.samples_in_grid
+        self.log.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
 
     def _finish(self):
-        config = self.config
         if not self.worker.is_chief:
             return {"steps": self.trainer.step}
-        last = self.records.metrics()[-1]
+        last = self.log.metrics()[-1]
         result = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update(
             epochs=self.trainer.epochs_done,
             steps=self.trainer.step,
-            seed=config.seed,
-            seed_data=config.seed_data,
-            labels=self.batches.num_labelled,
+            seed=self.config.seed,
+            **self.recipe.facts(self.batches),
         )
         if self._scores:
             result.update({name: value for name, value in last.items() if name.endswith(self._scores.suffix)})
@@ -192,7 +189,7 @@ def train(config, run_dir, report=print):
     """
     # Several workers: before anything else of TensorFlow's.
     distribution.build_strategy(config.strategy)
-    data = load_data(config)
+    data = load_data(config, streamed=recipe_of(config).streams)
     run_dir = Path(run_dir)
     check_against_data(config, data)
     refuse_other_settings(run_dir, config)
@@ -200,9 +197,9 @@ def train(config, run_dir, report=print):
     if worker.count > 1:
         return _train_with_others(config, data, run_dir, report, worker)
     with sole_trainer(run_dir):
-        if config.label_draws == 1:
-            return _train_draw(config, data, run_dir, report)
-        return _train_draws(config, data, run_dir, report)
+        if recipe_of(config).draws():
+            return _train_draws(config, data, run_dir, report)
+        return _train_draw(config, data, run_dir, report)
 
 
 def _train_with_others(config, data, run_dir, report, worker):
@@ -224,10 +221,10 @@ def _train_draws(config, data, run_dir, report):
     """One run a draw in folders of their own; the result has the means and lists the draws."""
     save_config(run_dir, config)
     draws = []
-    for seed_data in range(config.seed_data, config.seed_data + config.label_draws):
-        one = dataclasses.replace(config, seed_data=seed_data, label_draws=1)
-        report(f"label draw {len(draws) + 1} of {config.label_draws}: --seed_data={seed_data}")
-        with sole_trainer(run_dir / f"draw-{seed_data}") as draw_dir:
+    configs = recipe_of(config).draws()
+    for number, (name, one) in enumerate(configs.items(), start=1):
+        report(f"label draw {number} of {len(configs)}: {name}")
+        with sole_trainer(run_dir / name) as draw_dir:
             draws.append(_train_draw(one, data, draw_dir, report))
     errors = [name for name in draws[0] if name.endswith("test_error")]
     result = {
@@ -243,8 +240,7 @@ def _train_draw(config, data, run_dir, report):
     """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
     experiment = Experiment(config, data, run_dir, report)
     baseline = {}
-    if config.supervised_baseline:
-        alone = dataclasses.replace(config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0)
+    if alone := experiment.recipe.baseline():
         report(f"the discriminator on {experiment.batches.num_labelled} labelled examples alone:")
         with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
             supervised = Experiment(alone, data, supervised_dir, report).run()
@@ -265,12 +261,14 @@ def evaluate_run(run_dir, **changes):
     """
     config = dataclasses.replace(read_config(run_dir), **changes)
     recipe = recipe_of(config)
-    if not recipe.HAS_TEST_SET:
+    data = None if recipe.streams and DATASETS[config.dataset].streamed else load_data(config, recipe.streams)
+    errors = {} if data is None else recipe.evaluate(load_run(run_dir), data)
+    if not errors:
         raise ConfigError(
-            f"--mode=evaluate: --dataset={config.dataset} has no test set; the training error is in "
-            f"metrics.jsonl, and igan_tf.evaluate has scores of samples. Received: --run_dir={run_dir}"
+            f"`run_dir={run_dir}` has no test error: `dataset={config.dataset}` with `recipe={config.recipe}` has no "
+            "labelled test set, or the run no labels; metrics.jsonl has its losses, igan_tf.evaluate scores samples"
         )
-    return recipe.evaluate(load_run(run_dir), load_data(config), config)
+    return errors
 
 
 def load_run(run_dir, step=None):
@@ -301,7 +299,7 @@ def load_checkpoint(run_dir, step=None):
     arrays, position = saved
     identity = identity_of(position, run_dir)
     model = recipe_of(config).build_model(
-        config, tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
+        tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
     )
     restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
     return model, {"step": position["step"], "sha256": checkpoints.digest(position["step"])}

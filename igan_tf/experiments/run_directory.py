@@ -4,7 +4,8 @@ import contextlib
 import json
 from pathlib import Path
 
-from igan_tf.experiments.config import ConfigError, config_from_lines
+from igan_tf.errors import ConfigError
+from igan_tf.experiments.configs import as_text, config_from_text
 from igan_tf.files import durable
 from igan_tf.training.checkpoints import differences
 
@@ -13,19 +14,18 @@ FLAGS_FILE = "flags.cfg"
 
 def save_config(run_dir, config):
     """Writes `flags.cfg`; given as `--flagfile` it repeats the run elsewhere."""
-    lines = config.with_absolute_paths().as_flags()
-    durable.write_text(Path(run_dir) / FLAGS_FILE, "\n".join(lines) + "\n")
+    durable.write_text(Path(run_dir) / FLAGS_FILE, as_text(config))
 
 
 def read_config(run_dir):
     """The `Config` that a run directory was started with."""
     path = Path(run_dir) / FLAGS_FILE
     try:
-        return config_from_lines(path.read_text(encoding="utf-8").splitlines())
+        return config_from_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--run_dir={run_dir} is not the directory of a run: {error}") from error
+        raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: {error}") from error
     except ConfigError as error:
-        raise ConfigError(f"--run_dir={run_dir}: {FLAGS_FILE} cannot be used: {error}") from error
+        raise ConfigError(f"`run_dir={run_dir}`: {FLAGS_FILE} cannot be used: {error}") from error
 
 
 def refuse_other_settings(run_dir, config):
@@ -33,12 +33,12 @@ def refuse_other_settings(run_dir, config):
     try:
         started = (Path(run_dir) / FLAGS_FILE).exists()
     except OSError as error:
-        raise ConfigError(f"--run_dir={run_dir} cannot be read: {error}") from error
+        raise ConfigError(f"`run_dir={run_dir}` cannot be read: {error}") from error
     if started:
         changed = differences(read_config(run_dir).fixed(), config.fixed())
         if changed:
             raise ConfigError(
-                f"--run_dir={run_dir} holds a run with other settings; name another folder, or set these back:\n  "
+                f"`run_dir={run_dir}` holds a run with other settings; name another folder, or set these back:\n  "
                 + "\n  ".join(changed)
             )
 
@@ -55,8 +55,8 @@ def sole_trainer(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         file = open(run_dir / ".lock", "w")  # noqa: SIM115 - closed below; an error in the scope is not this one's.
     except OSError as error:
-        raise ConfigError(f"--run_dir={run_dir} cannot be written: {error}") from error
+        raise ConfigError(f"`run_dir={run_dir}` cannot be written: {error}") from error
     with file:
         if not durable.lock(file.fileno(), wait=False):
-            raise ConfigError(f"--run_dir={run_dir} is in use by another training process")
+            raise ConfigError(f"`run_dir={run_dir}` is in use by another training process")
         yield run_dir

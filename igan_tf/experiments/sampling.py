@@ -17,7 +17,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from igan_tf import __version__
-from igan_tf.experiments.config import ConfigError
+from igan_tf.errors import ConfigError
 from igan_tf.experiments.experiment import load_run
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.files import durable

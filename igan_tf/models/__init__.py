@@ -1,6 +1,20 @@
 """Keras models whose `train_step` carries the paper's techniques."""
 
-from igan_tf.models.imagenet_gan import ImageNetGAN
-from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
+import importlib
 
-__all__ = ["ImageNetGAN", "SemiSupervisedGAN"]
+_HOME = {
+    "ImageNetGAN": "igan_tf.models.imagenet_gan",
+    "SemiSupervisedGAN": "igan_tf.models.semi_supervised_gan",
+}
+
+__all__ = [*_HOME]
+
+
+def __getattr__(name):
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

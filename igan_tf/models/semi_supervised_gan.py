@@ -9,10 +9,10 @@ from igan_tf import losses
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
 from igan_tf.models.adversarial_model import AdversarialModel, classification_error
+from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, step_key
 
-GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
 # Layers whose output for one example depends on the others: through them D must not see real and generated together.
 _COUPLING_LAYERS = (MinibatchDiscrimination, BatchStatisticsNorm, keras.layers.BatchNormalization)
 

@@ -1,14 +1,22 @@
-"""The paper's networks.
+"""The paper's networks: `NETWORKS` for the semi-supervised GAN, `imagenet` for ImageNet's.
 
-Each module has `build_generator(image_shape, latent_size, norm, reference_size, width)`,
-`build_discriminator(image_shape, num_outputs, minibatch_discrimination, width, corruption)` and what their training has
-to know: the range of z, which image sides and corruptions they can have, whether the generator too is initialized from
-data, and whether the discriminator's examples for that are labelled ones.
+The modules that build them import Keras; they are loaded on first use.
 """
 
-from igan_tf.networks import cifar10, digits, mnist, svhn
+import importlib
 
-# What `--network` chooses from.
-NETWORKS = {"digits": digits, "mnist": mnist, "cifar10": cifar10, "svhn": svhn}
+from igan_tf.networks.registry import NETWORKS, Network
 
-__all__ = ["NETWORKS", "cifar10", "digits", "mnist", "svhn"]
+_MODULES = ("cifar10", "digits", "imagenet", "mnist", "svhn")
+
+__all__ = ["NETWORKS", "Network", *_MODULES]
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])

@@ -2,19 +2,15 @@
 
 from igan_tf.networks import convolutional
 from igan_tf.networks.parts import scaled
-
-LATENT_RANGE = (0.0, 1.0)
-# Three strides of 2 in G; what is left of smaller images in D is nothing.
-SIDE_MULTIPLE, SMALLEST_SIDE = 8, 16
-INPUT_CORRUPTIONS = ("dropout", "noise")
-# As published, both players are initialized from data: D from labelled examples, G from a batch of latents.
-INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = True
+from igan_tf.networks.registry import NETWORKS
 
 
 def build_generator(image_shape=(32, 32, 3), latent_size=100, norm="batch", reference_size=100, width=1.0):
     """z of 100 -> 4x4x512 -> 8x8x256 -> 16x16x128 -> image. See `convolutional.build_generator`."""
     filters = scaled((512, 256, 128), width)
-    return convolutional.build_generator(image_shape, latent_size, filters, LATENT_RANGE, norm, reference_size)
+    return convolutional.build_generator(
+        image_shape, latent_size, filters, NETWORKS["cifar10"].latent_range, norm, reference_size
+    )
 
 
 def build_discriminator(

@@ -6,7 +6,8 @@ Images are in [0, 1] outside and in [-1, 1] inside: every network of this packag
 import keras
 
 from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm
-from igan_tf.networks.parts import INPUT_CORRUPTIONS, GeneratorNorm, normal
+from igan_tf.networks.parts import GeneratorNorm, normal
+from igan_tf.networks.registry import INPUT_CORRUPTIONS
 
 _KERNEL_STDDEV = 0.05
 _OUTPUT_INIT_STD = 0.1

@@ -2,17 +2,13 @@
 
 from igan_tf.networks import dense
 from igan_tf.networks.parts import scaled
-
-LATENT_RANGE = (0.0, 1.0)
-SIDE_MULTIPLE = SMALLEST_SIDE = 1
-INPUT_CORRUPTIONS = ("noise",)
-INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = False
+from igan_tf.networks.registry import NETWORKS
 
 
 def build_generator(image_shape=(8, 8, 1), latent_size=50, norm="batch", reference_size=100, width=1.0):
     """z of 50 -> 128 -> 128 -> image. See `igan_tf.networks.dense.build_generator`."""
     return dense.build_generator(
-        image_shape, scaled((128, 128), width), latent_size, LATENT_RANGE, norm, reference_size
+        image_shape, scaled((128, 128), width), latent_size, NETWORKS["digits"].latent_range, norm, reference_size
     )
 
 

@@ -15,7 +15,8 @@ from igan_tf.layers import (
     MinibatchDiscrimination,
     SeparateBatchNorm,
 )
-from igan_tf.networks.parts import DISCRIMINATOR_NORMS, GeneratorNorm, normal
+from igan_tf.networks.parts import GeneratorNorm, normal
+from igan_tf.networks.registry import DISCRIMINATOR_NORMS
 
 LATENT_RANGE = (-1.0, 1.0)
 LATENT_SIZE = 8192

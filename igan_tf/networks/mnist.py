@@ -2,11 +2,7 @@
 
 from igan_tf.networks import dense
 from igan_tf.networks.parts import scaled
-
-LATENT_RANGE = (0.0, 1.0)
-SIDE_MULTIPLE = SMALLEST_SIDE = 1
-INPUT_CORRUPTIONS = ("noise",)
-INITIALIZES_GENERATOR = INITIALIZES_FROM_LABELLED = False
+from igan_tf.networks.registry import NETWORKS
 
 
 def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", reference_size=100, width=1.0):
@@ -18,7 +14,7 @@ def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", refe
         image_shape,
         scaled((500, 500), width),
         latent_size,
-        LATENT_RANGE,
+        NETWORKS["mnist"].latent_range,
         norm,
         reference_size,
         pixels_initializer="glorot_uniform",

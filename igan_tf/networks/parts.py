@@ -3,10 +3,7 @@
 import keras
 
 from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm
-
-GENERATOR_NORMS = ("batch", "virtual", "none")
-DISCRIMINATOR_NORMS = ("cross", "batch", "none")
-INPUT_CORRUPTIONS = ("auto", "noise", "dropout")
+from igan_tf.networks.registry import GENERATOR_NORMS
 
 
 class GeneratorNorm:

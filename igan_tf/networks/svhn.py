@@ -3,10 +3,6 @@
 from igan_tf.networks import cifar10, convolutional
 from igan_tf.networks.parts import scaled
 
-LATENT_RANGE = cifar10.LATENT_RANGE
-SIDE_MULTIPLE, SMALLEST_SIDE = cifar10.SIDE_MULTIPLE, cifar10.SMALLEST_SIDE
-INPUT_CORRUPTIONS = cifar10.INPUT_CORRUPTIONS
-INITIALIZES_GENERATOR, INITIALIZES_FROM_LABELLED = cifar10.INITIALIZES_GENERATOR, cifar10.INITIALIZES_FROM_LABELLED
 build_generator = cifar10.build_generator
 
 

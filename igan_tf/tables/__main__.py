@@ -1,8 +1,8 @@
 """`python -m igan_tf.tables`: the paper's tables from grids of training runs."""
 
-from absl import app
+import sys
 
-from igan_tf.commands.tables import main
+from igan_tf.commands.tables import run
 
 if __name__ == "__main__":
-    app.run(main)
+    run(sys.argv[1:])

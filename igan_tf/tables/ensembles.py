@@ -5,8 +5,8 @@ import zipfile
 import numpy as np
 
 from igan_tf.data import load_data
+from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import ConfigError
 from igan_tf.files import durable
 from igan_tf.training import CheckpointError, Checkpoints
 

@@ -3,7 +3,7 @@
 import functools
 import itertools
 
-from igan_tf.experiments.config import ConfigError
+from igan_tf.errors import ConfigError
 from igan_tf.tables import report
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run

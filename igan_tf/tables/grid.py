@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import RunConfig, as_lines
 from igan_tf.training.run_log import read_metrics
 from igan_tf.training.trainer import Interrupted
 
@@ -27,7 +27,7 @@ class Run:
     """One cell of the grid."""
 
     name: str
-    config: Config
+    config: RunConfig
     folder: Path
 
     @property
@@ -120,7 +120,7 @@ def train(runs, parallel, on_finished, report=print):
 
 def _start(run):
     run.log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", _LAUNCH, *run.config.as_flags(), f"--run_dir={run.run_dir}"]
+    command = [sys.executable, "-c", _LAUNCH, *as_lines(run.config), f"--run_dir={run.run_dir}"]
     with open(run.log, "ab") as log:
         # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
         return subprocess.Popen(

@@ -4,8 +4,7 @@ import json
 
 from igan_tf.commands.evaluate import evaluate
 from igan_tf.commands.evaluate_options import parser
-from igan_tf.errors import EvaluationError
-from igan_tf.experiments.config import ConfigError
+from igan_tf.errors import ConfigError, EvaluationError
 from igan_tf.tables import report
 from igan_tf.tables.grid import Run
 from igan_tf.training import CheckpointError, Checkpoints

@@ -7,7 +7,7 @@ import os
 
 import tensorflow as tf
 
-STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
+from igan_tf.training.strategies import STRATEGIES
 
 
 class ClusterError(ValueError):

@@ -1,6 +1,6 @@
 """What a run leaves behind besides checkpoints: `metrics.jsonl`, TensorBoard's files, sample grids.
 
-Opening the records of a run at a step removes what an interrupted process wrote beyond it, so that nothing stands
+Opening the log of a run at a step removes what an interrupted process wrote beyond it, so that nothing stands
 twice after the steps are repeated.
 """
 
@@ -14,12 +14,12 @@ from igan_tf.files import durable
 from igan_tf.images.grids import image_grid, write_png
 
 
-class Records:
-    """Writes the records of one run directory.
+class RunLog:
+    """Writes the log of one run directory.
 
     Args:
         run_dir: The run directory, which exists.
-        step: The last step whose records stay; -1: none do.
+        step: The last step whose entries stay; -1: none do.
     """
 
     def __init__(self, run_dir, step):

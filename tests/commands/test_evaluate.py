@@ -27,7 +27,7 @@ from igan_tf.evaluation import (
 )
 from igan_tf.evaluation.scores import classify
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
 from tests.evaluation.tflite_files import convert, network
@@ -44,7 +44,7 @@ def cache(digits_cache):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
-    experiment.train(Config(**RUN), folder, lambda line: None)
+    experiment.train(build_config(**RUN), folder, lambda line: None)
     return folder
 
 
@@ -73,7 +73,7 @@ def refused(capsys, *arguments):
 
 def test_a_split_of_a_data_set(here, cache, capsys):
     record = run(cache, "--source=digits:test", "--splits=5", "--seed=2")
-    data = load_data(Config(dataset="digits"))
+    data = load_data(build_config(dataset="digits"))
     classifier = load_classifier("domain", data=data, data_name="digits", cache_dir=cache)
     mean, deviation = inception_score(classifier(data.test_images).values, 5, 2)
     assert record["inception_score"] == pytest.approx({"mean": mean, "std": deviation, "splits": 5, "seed": 2})
@@ -89,7 +89,7 @@ def test_a_run_directory_and_its_checkpoints_generate_on_the_fly(here, cache, ru
     newest = run(cache, f"--source={run_dir}", "--num_samples=150", "--seed=3", "--splits=3")
     model = experiment.load_run(run_dir)
     classifier = load_classifier(
-        "domain", data=load_data(Config(dataset="digits")), data_name="digits", cache_dir=cache
+        "domain", data=load_data(build_config(dataset="digits")), data_name="digits", cache_dir=cache
     )
     mean, _ = inception_score(classifier(model.generate(150, 3)).values, 3, 3)
     assert newest["inception_score"]["mean"] == pytest.approx(mean, rel=1e-6)
@@ -125,7 +125,7 @@ def test_the_data_set_of_a_run_needs_no_flag(here, cache, run_dir):
 
 
 def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
-    images = load_data(Config(dataset="digits")).test_images
+    images = load_data(build_config(dataset="digits")).test_images
     pixels = np.round(images * 255).astype("uint8")
     for index, image in enumerate(pixels):
         (here / "folder" / str(index % 3)).mkdir(parents=True, exist_ok=True)
@@ -237,7 +237,7 @@ def test_uniform_noise(here, cache):
 
 def test_class_ordered_sources(here, cache):
     """Sorted and shuffled digits: the same with one split, within the deviation with ten."""
-    data = load_data(Config(dataset="digits"))
+    data = load_data(build_config(dataset="digits"))
     order = np.argsort(data.test_labels, kind="stable")
     np.savez(here / "sorted.npz", images=data.test_images[order])
     np.savez(here / "shuffled.npz", images=data.test_images[np.random.default_rng(0).permutation(599)])
@@ -439,7 +439,7 @@ def test_what_would_not_be_looked_at_is_refused_by_name(here, cache, run_dir, ca
 
 def test_bytes_beside_floats_have_the_floats_range(here, cache):
     """The range is the floats'; bytes have theirs."""
-    images = np.round(load_data(Config(dataset="digits")).test_images * 255).astype("uint8")
+    images = np.round(load_data(build_config(dataset="digits")).test_images * 255).astype("uint8")
     np.savez(here / "bytes.npz", images=images)
     np.savez(here / "floats.npz", images=images / np.float32(127.5) - 1)
     record = run(cache, "--source=floats.npz", "--reference=bytes.npz", "--image_range=-1,1")
@@ -447,7 +447,7 @@ def test_bytes_beside_floats_have_the_floats_range(here, cache):
 
 
 def test_the_reference_may_have_a_range_of_its_own(here, cache, capsys):
-    images = load_data(Config(dataset="digits")).test_images
+    images = load_data(build_config(dataset="digits")).test_images
     np.savez(here / "symmetric.npz", images=2 * images - 1)
     np.savez(here / "unit.npz", images=images)
     ranges = ["--image_range=-1,1", "--reference_range=0,1"]
@@ -463,7 +463,7 @@ def test_the_reference_may_have_a_range_of_its_own(here, cache, capsys):
 
 
 def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_path, capsys, monkeypatch):
-    experiment.train(Config(**{**RUN, "labels": 0, "epochs": 1}), tmp_path / "unlabelled", lambda line: None)
+    experiment.train(build_config(**{**RUN, "labels": 0, "epochs": 1}), tmp_path / "unlabelled", lambda line: None)
     monkeypatch.setattr(scores, "classify", lambda *arguments, **named: pytest.fail("classified"))
     text = refused(
         capsys, f"--source={tmp_path}/unlabelled", "--classifier=domain", f"--cache_dir={cache}",

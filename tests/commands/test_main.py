@@ -9,7 +9,7 @@ import tensorflow as tf
 from PIL import Image
 
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import config_from_lines
+from igan_tf.experiments.configs import as_lines, config_from_lines
 from igan_tf.experiments.experiment import sole_trainer
 from igan_tf.training import Checkpoints
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_here, run_process
@@ -115,7 +115,7 @@ def test_flags_cfg_has_every_setting_but_the_run_dir(run_dir):
     lines = (run_dir / "flags.cfg").read_text().splitlines()
     config = config_from_lines(lines)
     assert (config.dataset, config.labels, config.epochs, config.batch_size) == ("digits", 50, 2, 400)
-    assert lines == config.as_flags()
+    assert lines == as_lines(config)
     assert not any("run_dir" in line for line in lines)
 
 

@@ -6,7 +6,7 @@ from PIL import Image
 
 from igan_tf.data import labelled_subset, load_data
 from igan_tf.errors import DataError
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 
 _ORIENTATION = 0x0112
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -18,7 +18,9 @@ def save_image(path, colour=RED, size=(6, 6), mode="RGB"):
 
 
 def folder_config(path, **changes):
-    return Config(**{"dataset": "folder", "data_dir": str(path), "image_size": 4, "test_fraction": 0.0, **changes})
+    return build_config(
+        **{"dataset": "folder", "data_dir": str(path), "image_size": 4, "test_fraction": 0.0, **changes}
+    )
 
 
 def fill(folder, counts):
@@ -30,7 +32,7 @@ def fill(folder, counts):
 
 
 def test_digits():
-    data = load_data(Config(dataset="digits"))
+    data = load_data(build_config(dataset="digits"))
     assert data.train_images.shape == (1198, 8, 8, 1) and data.test_images.shape == (599, 8, 8, 1)
     assert data.image_shape == (8, 8, 1) and data.num_classes == 10
     for images in (data.train_images, data.test_images):
@@ -42,7 +44,7 @@ def test_digits():
 
 
 def test_mnist(real_data_dir):
-    data = load_data(Config(data_dir=str(real_data_dir / "tfds")))
+    data = load_data(build_config(data_dir=str(real_data_dir / "tfds")))
     assert data.train_images.shape == (60000, 28, 28, 1) and data.test_images.shape == (10000, 28, 28, 1)
     assert data.train_images.dtype == "uint8" and data.train_images.max() == 255
     assert np.bincount(data.train_labels)[[0, 1, 5]].tolist() == [5923, 6742, 5421]
@@ -52,7 +54,7 @@ def test_mnist(real_data_dir):
 
 
 def test_cifar10(real_data_dir):
-    data = load_data(Config(dataset="cifar10", data_dir=str(real_data_dir / "tfds")))
+    data = load_data(build_config(dataset="cifar10", data_dir=str(real_data_dir / "tfds")))
     assert data.train_images.shape == (50000, 32, 32, 3) and data.test_images.shape == (10000, 32, 32, 3)
     assert data.train_images.dtype == "uint8" and data.class_names[:2] == ("airplane", "automobile")
     assert np.bincount(data.train_labels).tolist() == [5000] * 10
@@ -77,7 +79,7 @@ def test_svhn_in_tfdss_format(tmp_path):
         builder.download_and_prepare()
     finally:
         type(builder)._split_generators = original
-    data = load_data(Config(dataset="svhn", data_dir=str(tmp_path)))
+    data = load_data(build_config(dataset="svhn", data_dir=str(tmp_path)))
     order, test_order = (np.argsort(labels) for labels in (data.train_labels, data.test_labels))
     np.testing.assert_array_equal(data.train_images[order], images[:8])
     np.testing.assert_array_equal(data.test_images[test_order], images[[10, 8, 9]])
@@ -85,18 +87,18 @@ def test_svhn_in_tfdss_format(tmp_path):
 
 
 def test_fewer_training_images():
-    whole = load_data(Config(dataset="digits"))
-    data = load_data(Config(dataset="digits", train_images=17))
+    whole = load_data(build_config(dataset="digits"))
+    data = load_data(build_config(dataset="digits", train_images=17))
     assert data.train_images.shape == (17, 8, 8, 1)
     # Some of the images, each once, in their order, with their labels.
     rows = [np.flatnonzero((whole.train_images == image).all((1, 2, 3)))[0] for image in data.train_images]
     assert rows == sorted(set(rows)) and rows != list(range(17))
     np.testing.assert_array_equal(data.train_labels, whole.train_labels[rows])
     np.testing.assert_array_equal(data.test_images, whole.test_images)
-    again = load_data(Config(dataset="digits", train_images=17, seed=5, seed_data=7))
+    again = load_data(build_config(dataset="digits", train_images=17, seed=5, seed_data=7))
     np.testing.assert_array_equal(again.train_images, data.train_images)
     with pytest.raises(DataError, match=r"at most .* 1198. Received: --train_images=1199"):
-        load_data(Config(dataset="digits", train_images=1199))
+        load_data(build_config(dataset="digits", train_images=1199))
 
 
 def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, monkeypatch):
@@ -108,7 +110,7 @@ def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, mo
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
     place = tmp_path / "nowhere"
     with pytest.raises(DataError) as caught:
-        load_data(Config(data_dir=str(place)))
+        load_data(build_config(data_dir=str(place)))
     message = str(caught.value)
     assert f"--dataset=mnist: no prepared data set in --data_dir={place}" in message
     assert f"tfds.load('mnist', data_dir='{place}')" in message
@@ -118,7 +120,7 @@ def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, mo
 def test_mnist_half_prepared_tells_how_to_fetch_it(tmp_path):
     (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
     with pytest.raises(DataError, match="no prepared data set"):
-        load_data(Config(data_dir=str(tmp_path)))
+        load_data(build_config(data_dir=str(tmp_path)))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
@@ -128,7 +130,7 @@ def test_without_data_dir_the_default_folder_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
     monkeypatch.setattr(tfds, "builder", lambda name, data_dir: (_ for _ in ()).throw(FileNotFoundError(name)))
     with pytest.raises(DataError, match=f"default folder, {tmp_path}.*\n.*data_dir=None"):
-        load_data(Config())
+        load_data(build_config())
 
 
 def test_class_folders_unlabelled_and_loose_images(tmp_path):

@@ -1,19 +1,24 @@
-import dataclasses
 import re
 
 import pytest
-from absl import flags
 
-from igan_tf.experiments.config import (
-    Config,
-    ConfigError,
-    config_from_flags,
+from igan_tf.commands.flags import expand_flagfiles, in_flags
+from igan_tf.commands.train import command_line, config_of
+from igan_tf.errors import ConfigError
+from igan_tf.experiments.configs import (
+    CONFIGS,
+    ImageNetConfig,
+    as_lines,
+    as_text,
+    build_config,
     config_from_lines,
-    define_flags,
-    expand_flagfiles,
+    config_from_text,
+    flag_lines,
+    recipes_with,
+    setting_fields,
 )
 
-FIELDS = {field.name: field for field in dataclasses.fields(Config)}
+FIELDS = setting_fields()
 # A value of each setting that is not its default, and allowed together with all the others' defaults.
 OTHER_VALUES = {
     "dataset": "digits",
@@ -83,17 +88,21 @@ def base_of(name):
     """The settings beside which a setting can be given."""
     if name == "score_classifier_range":
         return {"score_classifier": "own.tflite"}
-    return {"dataset": "imagenet", "data_dir": "d"} if FIELDS[name].metadata["only"] == "imagenet" else {}
+    return {"dataset": "imagenet", "data_dir": "d"} if recipes_with(name) == ["imagenet"] else {}
 
 
 def refused(**settings):
     with pytest.raises(ConfigError) as caught:
-        Config(**settings)
+        build_config(**settings)
     return str(caught.value)
 
 
+def refused_by_itself(name, value):
+    return refused(recipe=recipes_with(name)[0], **{name: value})
+
+
 def test_the_defaults_are_the_published_mnist_experiments():
-    config = Config()
+    config = build_config()
     assert (config.dataset, config.network_name, config.labels, config.batch_size) == ("mnist", "mnist", 100, 100)
     assert (config.discriminator_learning_rate, config.generator_learning_rate) == (0.003, 0.003)
     assert (config.beta_1, config.adam, config.average_decay) == (0.5, "inside_root", 0.9999)
@@ -107,42 +116,64 @@ def test_every_setting_is_tested_here():
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_each_setting_is_a_flag_and_passes_through_a_flag_file(name, tmp_path):
-    changed = Config(**base_of(name), **{name: OTHER_VALUES[name]})
-    assert changed != Config(**base_of(name))
-    assert config_from_lines(changed.as_flags()) == changed
+    changed = build_config(**base_of(name), **{name: OTHER_VALUES[name]})
+    assert changed != build_config(**base_of(name))
+    assert config_from_lines(as_lines(changed)) == changed
     path = tmp_path / "flags.cfg"
-    path.write_text("\n".join(changed.as_flags()) + "\n")
-    values = flags.FlagValues()
-    define_flags(values)
-    flags.DEFINE_string("flagfile", "", "", flag_values=values)
-    values(["program", f"--flagfile={path}"])
-    assert config_from_flags(values) == changed
-    assert type(getattr(config_from_flags(values), name)) is type(FIELDS[name].default)
+    path.write_text(as_text(changed))
+    line = command_line()
+    assert line.parse([f"--flagfile={path}"]) == []
+    assert config_of(line) == config_from_text(path.read_text()) == changed.with_absolute_paths()
+    assert type(getattr(config_of(line), name)) is type(FIELDS[name].default)
 
 
 def test_flags_have_the_fields_defaults_and_help():
-    values = flags.FlagValues()
-    define_flags(values)
-    values(["program"])
-    assert config_from_flags(values) == Config()
+    line = command_line()
+    line.parse([])
+    assert config_of(line) == build_config() and line.given == set()
+    shown = " ".join(line.help().split())
     for name, field in FIELDS.items():
-        assert field.metadata["help"] in values[name].help
-        assert all(choice in values[name].help for choice in field.metadata["choices"] or ())
+        assert re.search(rf"--(\[no\])?{name}\b", shown)
+        assert in_flags(field.metadata["help"], FIELDS) in shown
+        assert all(choice in shown for choice in field.metadata["choices"] or ())
+
+
+def test_equal_names_are_one_setting():
+    """One flag serves both recipes: it must mean the same and start from the same."""
+    for name in FIELDS:
+        found = [
+            config.__dataclass_fields__[name] for config in CONFIGS.values() if name in config.__dataclass_fields__
+        ]
+        assert len({(field.default, field.metadata["help"]) for field in found}) == 1
+
+
+def test_choices_are_what_the_models_take():
+    from igan_tf.evaluation.classifiers import load_classifier
+    from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
+    from igan_tf.training.distribution import build_strategy
+
+    assert FIELDS["generator_objective"].metadata["choices"] == GENERATOR_OBJECTIVES
+    with pytest.raises(ValueError, match="'auto', 'single', 'mirrored', 'multi_worker'"):
+        build_strategy("none")
+    with pytest.raises(ValueError, match="inception, keras_inception_v3, domain"):
+        load_classifier("none")
 
 
 def test_lines_that_are_no_settings_are_refused():
-    with pytest.raises(ConfigError, match="Unknown command line flag 'epoch'"):
+    with pytest.raises(ConfigError, match=r"unknown setting 'epoch'\. Did you mean: epochs"):
         config_from_lines(["--epoch=3"])
-    with pytest.raises(ConfigError, match="--epochs=three"):
+    with pytest.raises(ConfigError, match=r"`epochs` must be a whole number\. Received: epochs=three"):
         config_from_lines(["--epochs=three"])
-    with pytest.raises(ConfigError, match=r"--epochs must be at least 1\. Received: --epochs=0"):
+    with pytest.raises(ConfigError, match=r"`epochs` must be at least 1\. Received: epochs=0"):
         config_from_lines(["--epochs=0"])
 
 
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if field.metadata["choices"]])
 def test_each_choice_is_checked(name):
     choices = FIELDS[name].metadata["choices"]
-    assert refused(**{name: "neither"}) == f"--{name} must be one of {', '.join(choices)}. Received: --{name}=neither"
+    assert (
+        refused_by_itself(name, "neither") == f"`{name}` must be one of {', '.join(choices)}. Received: {name}=neither"
+    )
 
 
 def test_which_settings_have_choices():
@@ -211,51 +242,42 @@ def test_every_number_has_a_bound():
 @pytest.mark.parametrize(("name", "value"), TOO_LOW.items())
 def test_each_lower_bound_is_checked(name, value):
     low = FIELDS[name].metadata["low"]
-    assert refused(**{name: value}) == f"--{name} must be at least {low}. Received: --{name}={value}"
+    assert refused_by_itself(name, value) == f"`{name}` must be at least {low}. Received: {name}={value}"
 
 
 @pytest.mark.parametrize(("name", "value"), TOO_HIGH.items())
 def test_each_upper_bound_is_checked(name, value):
     high = FIELDS[name].metadata["high"]
-    assert refused(**{name: value}) == f"--{name} must be at most {high}. Received: --{name}={value}"
+    assert refused_by_itself(name, value) == f"`{name}` must be at most {high}. Received: {name}={value}"
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf"])
 @pytest.mark.parametrize("name", [name for name, field in FIELDS.items() if isinstance(field.default, float)])
 def test_floats_must_be_finite(name, value):
-    message = refused(**{name: float(value)})
-    assert message == f"--{name} must be a finite number. Received: --{name}={value}"
+    message = refused_by_itself(name, float(value))
+    assert message == f"`{name}` must be a finite number. Received: {name}={value}"
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": 3}, "--image_size must be 0 or at least 4. Received: --image_size=3"),
-        ({"dataset": "imagenet", "gf_dim": 12}, "--gf_dim must be a multiple of 8. Received: --gf_dim=12"),
-        ({"dataset": "imagenet", "df_dim": 3}, "--df_dim must be even. Received: --df_dim=3"),
-        (
-            {"dataset": "imagenet", "data_dir": "d", "labels": 50},
-            "--labels does not concern --dataset=imagenet. Received: --labels=50",
-        ),
-        ({"use_labels": False}, "--use_labels does not concern --dataset=mnist. Received: --nouse_labels"),
-        (
-            {"dataset": "imagenet", "data_dir": "d", "network": "mnist"},
-            "--network does not concern --dataset=imagenet. Received: --network=mnist",
-        ),
+        ({"image_size": 3}, "`image_size` must be 0 or at least 4. Received: image_size=3"),
+        ({"dataset": "imagenet", "gf_dim": 12}, "`gf_dim` must be a multiple of 8. Received: gf_dim=12"),
+        ({"dataset": "imagenet", "df_dim": 3}, "`df_dim` must be even. Received: df_dim=3"),
         (
             {"dataset": "imagenet", "data_dir": "d", "score_epochs": 1},
-            "--score_epochs needs another classifier .* Received: --score_epochs=1",
+            "`score_epochs` needs another classifier .* Received: score_epochs=1",
         ),
-        ({"channels": 2}, "--channels must be 1 or 3. Received: --channels=2"),
-        ({"dataset": "folder"}, "--dataset=folder needs --data_dir, .* Received: --data_dir="),
-        ({"label_file": "f", "label_draws": 2}, "--label_file .* does not go with --label_draws=2"),
-        ({"labels": 0, "supervised_baseline": True}, "--supervised_baseline needs .* Received: --labels=0"),
-        ({"generator_steps": 0}, "--generator_steps=0 needs --unlabelled_weight=0: .* --unlabelled_weight=1.0"),
+        ({"channels": 2}, "`channels` must be 1 or 3. Received: channels=2"),
+        ({"dataset": "folder"}, "`dataset=folder` needs `data_dir`, .* Received: data_dir="),
+        ({"label_file": "f", "label_draws": 2}, "`label_file` .* does not go with `label_draws=2`"),
+        ({"labels": 0, "supervised_baseline": True}, "`supervised_baseline` needs .* Received: labels=0"),
+        ({"generator_steps": 0}, "`generator_steps=0` needs `unlabelled_weight=0`: .* unlabelled_weight=1.0"),
         (
             {"unlabelled_weight": 0.0, "generator_objective": "minimax"},
-            "--generator_objective=minimax needs .* Received: --unlabelled_weight=0.0",
+            "`generator_objective=minimax` needs .* Received: unlabelled_weight=0.0",
         ),
-        ({"labels": 0, "unlabelled_weight": 0.0}, "nothing to train on. Received: --labels=0 with --unlabelled_weight"),
+        ({"labels": 0, "unlabelled_weight": 0.0}, "nothing to train on. Received: labels=0 with unlabelled_weight"),
     ],
 )
 def test_each_combination_is_checked(settings, message):
@@ -274,7 +296,51 @@ def test_each_combination_is_checked(settings, message):
     ],
 )
 def test_what_goes_together_is_allowed(settings):
-    Config(**settings)
+    build_config(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"dataset": "imagenet", "labels": 100},
+            "`labels` is a setting of `recipe=semi_supervised`, not of `recipe=imag",
+        ),
+        (
+            {"gf_dim": 64},
+            "`gf_dim` is a setting of `recipe=imagenet`, not of `recipe=semi_supervised`. Received: gf_dim=64",
+        ),
+        ({"recipe": "imagenet", "dataset": "cifar10", "network": "auto"}, "`network` is a setting of `recipe=semi_sup"),
+        ({"recipe": "image"}, "`recipe` must be one of semi_supervised, imagenet. Received: recipe=image"),
+        ({"gf": 1}, "unknown setting 'gf'"),
+    ],
+)
+def test_a_setting_of_another_recipe_is_refused_whatever_its_value(settings, message):
+    assert message in refused(**settings)
+
+
+def test_the_data_set_decides_the_recipe_only_where_none_is_named():
+    assert build_config(dataset="imagenet", data_dir="d").recipe == "imagenet"
+    assert build_config(dataset="cifar10").recipe == "semi_supervised"
+    assert isinstance(build_config(recipe="imagenet", dataset="cifar10", gf_dim=8), ImageNetConfig)
+    assert build_config(recipe="semi_supervised", dataset="imagenet", data_dir="d").network_name == "cifar10"
+    assert config_from_lines(["--dataset=folder", "--data_dir=d", "--recipe=imagenet"]).recipe == "imagenet"
+
+
+def test_an_early_flags_cfg_is_read():
+    """The defaults of the other recipe stood there, too, and meant nothing."""
+    semi, imagenet = (["# a comment", *lines] for lines in flag_lines._FOREIGN_ONCE.values())
+    mine = ["--dataset=digits", *imagenet, *semi, "--labels=50"]
+    assert config_from_text("\n".join(mine)).changed() == {"dataset": "digits", "labels": 50}
+    theirs = ["--dataset=imagenet", "--data_dir=d", *semi, *imagenet, "--flip"]
+    assert config_from_text("\n".join(theirs)).changed() == {"dataset": "imagenet", "data_dir": "d", "flip": True}
+    with pytest.raises(ConfigError, match="`gf_dim` is a setting of `recipe=imagenet`"):
+        config_from_text("\n".join([*mine, "--gf_dim=32"]))
+    # A file of somebody's own that says so is refused, as is a new one.
+    with pytest.raises(ConfigError, match="`flip` is a setting of"):
+        config_from_text("--dataset=digits\n--noflip")
+    with pytest.raises(ConfigError, match="is a setting of"):
+        config_from_text("\n".join([flag_lines.VERSION_LINE, *mine]))
 
 
 def test_stray_words_in_flag_lines_are_refused():
@@ -283,32 +349,36 @@ def test_stray_words_in_flag_lines_are_refused():
 
 
 def test_labelled():
-    assert Config().labelled
-    assert not Config(labels=0).labelled
-    assert Config(labels=0, label_file="f").labelled
+    assert build_config().labelled
+    assert not build_config(labels=0).labelled
+    assert build_config(labels=0, label_file="f").labelled
 
 
 def test_network_name():
-    assert Config(dataset="digits").network_name == "digits"
-    assert Config(dataset="folder", data_dir="d").network_name == "mnist"
-    assert Config(dataset="digits", network="mnist").network_name == "mnist"
+    assert build_config(dataset="digits").network_name == "digits"
+    assert build_config(dataset="folder", data_dir="d").network_name == "mnist"
+    assert build_config(dataset="digits", network="mnist").network_name == "mnist"
 
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_only_what_leaves_the_numbers_alone_is_free_to_change(name):
     base = base_of(name)
-    assert (Config(**base).fixed() == Config(**{**base, name: OTHER_VALUES[name]}).fixed()) == (name in FREE)
-    assert (f"--{name}" in Config().fixed()) == (name not in FREE)
+    assert (build_config(**base).fixed() == build_config(**{**base, name: OTHER_VALUES[name]}).fixed()) == (
+        name in FREE
+    )
+    assert (f"--{name}" in build_config(**base).fixed()) == (name not in FREE)
 
 
 def test_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = Config(data_dir="here", label_file="labels.csv").with_absolute_paths()
+    config = build_config(data_dir="here", label_file="labels.csv").with_absolute_paths()
     assert (config.data_dir, config.label_file) == (f"{tmp_path}/here", f"{tmp_path}/labels.csv")
-    assert Config(score_classifier="own.tflite").with_absolute_paths().score_classifier == f"{tmp_path}/own.tflite"
-    assert Config(score_classifier="inception").with_absolute_paths().score_classifier == "inception"
+    assert (
+        build_config(score_classifier="own.tflite").with_absolute_paths().score_classifier == f"{tmp_path}/own.tflite"
+    )
+    assert build_config(score_classifier="inception").with_absolute_paths().score_classifier == "inception"
     for path in ("", "/there", "gs://bucket/data"):
-        assert Config(data_dir=path).with_absolute_paths().data_dir == path
+        assert build_config(data_dir=path).with_absolute_paths().data_dir == path
 
 
 def test_a_flag_file_beside_another_is_found_from_anywhere(tmp_path, monkeypatch):

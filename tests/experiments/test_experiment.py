@@ -12,8 +12,9 @@ import pytest
 
 from igan_tf import load_run
 from igan_tf.data import SemiSupervisedBatches, load_data
+from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import Config, ConfigError
+from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import semi_supervised
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.trainer import Interrupted
@@ -24,7 +25,7 @@ SETTINGS = {"dataset": "digits", "labels": 50, "batch_size": 400, "initializatio
 
 
 def train(run_dir, report=lambda line: None, **changes):
-    return experiment.train(Config(**{**SETTINGS, **changes}), run_dir, report)
+    return experiment.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
 def test_flags_cfg_follows_what_may_change(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     train(run_dir, sample_epochs=7)
-    assert experiment.read_config(run_dir) == Config(**SETTINGS, sample_epochs=7)
+    assert experiment.read_config(run_dir) == build_config(**SETTINGS, sample_epochs=7)
 
 
 # Nothing lost, in a process of its own.
@@ -338,7 +339,7 @@ def test_seeds_matter(tmp_path, finished):
 
 
 def test_load_run_has_the_networks_with_their_weights(finished):
-    data = load_data(Config(dataset="digits"))
+    data = load_data(build_config(dataset="digits"))
     run = load_run(finished)
     predicted = np.argmax(run.discriminator.predict(data.test_images, verbose=0)["logits"], axis=-1)
     assert np.mean(predicted != data.test_labels) == pytest.approx(result(finished)["test_error"], abs=1e-9)
@@ -388,7 +389,7 @@ def test_interpolation_grid(finished):
 def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"--run_dir={tmp_path} is not the directory of a run"):
         load_run(tmp_path)
-    experiment.save_config(tmp_path, Config(**SETTINGS))
+    experiment.save_config(tmp_path, build_config(**SETTINGS))
     with pytest.raises(CheckpointError, match=f"{tmp_path} holds no checkpoint"):
         load_run(tmp_path)
 

@@ -12,7 +12,7 @@ import pytest
 from igan_tf import load_run
 from igan_tf.errors import DataError
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
 from tests.command_line import assert_same_run, environment, metrics, result, run_here
 from tests.experiments.imagenet_runs import SETTINGS, as_arguments, make_records
@@ -34,7 +34,7 @@ def records(tmp_path_factory):
 
 
 def train(records, run_dir, report=lambda line: None, **changes):
-    return experiment.train(Config(**{**SETTINGS, "data_dir": str(records), **changes}), run_dir, report)
+    return experiment.train(build_config(**{**SETTINGS, "data_dir": str(records), **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_records_of_another_size_are_refused(tmp_path, records):
 
 def test_damage_after_opening_ends_the_run_by_name(tmp_path, finished, capfd):
     records = make_records(tmp_path)
-    original = experiment.Experiment._open_records
+    original = experiment.Experiment._open_log
 
     def damage(self, resumed):
         for path in records.glob("*.tfrecord*"):
@@ -204,7 +204,7 @@ def test_damage_after_opening_ends_the_run_by_name(tmp_path, finished, capfd):
         return original(self, resumed)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment.Experiment, "_open_records", damage)
+        patch.setattr(experiment.Experiment, "_open_log", damage)
         with pytest.raises(DataError, match=r"the data of step \d+ cannot be read: .*tfrecord"):
             train(records, tmp_path / "run", epochs=1)
     assert Checkpoints(tmp_path / "run" / "checkpoints").steps() == []

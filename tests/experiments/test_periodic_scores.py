@@ -14,12 +14,12 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("training needs the TensorFlow backend", allow_module_level=True)
 
 from igan_tf.data import load_data
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import ConfigError, EvaluationError
 from igan_tf.evaluation import frechet_distance, inception_score, load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.images import chosen_indices
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import Config, ConfigError
+from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints, Trainer
 from igan_tf.training.trainer import Interrupted
 from tests.command_line import assert_same_run, events, metrics, result, run_here
@@ -48,7 +48,7 @@ def _cache(digits_cache, monkeypatch):
 
 
 def train(run_dir, report=lambda line: None, **changes):
-    return experiment.train(Config(**{**SETTINGS, **changes}), run_dir, report)
+    return experiment.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +77,7 @@ def test_scored_epochs_have_figures_everywhere(finished):
 
 
 def test_figures_are_those_of_the_functions(finished, digits_cache):
-    data = load_data(Config(dataset="digits"))
+    data = load_data(build_config(dataset="digits"))
     classifier = load_classifier("domain", data=data, data_name="digits", cache_dir=digits_cache)
     fake = classifier(experiment.load_run(finished).generate(60, 0))
     real = classifier(data.test_images[chosen_indices(599, 60, 0)])
@@ -173,7 +173,7 @@ def test_more_scores_may_be_asked_for_on_resuming(tmp_path, finished):
 )
 def test_wrong_settings(changes, message):
     with pytest.raises(ConfigError, match=message):
-        Config(**{**SETTINGS, **changes})
+        build_config(**{**SETTINGS, **changes})
 
 
 def test_a_classifier_that_is_not_there_ends_the_run_before_it_begins(tmp_path, capfd):

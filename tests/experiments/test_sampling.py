@@ -16,10 +16,9 @@ from PIL import Image
 
 from igan_tf import __version__
 from igan_tf.data.image_sources import read_images
-from igan_tf.errors import DataError
+from igan_tf.errors import ConfigError, DataError
 from igan_tf.evaluation.images import FolderSource, NpzFolderSource, NpzSource
 from igan_tf.experiments import experiment, sampling
-from igan_tf.experiments.config import ConfigError
 from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
 from igan_tf.images.arrays import as_bytes
 from igan_tf.training import Checkpoints

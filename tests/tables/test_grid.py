@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.tables import grid
 from igan_tf.training.trainer import Interrupted
 
@@ -21,12 +21,14 @@ def runs(tmp_path, monkeypatch):
         return subprocess.Popen([sys.executable, "-c", f"import sys; sys.exit({3 if run.name == 'fails' else 0})"])
 
     monkeypatch.setattr(grid, "_start", start)
-    return [grid.Run(name, Config(), tmp_path) for name in ("first", "second")]
+    return [grid.Run(name, build_config(), tmp_path) for name in ("first", "second")]
 
 
 def test_every_run_is_started_and_reported(runs, tmp_path):
     finished = []
-    failed = grid.train([*runs, grid.Run("fails", Config(), tmp_path)], 2, finished.append, report=lambda line: None)
+    failed = grid.train(
+        [*runs, grid.Run("fails", build_config(), tmp_path)], 2, finished.append, report=lambda line: None
+    )
     assert sorted(run.name for run in finished) == ["first", "second"]
     assert failed == {"fails": "exit code 3: last words"}
 

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.tables import report
 from igan_tf.tables.grid import Run
 from igan_tf.tables.published import TABLES, ErrorTable
@@ -14,7 +14,7 @@ from igan_tf.tables.published import TABLES, ErrorTable
 
 def make_run(folder, labels, subset, error=None, epochs=3, seconds_per_step=0.5, **result):
     """A run of 100 steps an epoch; without `error` not finished."""
-    run = Run(f"labels-{labels}_subset-{subset}", Config(labels=labels, seed_data=subset, epochs=epochs), folder)
+    run = Run(f"labels-{labels}_subset-{subset}", build_config(labels=labels, seed_data=subset, epochs=epochs), folder)
     run.run_dir.mkdir(parents=True)
     if error is not None:
         result = {"epochs": epochs, "steps": 300, "test_error": error + 0.01, "averaged_test_error": error, **result}
@@ -57,7 +57,7 @@ def test_the_caption_says_how_short_the_runs_are(tmp_path, cells):
 
 def test_runs_of_more_epochs_are_named_by_theirs(tmp_path, cells):
     run = cells[50][0]
-    shorter = Run(run.name, Config(labels=50, epochs=2), tmp_path)
+    shorter = Run(run.name, build_config(labels=50, epochs=2), tmp_path)
     assert shorter.result() is not None
     text = report.write_error_table(tmp_path, TABLES["mnist"], {50: [shorter]}, seeds=1, averaged={50: []})
     assert "3 epochs (paper: 300)" in text
@@ -65,7 +65,7 @@ def test_runs_of_more_epochs_are_named_by_theirs(tmp_path, cells):
 
 def test_a_rate_that_is_never_annealed_is_named(tmp_path):
     run = make_run(tmp_path, 1000, 1, error=0.2)
-    config = Config(labels=1000, epochs=3, anneal_epochs=900)
+    config = build_config(labels=1000, epochs=3, anneal_epochs=900)
     text = report.write_error_table(
         tmp_path, TABLES["svhn"], {1000: [Run(run.name, config, tmp_path)]}, seeds=1, averaged={1000: []}
     )
@@ -103,7 +103,7 @@ def test_per_cent(tmp_path):
 def test_a_run_of_fewer_epochs_is_not_done(tmp_path):
     run = make_run(tmp_path, 100, 1, error=0.01)
     assert run.result()["averaged_test_error"] == 0.01
-    longer = Run(run.name, Config(epochs=4), tmp_path)
+    longer = Run(run.name, build_config(epochs=4), tmp_path)
     assert longer.result() is None
 
 

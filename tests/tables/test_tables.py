@@ -14,7 +14,7 @@ import pytest
 
 from igan_tf.data import load_data
 from igan_tf.experiments import experiment
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run
 from tests.command_line import assert_same_run, environment, events, result
@@ -77,7 +77,7 @@ def test_the_table_is_printed_and_written(finished):
 
 
 def test_an_ensemble_averages_probabilities(finished):
-    data = load_data(Config(dataset="digits"))
+    data = load_data(build_config(dataset="digits"))
     mean = 0
     for name in NAMES[1:]:
         model = experiment.load_run(finished / name)

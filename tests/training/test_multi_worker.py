@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from igan_tf.data import load_data
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.experiment import Experiment
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, metrics
@@ -88,7 +88,7 @@ def test_two_workers_end_alike_and_like_two_devices(tmp_path, records):
     assert code == other_code == 0, output + other_output
     first, second = (re.search(r"^digest (\w+)$", text, re.MULTILINE)[1] for text in (output, other_output))
     assert first == second
-    config = Config(**settings, strategy="mirrored")
+    config = build_config(**settings, strategy="mirrored")
     Experiment(config, load_data(config), tmp_path / "mirrored").run()
     # Losses as a mean over replicas, and every variable: one addition, of two numbers, whoever makes it.
     assert metrics(tmp_path / "workers") == metrics(tmp_path / "mirrored")

@@ -6,7 +6,7 @@ import tensorflow as tf
 from PIL import Image
 
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.training.run_log import Records, read_metrics
+from igan_tf.training.run_log import RunLog, read_metrics
 
 
 def events(run_dir):
@@ -20,7 +20,7 @@ def events(run_dir):
 
 
 def write_epochs(run_dir, from_step, epochs, describe=False):
-    records = Records(run_dir, from_step)
+    records = RunLog(run_dir, from_step)
     if describe:
         records.describe(["--epochs=3", "--labels=50"], {"epochs": 3, "labels": 50, "adam": "outside"})
     for epoch in epochs:
@@ -48,7 +48,7 @@ def test_what_is_written_is_there(tmp_path):
 def test_opening_at_a_step_removes_what_is_beyond_it(tmp_path):
     write_epochs(tmp_path, 0, [1, 2, 3], describe=True)
     described = [event for event in events(tmp_path) if event[0] == 0]
-    Records(tmp_path, 20).close()
+    RunLog(tmp_path, 20).close()
     assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1, 2]
     assert events(tmp_path) == described + of_epochs(1, 2)
     write_epochs(tmp_path, 20, [3, 4])
@@ -67,7 +67,7 @@ def test_what_was_kept_is_unchanged(tmp_path):
     write_epochs(tmp_path, 0, [1, 2])
     (path,) = (tmp_path / "logs").glob("events.*")
     before, metrics = path.read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
-    Records(tmp_path, 20).close()
+    RunLog(tmp_path, 20).close()
     assert path.read_bytes() == before
     assert (tmp_path / "metrics.jsonl").read_bytes() == metrics
 
@@ -89,12 +89,12 @@ def test_a_cut_event_of_a_kept_step_costs_no_others(tmp_path):
     write_epochs(tmp_path, 0, [1, 2])
     (path,) = (tmp_path / "logs").glob("events.*")
     path.write_bytes(path.read_bytes()[:-1])
-    Records(tmp_path, 20).close()
+    RunLog(tmp_path, 20).close()
     assert events(tmp_path) == sorted(set(of_epochs(1, 2)) - {(20, "scale/a")})
 
 
 def test_metrics_are_on_disk_before_the_call_returns(tmp_path):
-    records = Records(tmp_path, 0)
+    records = RunLog(tmp_path, 0)
     records.write_metrics({"epoch": 1, "step": 3, "loss": 0.5})
     assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "loss": 0.5}] == records.metrics()
     assert events(tmp_path) == [(3, "loss")]

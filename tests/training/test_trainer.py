@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.training import CheckpointError, Checkpoints, NonFiniteLossError, Trainer
 from igan_tf.training.trainer import Interrupted
 
@@ -59,7 +59,7 @@ class Numbers:
 
 
 def make_trainer(folder, model=None, batches=None, identity=IDENTITY, **settings):
-    config = Config(dataset="digits", **{"epochs": EPOCHS, **settings})
+    config = build_config(dataset="digits", **{"epochs": EPOCHS, **settings})
     strategy = tf.distribute.get_strategy()
     return Trainer(model or OneNumber(), batches or Numbers(), Checkpoints(folder), config, strategy, identity)
 

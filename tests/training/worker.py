@@ -4,7 +4,7 @@ import hashlib
 import sys
 
 from igan_tf.data import load_data
-from igan_tf.experiments.config import config_from_lines
+from igan_tf.experiments.configs import config_from_lines
 from igan_tf.experiments.experiment import Experiment
 from igan_tf.training import distribution
 

@@ -7,12 +7,9 @@ from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
 from igan_tf.evaluation.classifiers.files import cache_folder
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 from igan_tf.evaluation.classifiers.from_callable import as_classifier
+from igan_tf.evaluation.names import CLASSIFIERS, PROTOCOLS
 
-__all__ = ["Classifier", "NAMES", "Outputs", "PROTOCOLS", "as_classifier", "load_classifier"]
-
-# Besides these, a path that ends in .tflite or .keras.
-NAMES = ("inception", "keras_inception_v3", "domain")
-PROTOCOLS = ("default", "original")
+__all__ = ["Classifier", "Outputs", "PROTOCOLS", "as_classifier", "load_classifier"]
 
 
 def load_classifier(
@@ -76,7 +73,7 @@ def load_classifier(
 
         return keras_models.load_file(name, sha256, trust_file, value_range)
     raise EvaluationError(
-        f"{flags.classifier} must be one of {', '.join(NAMES)}, or a .tflite or .keras file. "
+        f"{flags.classifier} must be one of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file. "
         f"Received: {flags.classifier}={name}"
     )
 

@@ -1,15 +1,14 @@
-"""What differs between experiments: which data, networks, model and batches a `Config` stands for.
+"""Recipes: which data, networks, model and batches a config stands for."""
 
-Each module has the functions that `Experiment` calls: `check_against_data`, `make_batches`, `build_model`,
-`initialize`, `identity`, `real_images`, `evaluate` and `histograms`, and says how many samples a grid has and whether
-there is a test set.
-"""
+from igan_tf.experiments.recipes.imagenet import ImageNetRecipe
+from igan_tf.experiments.recipes.recipe import Recipe
+from igan_tf.experiments.recipes.semi_supervised import SemiSupervisedRecipe
 
-from igan_tf.experiments.recipes import imagenet, semi_supervised
+RECIPES = {recipe.Config.recipe: recipe for recipe in (SemiSupervisedRecipe, ImageNetRecipe)}
 
-_RECIPES = {"imagenet": imagenet, "semi_supervised": semi_supervised}
+__all__ = ["RECIPES", "ImageNetRecipe", "Recipe", "SemiSupervisedRecipe", "recipe_of"]
 
 
-def recipe_of(config):
-    """The recipe's module."""
-    return _RECIPES[config.recipe_name]
+def recipe_of(config) -> Recipe:
+    """The recipe of a config."""
+    return RECIPES[config.recipe](config)

@@ -1,95 +1,86 @@
-"""The ImageNet GAN on sharded records."""
+"""The ImageNet GAN, on sharded records or on images in memory."""
 
 import keras
 import numpy as np
 
-from igan_tf.data import RecordBatches
-from igan_tf.evaluation.record_source import RecordSource
-from igan_tf.experiments.config import ConfigError
-from igan_tf.experiments.recipes.parts import check_batch_size, optimizer, precision
+from igan_tf.data import ArrayBatches, ImageData, RecordBatches
+from igan_tf.errors import ConfigError
+from igan_tf.experiments.configs import ImageNetConfig
+from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.models import ImageNetGAN
 from igan_tf.networks import imagenet
 
-SAMPLES_IN_GRID = 64
-HAS_TEST_SET = False
 
+class ImageNetRecipe(Recipe):
+    """`ImageNetGAN` with the published networks, scaled by `gf_dim`, `df_dim` and the images' side."""
 
-def check_against_data(config, data, replicas):
-    """Raises a ConfigError if the settings do not go with the records; writes nothing."""
-    size = data.image_shape[0]
-    if size & (size - 1) or not imagenet.SMALLEST_SIDE <= size <= imagenet.LARGEST_SIDE:
-        raise ConfigError(
-            f"the networks take images whose side is a power of two from {imagenet.SMALLEST_SIDE} to "
-            f"{imagenet.LARGEST_SIDE}. Received: --data_dir={config.data_dir} with records of {size}x{size}"
+    Config = ImageNetConfig
+    samples_in_grid = 64
+    streams = True
+
+    def check_against_data(self, data, replicas):
+        height, width, _ = data.image_shape
+        if height != width or height & (height - 1) or not imagenet.SMALLEST_SIDE <= height <= imagenet.LARGEST_SIDE:
+            raise ConfigError(
+                f"`recipe=imagenet` takes square images whose side is a power of two from {imagenet.SMALLEST_SIDE} to "
+                f"{imagenet.LARGEST_SIDE}. Received: dataset={self.config.dataset} data_dir={self.config.data_dir} "
+                f"with images of {height}x{width}"
+            )
+        count = len(data.train_images) if isinstance(data, ImageData) else len(data)
+        if self.config.use_labels and isinstance(data, ImageData) and (data.train_labels < 0).any():
+            raise ConfigError(
+                "`use_labels` needs a class for every training image. Received: "
+                f"dataset={self.config.dataset} with {np.sum(data.train_labels < 0)} images without one"
+            )
+        self.check_batch_size(count, replicas)
+
+    def make_batches(self, data, replicas, worker):
+        kind = ArrayBatches if isinstance(data, ImageData) else RecordBatches
+        return kind(
+            data,
+            self.config.batch_size * replicas,
+            self.config.seed,
+            flip=self.config.flip,
+            worker=worker.index,
+            num_workers=worker.count,
         )
-    check_batch_size(config, len(data), replicas)
 
-
-def make_batches(config, data, replicas, worker):
-    """The `RecordBatches` of this worker."""
-    return RecordBatches(
-        data,
-        config.batch_size * replicas,
-        config.seed,
-        flip=config.flip,
-        worker=worker.index,
-        num_workers=worker.count,
-    )
-
-
-def build_model(config, image_shape, num_classes, steps_per_epoch):
-    """Networks and optimizers of a run, compiled; initial weights are a function of `config.seed`."""
-    keras.utils.set_random_seed(config.seed)
-    with precision(config.precision):
-        model = ImageNetGAN(
-            imagenet.build_generator(
-                image_shape,
-                latent_size=config.latent_size,
-                norm=config.generator_norm,
-                reference_size=config.reference_size,
-                gf_dim=config.gf_dim,
-            ),
-            imagenet.build_discriminator(
-                image_shape,
-                num_outputs=num_classes + 1 if config.use_labels else 1,
-                norm=config.discriminator_norm,
-                minibatch_discrimination=config.minibatch_discrimination,
-                df_dim=config.df_dim,
-            ),
-            latent_range=imagenet.LATENT_RANGE,
-            seed=config.seed,
+    def build_model(self, image_shape, num_classes, steps_per_epoch):
+        config = self.config
+        keras.utils.set_random_seed(config.seed)
+        with self.precision():
+            model = ImageNetGAN(
+                imagenet.build_generator(
+                    image_shape,
+                    latent_size=config.latent_size,
+                    norm=config.generator_norm,
+                    reference_size=config.reference_size,
+                    gf_dim=config.gf_dim,
+                ),
+                imagenet.build_discriminator(
+                    image_shape,
+                    num_outputs=num_classes + 1 if config.use_labels else 1,
+                    norm=config.discriminator_norm,
+                    minibatch_discrimination=config.minibatch_discrimination,
+                    df_dim=config.df_dim,
+                ),
+                latent_range=imagenet.LATENT_RANGE,
+                seed=config.seed,
+            )
+        model.compile(
+            self.optimizer(config.discriminator_learning_rate, steps_per_epoch),
+            self.optimizer(config.generator_learning_rate, steps_per_epoch),
+            label_smoothing=config.label_smoothing,
+            historical_averaging=config.historical_averaging,
+            feature_matching=config.feature_matching,
         )
-    model.compile(
-        optimizer(config, config.discriminator_learning_rate, steps_per_epoch),
-        optimizer(config, config.generator_learning_rate, steps_per_epoch),
-        label_smoothing=config.label_smoothing,
-        historical_averaging=config.historical_averaging,
-        feature_matching=config.feature_matching,
-    )
-    return model
+        return model
 
+    def histograms(self, model, batches):
+        """The discriminator's features on the first images, generated ones beside them."""
+        real = batches.take(np.arange(self.config.batch_size))
+        joint = np.concatenate([real, model.generate(self.config.batch_size, self.config.seed)])
+        return {"features": model.discriminator(joint)["features"]}
 
-def initialize(config, model, batches):
-    """Nothing: the published code has no data-dependent initialization here."""
-
-
-def identity(batches):
-    """Nothing beside the records themselves."""
-    return {}
-
-
-def real_images(config, data):
-    """The images that samples are scored against: the records, there being no test set."""
-    return RecordSource(data)
-
-
-def evaluate(model, data, config):
-    """Nothing: there is no test set, and the training error is among the losses."""
-    return {}
-
-
-def histograms(config, model, batches):
-    """The discriminator's features on the first images, generated ones beside them."""
-    real = batches.take(np.arange(config.batch_size))
-    joint = np.concatenate([real, model.generate(config.batch_size, config.seed)])
-    return {"features": model.discriminator(joint)["features"]}
+    def facts(self, batches):
+        return {"labels": batches.num_labelled}

@@ -18,14 +18,14 @@ from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import inception_score, load_classifier
 from igan_tf.evaluation.classifiers import domain
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from tests.command_line import environment
 from tests.evaluation.damage import altered
 
 
 @pytest.fixture(scope="module")
 def digits():
-    return load_data(Config(dataset="digits"))
+    return load_data(build_config(dataset="digits"))
 
 
 @pytest.fixture(scope="module")
@@ -135,14 +135,14 @@ def test_altered_or_damaged_weights_are_refused(digits, tmp_path, quick):
 TRAIN_ALL_AT_ONCE = """
 import sys, time
 from pathlib import Path
-from igan_tf.experiments.config import Config
+from igan_tf.experiments.configs import build_config
 from igan_tf.data import load_data
 from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers import domain
 
 domain.train_network.__defaults__ = (0, 5)
 domain.SETTINGS["epochs"] = 1
-data = load_data(Config(dataset="digits"))
+data = load_data(build_config(dataset="digits"))
 ready = Path(sys.argv[2])
 (ready / sys.argv[3]).touch()
 while len(list(ready.iterdir())) < 2:

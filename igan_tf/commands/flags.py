@@ -1,0 +1,243 @@
+"""What command lines share: flags made of settings, help by topic, and errors that name flags.
+
+Each command has a `CommandLine` with absl flags of its own, apart from those of absl and TensorFlow. Nothing here
+imports TensorFlow: help and refusals come at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from absl import flags
+
+from igan_tf.errors import ConfigError
+from igan_tf.settings import Settings, fields_of
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+_DEFINE: Mapping[type, Callable[..., Any]] = {
+    str: flags.DEFINE_string,
+    int: flags.DEFINE_integer,
+    float: flags.DEFINE_float,
+    bool: flags.DEFINE_bool,
+}
+_HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+# `name`, `name=value`, and name=value after "Received:".
+_QUOTED = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
+_RECEIVED = re.compile(r"(?<![\w/.-])([A-Za-z_]\w*)(?==)")
+
+
+class CommandLine:
+    """The flags of one command.
+
+    Args:
+        program: How it is called, for its help.
+        description: One or two sentences.
+    """
+
+    def __init__(self, program: str, description: str):
+        self.program = program
+        self.description = description
+        self.flag_values = flags.FlagValues()
+        # Topic -> flag -> its line of help, in the order of definition.
+        self._topics: dict[str, dict[str, str]] = {}
+
+    def add(self, topic: str, name: str, default: Any, help_text: str, limits: str = "", multiple: bool = False):
+        """Defines one flag; its type is that of `default`."""
+        define = flags.DEFINE_multi_string if multiple else _DEFINE[type(default)]
+        define(name, default, help_text, flag_values=self.flag_values)
+        self._topics.setdefault(topic, {})[name] = f"{help_text} {limits}".strip()
+
+    def add_settings(self, settings: type[Settings], note: Callable[[str], str] = lambda name: "") -> None:
+        """Defines a flag of each field of `settings`; a field that has its flag already shares it.
+
+        Args:
+            settings: The dataclass. A field's topic is the `topic` of the class that states it.
+            note: What else the help says of a flag.
+        """
+        for field in fields_of(settings):
+            if field.name not in self.flag_values:
+                words = " ".join(filter(None, (limits_in_words(field), note(field.name))))
+                self.add(topic_of(settings, field.name), field.name, field.default, field.metadata["help"], words)
+
+    def parse(self, arguments: Sequence[str]) -> list[str]:
+        """Takes the command line's arguments without the program's name; returns the words behind `--`.
+
+        Ends the program after `--help`.
+
+        Raises:
+            InputError: for what is no flag of this command, or not of its type.
+        """
+        if any(argument in _HELP for argument in arguments[: _end_of_flags(arguments)]):
+            print(self.help())
+            sys.exit(0)
+        arguments = expand_flagfiles(arguments)
+        parse(self.flag_values, arguments[: _end_of_flags(arguments)])
+        return arguments[_end_of_flags(arguments) + 1 :]
+
+    @property
+    def given(self) -> set[str]:
+        """The flags that stood on the command line or in a flag file, whatever their values."""
+        return {name for name in self.flag_values if self.flag_values[name].present}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in self.flag_values:
+            raise AttributeError(name)
+        return self.flag_values[name].value
+
+    def read(self, settings: type[SettingsT]) -> SettingsT:
+        """The settings that the flags describe."""
+        return read(self.flag_values, settings)
+
+    def in_flags(self, error: BaseException, names: Mapping[str, str] | None = None) -> str:
+        """An error's message with this command's flags in it: see `in_flags`."""
+        return in_flags(error, list(self.flag_values), names or {})
+
+    def help(self) -> str:
+        """Every flag by topic, with default and bounds."""
+        width = min(shutil.get_terminal_size((100, 24)).columns, 120)
+        lines = [f"{self.program}", *textwrap.wrap(self.description, width), ""]
+        names = list(self.flag_values)
+        for topic, entries in self._topics.items():
+            lines.append(f"{topic}:")
+            for name, help_text in entries.items():
+                text = in_flags(help_text, names)
+                lines.append(f"  {_shown(name, self.flag_values[name])}")
+                lines += textwrap.wrap(text, width, initial_indent=" " * 6, subsequent_indent=" " * 6)
+            lines.append("")
+        lines.append(
+            "--flagfile=FILE reads flags from a file, a line each; one named in a file is looked for beside it."
+        )
+        return "\n".join(lines)
+
+
+def topic_of(settings: type[Settings], name: str) -> str:
+    """The topic of the class that states the field `name`."""
+    for base in settings.__mro__:
+        if name in vars(base).get("__annotations__", ()):
+            return getattr(base, "topic", base.__name__)
+    raise KeyError(name)
+
+
+def limits_in_words(field: dataclasses.Field) -> str:
+    """The choices or bounds of a field, as a sentence."""
+    limits = field.metadata
+    if limits["choices"]:
+        return f"One of {', '.join(limits['choices'])}."
+    if limits["above"] is not None:
+        low = f"above {limits['above']:g}"
+    else:
+        low = "" if limits["low"] is None else f"at least {limits['low']:g}"
+    if limits["high"] is None:
+        return f"{low[:1].upper()}{low[1:]}." if low else ""
+    high = f"at most {limits['high']:.10g}"
+    return f"{low[:1].upper()}{low[1:]}, {high}." if low else f"{high.capitalize()}."
+
+
+def define(flag_values: flags.FlagValues, settings: type[Settings]) -> None:
+    """Defines one flag for each field of `settings`, its default the field's."""
+    for field in fields_of(settings):
+        _DEFINE[type(field.default)](field.name, field.default, field.metadata["help"], flag_values=flag_values)
+
+
+def read(flag_values: flags.FlagValues, settings: type[SettingsT]) -> SettingsT:
+    """The settings that the flags describe."""
+    names = [field.name for field in fields_of(settings)]
+    return settings(**{name: flag_values[name].value for name in names})
+
+
+def parse(flag_values: flags.FlagValues, arguments: Iterable[str]) -> None:
+    """Gives flags the values on a command line.
+
+    Raises:
+        InputError: for what is no flag, not of its type, or no flag at all.
+    """
+    arguments = list(arguments)
+    if ignoring := [argument for argument in arguments if re.match("--?undefok", argument)]:
+        raise ConfigError(f"unknown flag: {ignoring[0]}")
+    try:
+        _, *others = flag_values(["igan_tf", *arguments])
+    except flags.UnrecognizedFlagError as error:
+        # absl's message names the flag and those that it may be.
+        raise ConfigError(str(error)) from error
+    except flags.Error as error:
+        raise ConfigError(str(error)) from error
+    if others:
+        raise ConfigError(f"unknown argument: {others[0]}")
+
+
+def in_flags(error: BaseException | str, flag_names: Collection[str], names: Mapping[str, str] = {}) -> str:
+    """A message of the library's in the words of a command: arguments become the flags of the same, or another, name.
+
+    "`splits` must be at most 10. Received: splits=20" becomes "--splits must be at most 10. Received: --splits=20".
+
+    Args:
+        error: The error, or its message.
+        flag_names: The command's flags.
+        names: Flags, without dashes, by argument, where they have another name.
+    """
+    text = str(error)
+
+    def quoted(match: re.Match) -> str:
+        flag = names.get(match[1], match[1])
+        return f"--{flag}{match[2] or ''}" if flag in flag_names else match[0]
+
+    def received(match: re.Match) -> str:
+        flag = names.get(match[1], match[1])
+        return f"--{flag}" if flag in flag_names else match[0]
+
+    text = _QUOTED.sub(quoted, text)
+    head, mark, tail = text.partition("Received: ")
+    return head + mark + (_RECEIVED.sub(received, tail) if mark else "")
+
+
+def expand_flagfiles(
+    arguments: Sequence[str], folder: Path | None = None, including: tuple[Path, ...] = ()
+) -> list[str]:
+    """Command-line arguments with the lines of every `--flagfile=` in its place.
+
+    A flag file named in another is looked for beside it, where absl would take the current directory: configurations
+    that state their difference from another then work from anywhere. Lines that start with `#` or `//` are comments.
+
+    Raises:
+        ConfigError: for a file that cannot be read or that includes itself.
+    """
+    from igan_tf.experiments.configs.flag_lines import without_foreign_settings
+
+    expanded: list[str] = []
+    remaining = iter(arguments)
+    for argument in remaining:
+        if argument == "--":
+            return [*expanded, argument, *remaining]
+        name, equals, value = argument.partition("=")
+        if name not in ("--flagfile", "-flagfile"):
+            expanded.append(argument)
+            continue
+        if not equals:
+            value = next(remaining, "")
+        path = Path(value) if folder is None else folder / value
+        if path in including:
+            raise ConfigError(f"--flagfile={path} includes itself")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"--flagfile={path} cannot be read: {error}") from error
+        expanded += expand_flagfiles(without_foreign_settings(text), path.parent, (*including, path))
+    return expanded
+
+
+def _end_of_flags(arguments: Sequence[str]) -> int:
+    return arguments.index("--") if "--" in arguments else len(arguments)
+
+
+def _shown(name: str, flag: flags.Flag) -> str:
+    if isinstance(flag.default, bool):
+        return f"--{name}" if flag.default else f"--[no]{name}"
+    return f"--{name}={'' if flag.default is None else flag.default}"

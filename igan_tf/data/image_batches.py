@@ -1,0 +1,162 @@
+"""Batches of images with their classes, in an order that is a function of (seed, epoch), from any step on."""
+
+import numpy as np
+import tensorflow as tf
+
+from igan_tf.data.batches import worker_rows
+from igan_tf.images.arrays import as_unit_range
+
+# Streams of the order's random numbers.
+_ORDER, _FLIPS = range(2)
+_PARALLEL_READS = 4
+_PREFETCHED_BATCHES = 4
+
+
+class ImageBatches:
+    """Shuffled batches of images and labels for training, one pass over all of them an epoch.
+
+    The last, incomplete batch of an epoch is left out. With several workers, a batch's rows are divided among them in
+    order: the workers' parts, put together, are the batch of one worker. A subclass reads the images.
+
+    Args:
+        count: How many images there are.
+        batch_size: Images in a batch, over all workers and replicas.
+        seed: Of order and flips.
+        flip: Whether to mirror each image left to right with probability 1/2, anew each epoch.
+        as_float: Whether images are float32 in [0, 1], or as they are stored.
+        worker: This worker's number, from 0.
+        num_workers: How many workers read parts of the same batches.
+
+    Attributes:
+        steps_per_epoch: Batches in an epoch.
+
+    Raises:
+        ValueError: for a batch larger than the data or not divisible among the workers, and for no such worker.
+    """
+
+    def __init__(self, count, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+        if not 1 <= batch_size <= count:
+            raise ValueError(
+                f"`batch_size` must be from 1 to the number of images, {count}. Received: batch_size={batch_size}"
+            )
+        self._rows = worker_rows(batch_size, worker, num_workers)
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self.flip = flip
+        self.as_float = as_float
+        self.steps_per_epoch = count // batch_size
+
+    @property
+    def num_labelled(self):
+        """How many images have a label."""
+        return self.count
+
+    def order(self, epoch):
+        """The indices of one epoch's images, `(steps_per_epoch, batch_size)`, those of all workers."""
+        order = self._generator(epoch, _ORDER).permutation(self.count)
+        return order[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, self.batch_size)
+
+    def flipped(self, epoch):
+        """Which images are mirrored in an epoch: an array of bool by index."""
+        if not self.flip:
+            return np.zeros(self.count, bool)
+        return self._generator(epoch, _FLIPS).random(self.count) < 0.5
+
+    def epoch(self, epoch, start_step=0):
+        """This worker's part of the batches of one epoch from `start_step` on.
+
+        Returns:
+            A `tf.data.Dataset` of dicts of `images`, `(rows, size, size, 3)`, and `labels`, `(rows,)`, int64. It needs
+            no sharding by `tf.distribute`: of several workers each makes its own.
+        """
+        indices = self.order(epoch)[start_step:, self._rows]
+        rows = {"indices": indices, "flipped": self.flipped(epoch)[indices]}
+        options = tf.data.Options()
+        options.deterministic = True
+        options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+        return (
+            tf.data.Dataset.from_tensor_slices(rows)
+            .map(self._read, num_parallel_calls=_PARALLEL_READS)
+            .map(self._batch, num_parallel_calls=tf.data.AUTOTUNE)
+            .prefetch(_PREFETCHED_BATCHES)
+            .with_options(options)
+        )
+
+    def take(self, indices):
+        """Images by their indices, not mirrored, in the form of the batches' images."""
+        raise NotImplementedError
+
+    def _generator(self, epoch, stream):
+        return np.random.default_rng([self.seed, epoch, stream])
+
+    def _read(self, rows):
+        """What is to be decoded of the rows of a batch, and which of them are mirrored."""
+        raise NotImplementedError
+
+    def _decode(self, found):
+        """Images and labels of what `_read` found."""
+        raise NotImplementedError
+
+    def _batch(self, found, flipped):
+        images, labels = self._decode(found)
+        if self.flip:
+            images = tf.where(flipped[:, None, None, None], tf.reverse(images, [2]), images)
+        return {"images": as_unit_range(images) if self.as_float else images, "labels": labels}
+
+
+class RecordBatches(ImageBatches):
+    """Batches of sharded records, read and decoded while they are needed.
+
+    Args:
+        records: The `ImageRecords`.
+        batch_size, seed, flip, as_float, worker, num_workers: See `ImageBatches`.
+    """
+
+    def __init__(self, records, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+        super().__init__(len(records), batch_size, seed, flip, as_float, worker, num_workers)
+        self.records = records
+
+    def take(self, indices):
+        images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
+        return as_unit_range(images) if self.as_float else images
+
+    def _read(self, rows):
+        serialized = tf.numpy_function(self._read_rows, [rows["indices"]], tf.string, stateful=False)
+        serialized.set_shape(rows["indices"].shape)
+        return serialized, rows["flipped"]
+
+    def _read_rows(self, indices):
+        return np.array(self.records.read(indices), object)
+
+    def _decode(self, found):
+        images, labels = self.records.decode(found)
+        return tf.ensure_shape(images, [*found.shape, *self.records.image_shape]), labels
+
+
+class ArrayBatches(ImageBatches):
+    """Batches of images in memory.
+
+    Args:
+        data: The `ImageData`, whose training images are taken.
+        batch_size, seed, flip, as_float, worker, num_workers: See `ImageBatches`.
+    """
+
+    def __init__(self, data, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+        super().__init__(len(data.train_images), batch_size, seed, flip, as_float, worker, num_workers)
+        with tf.device("CPU"):
+            self._images, self._labels = tf.constant(data.train_images), tf.constant(data.train_labels)
+
+    @property
+    def num_labelled(self):
+        return int(tf.reduce_sum(tf.cast(self._labels >= 0, tf.int64)))
+
+    def take(self, indices):
+        images = tf.gather(self._images, indices)
+        return as_unit_range(images) if self.as_float else images
+
+    def _read(self, rows):
+        return rows["indices"], rows["flipped"]
+
+    def _decode(self, found):
+        return tf.gather(self._images, found), tf.gather(self._labels, found)

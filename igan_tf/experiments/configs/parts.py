@@ -1,0 +1,201 @@
+"""The settings that recipes have in common, each with its default, its meaning and what it may be.
+
+A recipe's config is a dataclass put together from these parts by inheritance: settings stay in one namespace, as their
+flags do, and what needs a part of them says which.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from igan_tf.data.settings import DataSettings
+from igan_tf.data.sources import DATASETS
+from igan_tf.errors import ConfigError
+from igan_tf.evaluation.names import CLASSIFIERS
+from igan_tf.metrics.checks import pixel_range
+from igan_tf.networks.registry import GENERATOR_NORMS
+from igan_tf.settings import GREATEST_SEED, Settings, fields_of, setting
+from igan_tf.training.strategies import STRATEGIES
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkSettings(Settings):
+    """What every recipe's networks have."""
+
+    topic = "Networks"
+
+    generator_norm: str = setting("batch", "The generator's normalization.", choices=GENERATOR_NORMS)
+    reference_size: int = setting(100, "Examples in the reference batch of `generator_norm=virtual`.", low=1)
+    minibatch_discrimination: bool = setting(False, "Give the discriminator minibatch features.")
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerSettings(Settings):
+    """Adam's settings, and the loop's."""
+
+    topic = "Training"
+
+    seed: int = setting(1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=GREATEST_SEED)
+    epochs: int = setting(300, "Passes over the unlabelled data.", low=1, free=True)
+    batch_size: int = setting(100, "Examples of each kind in a batch of each replica.", low=1)
+    discriminator_learning_rate: float = setting(0.003, "Adam's rate for the discriminator.", low=0)
+    generator_learning_rate: float = setting(0.003, "Adam's rate for the generator.", low=0)
+    anneal_epochs: int = setting(
+        0, "Epoch at which the rates reach 0, falling in the last third of the way to it; 0: they stay.", low=0
+    )
+    beta_1: float = setting(0.5, "Adam's decay of the first moment.", low=0, high=0.999999)
+    adam: str = setting(
+        "inside_root",
+        "Where Adam has its constant 1e-8: inside_root as the published Theano code, or outside as Keras and "
+        "TensorFlow.",
+        choices=("inside_root", "outside"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TechniqueSettings(Settings):
+    """The techniques that every recipe has."""
+
+    topic = "Techniques"
+
+    label_smoothing: float = setting(0.0, "The target of real data is 1 minus this.", low=0, high=0.999999)
+    historical_averaging: float = setting(0.0, "Weight of the historical averaging penalty; 0: off.", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings(Settings):
+    """How samples are scored during training."""
+
+    topic = "Scores during training"
+
+    score_epochs: int = setting(0, "Epochs between scores of samples, the last included; 0: none.", low=0, free=True)
+    score_samples: int = setting(5000, "Samples, and at most as many real images, that are scored.", low=20)
+    # Free to move; what it is is not: the run directory's score_protocol.json has its digest, and range and all.
+    score_classifier: str = setting(
+        "domain",
+        "What scores them: domain, a small network trained on the data set's real images; inception; "
+        "keras_inception_v3; or a .tflite file.",
+        free=True,
+    )
+    score_classifier_range: str = setting(
+        "", "The pixels black,white that a .tflite `score_classifier` of floats expects, such as -1,1.", free=True
+    )
+
+    def check(self) -> None:
+        super().check()
+        is_file = self.score_classifier.endswith(".tflite")
+        if self.score_classifier not in CLASSIFIERS and not is_file:
+            raise ConfigError(
+                f"`score_classifier` must be one of {', '.join(CLASSIFIERS)}, or a .tflite file. "
+                f"Received: score_classifier={self.score_classifier}"
+            )
+        if not self.score_classifier_range:
+            return
+        received = f"Received: score_classifier_range={self.score_classifier_range}"
+        if not is_file:
+            raise ConfigError(
+                f"`score_classifier_range` is for a .tflite `score_classifier` of floats. {received} "
+                f"score_classifier={self.score_classifier}"
+            )
+        try:
+            pixel_range(self.score_classifier_range)
+        except ValueError:
+            raise ConfigError(f"`score_classifier_range` must be black,white, such as -1,1. {received}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class LogSettings(Settings):
+    """What a run leaves behind, and how often."""
+
+    topic = "Checkpoints and logs"
+
+    checkpoint_epochs: int = setting(1, "Epochs between checkpoints.", low=1, free=True)
+    checkpoint_minutes: float = setting(0.0, "Minutes between checkpoints inside an epoch; 0: none.", low=0, free=True)
+    log_steps: int = setting(0, "Steps between losses in the log inside an epoch; 0: none.", low=0, free=True)
+    sample_epochs: int = setting(1, "Epochs between sample grids.", low=1, free=True)
+    sample_minutes: float = setting(0.0, "Minutes between sample grids inside an epoch; 0: none.", low=0, free=True)
+    early_sample_steps: int = setting(
+        0, "Steps between sample grids within the first 300 steps; 0: none.", low=0, free=True
+    )
+    histogram_epochs: int = setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, free=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class MachineSettings(Settings):
+    """Devices and arithmetic."""
+
+    topic = "Machine"
+
+    # Not "auto": the batch is each replica's, so a second GPU would make another experiment of a paper's flag file.
+    strategy: str = setting(
+        "single",
+        "One device; mirrored: all of this machine's; multi_worker: those of all machines in TF_CONFIG; auto: the last "
+        "of these that there is occasion for.",
+        choices=STRATEGIES,
+    )
+    precision: str = setting(
+        "float32",
+        "Precision of the networks' arithmetic; weights stay float32, and float16's losses are scaled.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    jit_compile: bool = setting(False, "Compile the training step with XLA.")
+
+    def check(self) -> None:
+        super().check()
+        if self.precision == "mixed_float16" and self.strategy != "single":
+            # Keras decides by the first replica's gradients whether all of them are finite.
+            raise ConfigError(
+                "`precision=mixed_float16` goes with `strategy=single` alone; mixed_bfloat16 with every one. "
+                f"Received: strategy={self.strategy}"
+            )
+        if self.jit_compile and self.strategy != "single":
+            raise ConfigError(f"`jit_compile` goes with `strategy=single` alone. Received: strategy={self.strategy}")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig(
+    DataSettings,
+    NetworkSettings,
+    OptimizerSettings,
+    TechniqueSettings,
+    ScoreSettings,
+    LogSettings,
+    MachineSettings,
+):
+    """The settings of a run of any recipe. Defaults are the published MNIST experiment's."""
+
+    # The recipe that has just these settings.
+    recipe: ClassVar[str] = ""
+
+    def as_settings(self) -> dict[str, Any]:
+        """Every setting by name, topic by topic."""
+        return {field.name: getattr(self, field.name) for field in fields_of(self)}
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that are not at their defaults."""
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        return {name: value for name, value in self.as_settings().items() if value != defaults[name]}
+
+    def fixed(self) -> dict[str, Any]:
+        """The settings that a run keeps for its life: `{"--seed": 1, ...}`, named as checkpoints name them."""
+        free = {field.name for field in dataclasses.fields(self) if field.metadata.get("free")}
+        settings = {"recipe": self.recipe, **self.as_settings()}
+        return {f"--{name}": value for name, value in settings.items() if name not in free}
+
+    def with_absolute_paths(self):
+        """The same settings, usable from any working directory."""
+        paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["path"]}
+        if self.score_classifier not in CLASSIFIERS:
+            paths["score_classifier"] = self.score_classifier
+        # An object store's address is absolute as it stands.
+        local = {name: path for name, path in paths.items() if path and "://" not in path}
+        return dataclasses.replace(self, **{name: str(Path(path).absolute()) for name, path in local.items()})
+
+
+def default_recipe(settings: Mapping[str, Any]) -> str:
+    """The recipe of the data set that `settings` name."""
+    dataset = settings.get("dataset", DataSettings.dataset)
+    return DATASETS[dataset].recipe if dataset in DATASETS else DATASETS[DataSettings.dataset].recipe

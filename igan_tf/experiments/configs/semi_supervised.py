@@ -1,0 +1,124 @@
+"""The settings of the semi-supervised GAN's recipe."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from igan_tf.data.sources import DATASETS
+from igan_tf.errors import ConfigError
+from igan_tf.experiments.configs.parts import RunConfig
+from igan_tf.models.objectives import GENERATOR_OBJECTIVES
+from igan_tf.networks.registry import INPUT_CORRUPTIONS, NETWORKS
+from igan_tf.settings import GREATEST_SEED, Settings, setting
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelSettings(Settings):
+    """Which training examples keep their labels."""
+
+    topic = "Data"
+
+    labels: int = setting(100, "Labelled training examples in all, the same number of each class; 0: none.", low=0)
+    # Free to move; what it says is not: checkpoints know the labelled examples.
+    label_file: str = setting("", "File of `index,label` lines that replaces the drawn subset.", free=True, path=True)
+    seed_data: int = setting(1, "Seed of the draw of the labelled subset.", low=0, high=GREATEST_SEED)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlayerSettings(Settings):
+    """The semi-supervised GAN's networks."""
+
+    topic = "Networks"
+
+    network: str = setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
+    network_width: float = setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
+    input_corruption: str = setting(
+        "auto",
+        "What the discriminator's images are disturbed by; auto: noise in dense networks and beside minibatch "
+        "discrimination, dropout in other convolutional ones.",
+        choices=INPUT_CORRUPTIONS,
+    )
+    initialization_examples: int = setting(
+        500, "Examples that the discriminator's data-dependent initialization sees; 0: none.", low=0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectiveSettings(Settings):
+    """What the semi-supervised GAN's players minimise."""
+
+    topic = "Techniques"
+
+    generator_objective: str = setting(
+        "feature_matching", "What the generator minimises.", choices=GENERATOR_OBJECTIVES
+    )
+    feature_matching_norm: str = setting("l2", "Squared or absolute difference of mean features.", choices=("l2", "l1"))
+    unlabelled_weight: float = setting(1.0, "Weight of the unsupervised loss.", low=0)
+    generator_steps: int = setting(1, "Generator updates after each discriminator update.", low=0)
+    average_decay: float = setting(
+        0.9999, "Decay of the running average of weights that is evaluated.", low=0, high=0.99999999
+    )
+    average_debias: bool = setting(True, "Correct that average for its start at 0, which the published code does not.")
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonSettings(Settings):
+    """Runs beside the run."""
+
+    topic = "Runs beside the run"
+
+    label_draws: int = setting(
+        1, "How many labelled subsets to train on, one after the other: `seed_data`, `seed_data` + 1, ...", low=1
+    )
+    supervised_baseline: bool = setting(
+        False, "First train the same discriminator on the labelled examples alone, for comparison."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SemiSupervisedConfig(RunConfig, LabelSettings, PlayerSettings, ObjectiveSettings, ComparisonSettings):
+    """The settings of a semi-supervised GAN. Defaults are the published MNIST experiment's."""
+
+    recipe = "semi_supervised"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether any training example has a label."""
+        return bool(self.labels or self.label_file)
+
+    @property
+    def network_name(self) -> str:
+        """The networks that "auto" stands for."""
+        return DATASETS[self.dataset].network if self.network == "auto" else self.network
+
+    def check(self) -> None:
+        super().check()
+        if self.label_file and self.label_draws > 1:
+            raise ConfigError(
+                f"`label_file` gives one labelled subset: it does not go with `label_draws={self.label_draws}`"
+            )
+        last_seed = self.seed_data + self.label_draws - 1
+        if last_seed > GREATEST_SEED:
+            raise ConfigError(
+                f"`seed_data` + `label_draws` - 1 must be at most {GREATEST_SEED}. "
+                f"Received: seed_data={self.seed_data} label_draws={self.label_draws}"
+            )
+        if self.input_corruption not in ("auto", *NETWORKS[self.network_name].input_corruptions):
+            raise ConfigError(
+                f"`network={self.network_name}` has no such corruption. "
+                f"Received: input_corruption={self.input_corruption}"
+            )
+        if self.supervised_baseline and not self.labelled:
+            raise ConfigError("`supervised_baseline` needs labelled examples. Received: labels=0")
+        if not self.generator_steps and self.unlabelled_weight:
+            raise ConfigError(
+                "`generator_steps=0` needs `unlabelled_weight=0`: an untrained generator is no opponent. "
+                f"Received: unlabelled_weight={self.unlabelled_weight}"
+            )
+        if self.generator_steps and not self.unlabelled_weight and self.generator_objective != "feature_matching":
+            raise ConfigError(
+                f"`generator_objective={self.generator_objective}` needs a discriminator that is trained to tell real "
+                f"from generated. Received: unlabelled_weight={self.unlabelled_weight}"
+            )
+        if not (self.labelled or self.unlabelled_weight):
+            raise ConfigError("nothing to train on. Received: labels=0 with unlabelled_weight=0")

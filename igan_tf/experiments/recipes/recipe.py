@@ -1,0 +1,115 @@
+"""What a recipe is: everything that differs between kinds of experiment."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import keras
+
+from igan_tf.data import ImageData
+from igan_tf.errors import ConfigError
+from igan_tf.evaluation.images import ArraySource, ImageSource
+from igan_tf.evaluation.record_source import RecordSource
+from igan_tf.experiments.configs import RunConfig
+from igan_tf.models.adversarial_model import AdversarialModel
+from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
+
+
+class Recipe(abc.ABC):
+    """Which batches, networks and model a config stands for, and what is measured of them.
+
+    Args:
+        config: Of the class `Config`.
+    """
+
+    Config: ClassVar[type[RunConfig]]
+    samples_in_grid: ClassVar[int] = 100
+    # Whether data sets that can stay on the disk do.
+    streams: ClassVar[bool] = False
+
+    def __init__(self, config: RunConfig):
+        self.config: Any = config
+
+    @abc.abstractmethod
+    def check_against_data(self, data, replicas: int) -> None:
+        """Raises a ConfigError or DataError if the settings do not go with the data; writes nothing."""
+
+    @abc.abstractmethod
+    def make_batches(self, data, replicas: int, worker):
+        """This worker's batches: `steps_per_epoch`, `epoch(number, start_step)`, `take(indices)`, `num_labelled`."""
+
+    @abc.abstractmethod
+    def build_model(self, image_shape, num_classes: int, steps_per_epoch: int) -> AdversarialModel:
+        """Networks and optimizers, compiled; initial weights are a function of `config.seed`."""
+
+    def initialize(self, model, batches) -> None:  # noqa: B027
+        """Data-dependent initialization, where the recipe has one; to be called in the strategy's scope."""
+
+    def identity(self, batches) -> dict[str, Any]:
+        """What of the data must be the same for a run to be continued, beside the images themselves."""
+        return {}
+
+    def real_images(self, data) -> ImageSource:
+        """The images that samples are scored against: the test set, or all where there is none."""
+        if not isinstance(data, ImageData):
+            return RecordSource(data)
+        if len(data.test_images):
+            return ArraySource(data.test_images, self.config.dataset, "test")
+        return ArraySource(data.train_images, self.config.dataset, "train")
+
+    def evaluate(self, model, data) -> dict[str, float]:
+        """Test errors, as fractions; empty where there is nothing to test."""
+        return {}
+
+    def histograms(self, model, batches) -> dict[str, Any]:
+        """Arrays for TensorBoard, by name."""
+        return {}
+
+    def facts(self, batches) -> dict[str, Any]:
+        """What `result.json` says of the run beside its figures."""
+        return {}
+
+    @property
+    def generates(self) -> bool:
+        """Whether there are samples to look at."""
+        return True
+
+    def draws(self) -> dict[str, RunConfig]:
+        """Several runs in the place of one, by the name of their folder; empty for one run."""
+        return {}
+
+    def baseline(self) -> RunConfig | None:
+        """The config of a run to compare with, or None."""
+        return None
+
+    # What recipes share.
+
+    @contextlib.contextmanager
+    def precision(self) -> Iterator[None]:
+        """Layers and models made in this scope have the dtype policy of `precision`."""
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.config.precision)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(before)
+
+    def optimizer(self, learning_rate: float, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+        """The optimizer of `adam`, its rate annealed as `anneal_epochs` says."""
+        rate: Any = learning_rate
+        if self.config.anneal_epochs:
+            rate = AnnealedRate(learning_rate, self.config.anneal_epochs, steps_per_epoch)
+        kind = InsideRootAdam if self.config.adam == "inside_root" else FusedAdam
+        return kind(rate, beta_1=self.config.beta_1, epsilon=1e-8)
+
+    def check_batch_size(self, num_images: int, replicas: int) -> None:
+        """Raises a ConfigError where the replicas' batches need more images than there are."""
+        if self.config.batch_size * replicas > num_images:
+            on = f" on each of {replicas} replicas" if replicas > 1 else ""
+            raise ConfigError(
+                f"`batch_size`{on} must be at most the number of training images, {num_images}. "
+                f"Received: batch_size={self.config.batch_size}"
+            )
