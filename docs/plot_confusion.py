@@ -8,7 +8,8 @@ import argparse
 import numpy as np
 
 from igan_tf.data import load_data
-from igan_tf.experiments import experiment
+from igan_tf.experiments import run_directory, runs
+from igan_tf.experiments.recipes import recipe_of
 from igan_tf.images.grids import image_grid, write_png
 
 COLUMNS = 20
@@ -21,11 +22,11 @@ def main():
     parser.add_argument("--predicted", type=int, required=True, help="number of the class that it is taken for")
     parser.add_argument("--output", required=True, help="PNG file")
     arguments = parser.parse_args()
-    config = experiment.read_config(arguments.run_dir)
+    config = run_directory.read_config(arguments.run_dir)
     data = load_data(config)
-    indices, labels = experiment.labelled_examples(config, data)
+    indices, labels = recipe_of(config).labelled_examples(data)
     labelled = data.train_images[indices[labels == arguments.actual]]
-    predicted = experiment.load_run(arguments.run_dir).class_probabilities(data.test_images, config.batch_size)
+    predicted = runs.load_run(arguments.run_dir).class_probabilities(data.test_images, config.batch_size)
     predicted = predicted.argmax(axis=1)
     confused = data.test_images[(data.test_labels == arguments.actual) & (predicted == arguments.predicted)]
     print(f"{len(confused)} of {np.sum(predicted != data.test_labels)} errors are of this kind; confusion matrix:")

@@ -15,7 +15,7 @@ _HOME = {
     "WeightNorm": "igan_tf.layers",
     "data_dependent_initialization": "igan_tf.layers",
     "labelled_subset": "igan_tf.data",
-    "load_run": "igan_tf.experiments.experiment",
+    "load_run": "igan_tf.experiments.runs",
 }
 _SUBPACKAGES = (
     "data",

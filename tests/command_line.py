@@ -7,8 +7,6 @@ import sys
 from pathlib import Path
 
 import tensorflow as tf
-from absl import flags
-from absl.testing import flagsaver
 
 import igan_tf.main
 from igan_tf.training import Checkpoints
@@ -40,15 +38,12 @@ class Outcome:
 
 
 def run_here(capfd, *arguments):
-    """Runs the command in this process, from flags at their defaults on."""
-    with flagsaver.flagsaver():
-        for name in flags.FLAGS:
-            flags.FLAGS[name].unparse()
-        try:
-            igan_tf.main.run(list(map(str, arguments)))
-            code = 0
-        except SystemExit as error:
-            code = error.code
+    """Runs the command in this process."""
+    try:
+        igan_tf.main.run(list(map(str, arguments)))
+        code = 0
+    except SystemExit as error:
+        code = error.code
     text = "".join(capfd.readouterr())
     # `sys.exit` of a message prints it and exits with 1.
     return Outcome(1, f"{text}{code}\n") if isinstance(code, str) else Outcome(code or 0, text)

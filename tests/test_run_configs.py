@@ -162,7 +162,7 @@ def test_both_players_start_from_data_on_cifar10(cifar10_like, tmp_path):
     """Facts, "Weight normalisation": D from the tiled labelled set, G from a batch of latents, the image 0.1 wide."""
     experiment = build("cifar10_minibatch.cfg", cifar10_like, tmp_path)
     before = experiment.model.generator.get_layer("pixels").scale.numpy().copy()
-    experiment.recipe.initialize(experiment.config, experiment.model, experiment.batches)
+    experiment.recipe.initialize(experiment.model, experiment.batches)
     assert np.all(experiment.model.generator.get_layer("pixels").scale.numpy() != before)
     # As in `_initialize`: a batch of latents of the range, through tanh; its deviation before it is 0.1.
     images = np.concatenate(list(experiment.model.generate_batches(400, seed=5, batch_size=4)))

@@ -221,7 +221,7 @@ def _kind(flag, spec):
 
 
 def _load_model(run):
-    from igan_tf.experiments.experiment import load_checkpoint
+    from igan_tf.experiments.runs import load_checkpoint
 
     return load_checkpoint(*run)
 

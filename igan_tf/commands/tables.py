@@ -74,10 +74,10 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     tf = import_tensorflow()
 
     from igan_tf.data import load_data
-    from igan_tf.experiments import experiment
+    from igan_tf.experiments import experiment, run_directory
     from igan_tf.experiments.recipes import recipe_of
     from igan_tf.tables import grid
-    from igan_tf.training.trainer import Interrupted
+    from igan_tf.training.interruption import Interrupted
 
     folder = Path(line.output_dir or f"tables/{line.table}")
     table_grid = _grid_of(line, folder, run_flags)
@@ -86,12 +86,12 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     data = load_data(config, streamed=recipe_of(config).streams)
     for run in table_grid.runs:
         experiment.check_against_data(run.config, data)
-        experiment.refuse_other_settings(run.run_dir, run.config)
+        run_directory.refuse_other_settings(run.run_dir, run.config)
     for device in tf.config.list_physical_devices("GPU"):
         # What this process classifies must leave the runs their memory.
         tf.config.experimental.set_memory_growth(device, True)
     try:
-        with experiment.sole_trainer(folder):
+        with run_directory.sole_trainer(folder):
             failed = grid.train(table_grid.runs, line.parallel, lambda run: table_grid.write())
             print(table_grid.write())
             failed |= table_grid.unusable

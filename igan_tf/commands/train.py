@@ -69,9 +69,10 @@ def _check(line: CommandLine) -> None:
 def _run(line: CommandLine, config: RunConfig) -> None:
     tf = import_tensorflow()
 
-    from igan_tf.experiments import experiment
+    from igan_tf.experiments import experiment, runs
     from igan_tf.experiments.sampling import sample_run
-    from igan_tf.training.trainer import Interrupted, NonFiniteLossError, WorkerLostError
+    from igan_tf.training.interruption import Interrupted
+    from igan_tf.training.trainer import NonFiniteLossError, WorkerLostError
 
     run_dir = line.run_dir or f"runs/{config.dataset}"
     try:
@@ -80,7 +81,7 @@ def _run(line: CommandLine, config: RunConfig) -> None:
             result = experiment.train(config, run_dir, report)
         elif line.mode == "evaluate":
             given = {"data_dir": config.data_dir} if "data_dir" in line.given else {}
-            result = experiment.evaluate_run(run_dir, **given)
+            result = runs.evaluate_run(run_dir, **given)
         else:
             result = sample_run(run_dir, line.output, line.num_samples, config.seed, line.format or None, report)
         for name, value in result.items():

@@ -47,7 +47,7 @@ def _load_tfds(config, name):
     import tensorflow_datasets as tfds
 
     data_dir = config.data_dir
-    place = f"data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
+    place = f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
     try:
         builder = tfds.builder(name, data_dir=data_dir or None)
         splits = builder.as_dataset(
@@ -59,7 +59,7 @@ def _load_tfds(config, name):
     # A KeyError, not one of TFDS's own: no splits, where a download was cut short. An OpError: a damaged file.
     except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
         raise DataError(
-            f"dataset={config.dataset}: no prepared data set in {place}. To fetch it, run:\n"
+            f"`dataset={config.dataset}`: no prepared data set in {place}. To fetch it, run:\n"
             f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir or None!r})\""
         ) from error
     (train, test) = (tfds.as_numpy(split) for split in splits)

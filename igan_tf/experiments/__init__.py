@@ -4,7 +4,7 @@ import importlib
 
 _HOME = {
     "build_config": "igan_tf.experiments.configs",
-    "load_run": "igan_tf.experiments.experiment",
+    "load_run": "igan_tf.experiments.runs",
 }
 
 __all__ = [*_HOME]

@@ -1,26 +1,22 @@
-"""From a `Config` to a finished run directory, and back from a run directory to its networks."""
+"""From a config to a finished run directory."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from igan_tf.data import DATASETS, load_data
+from igan_tf.data import load_data
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
 from igan_tf.experiments.configs import as_lines
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
-    read_config,
     refuse_other_settings,
     save_config,
     sole_trainer,
     write_result,
 )
-from igan_tf.images.grids import image_grid
-from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
-from igan_tf.training.checkpoints import identity_of, restore_state
+from igan_tf.training import Checkpoints, Trainer, distribution
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import LOST, WorkerLostError, first_line
@@ -250,66 +246,3 @@ def _train_draw(config, data, run_dir, report):
     result = {**experiment.run(), **baseline}
     write_result(run_dir, result)
     return result
-
-
-def evaluate_run(run_dir, **changes):
-    """Test errors of a run directory's newest weights, of its data set.
-
-    Args:
-        run_dir: The run directory, or one draw's folder in it.
-        **changes: Settings to replace, such as `data_dir`.
-    """
-    config = dataclasses.replace(read_config(run_dir), **changes)
-    recipe = recipe_of(config)
-    data = None if recipe.streams and DATASETS[config.dataset].streamed else load_data(config, recipe.streams)
-    errors = {} if data is None else recipe.evaluate(load_run(run_dir), data)
-    if not errors:
-        raise ConfigError(
-            f"`run_dir={run_dir}` has no test error: `dataset={config.dataset}` with `recipe={config.recipe}` has no "
-            "labelled test set, or the run no labels; metrics.jsonl has its losses, igan_tf.evaluate scores samples"
-        )
-    return errors
-
-
-def load_run(run_dir, step=None):
-    """The model of a run directory with its newest weights: `.generator`, `.discriminator`, `.generate(n, seed)`.
-
-    Needs no data. `run.generator.save("generator.keras")` exports the generator alone.
-
-    Args:
-        run_dir: The run directory, or one draw's folder in it.
-        step: Whose checkpoint; None: the newest that is whole.
-
-    Returns:
-        The compiled `SemiSupervisedGAN` or `ImageNetGAN`.
-
-    Raises:
-        ConfigError, CheckpointError: with the file that is missing or damaged.
-    """
-    return load_checkpoint(run_dir, step)[0]
-
-
-def load_checkpoint(run_dir, step=None):
-    """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
-    config = read_config(run_dir)
-    checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
-    saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
-    if saved is None:
-        raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
-    arrays, position = saved
-    identity = identity_of(position, run_dir)
-    model = recipe_of(config).build_model(
-        tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
-    )
-    restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
-    return model, {"step": position["step"], "sha256": checkpoints.digest(position["step"])}
-
-
-def interpolation_grid(model, rows, columns, seed):
-    """Images along straight lines between pairs of latents, a line a row: a `(height, width, channels)` array."""
-    low, high = model.latent_range
-    ends = np.random.default_rng(seed).uniform(low, high, (2, rows, 1, model.latent_size))
-    weights = np.linspace(0, 1, columns)[:, None]
-    latents = (1 - weights) * ends[0] + weights * ends[1]
-    images = model.generator(latents.reshape(-1, model.latent_size).astype("float32"), training=False)
-    return image_grid(np.asarray(images), columns=columns)

@@ -18,8 +18,8 @@ from tqdm import tqdm
 
 from igan_tf import __version__
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.experiment import load_run
 from igan_tf.experiments.run_directory import read_config
+from igan_tf.experiments.runs import load_run
 from igan_tf.files import durable
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES

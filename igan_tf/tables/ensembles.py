@@ -6,7 +6,7 @@ import numpy as np
 
 from igan_tf.data import load_data
 from igan_tf.errors import ConfigError
-from igan_tf.experiments import experiment
+from igan_tf.experiments import runs
 from igan_tf.files import durable
 from igan_tf.training import CheckpointError, Checkpoints
 
@@ -57,7 +57,7 @@ class Ensembles:
                     return saved["probabilities"]
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             pass
-        model = experiment.load_run(run.run_dir, step)
+        model = runs.load_run(run.run_dir, step)
         probabilities = model.class_probabilities(self._data.test_images, run.config.batch_size)
         path.parent.mkdir(parents=True, exist_ok=True)
         with durable.durable_file(path) as file:

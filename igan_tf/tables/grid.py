@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from igan_tf.experiments.configs import RunConfig, as_lines
+from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import read_metrics
-from igan_tf.training.trainer import Interrupted
 
 # Should this process be killed, the kernel ends its runs: they save, and the next start finds none still at work.
 _LAUNCH = (

@@ -1,6 +1,5 @@
 """The training loop: Keras's `fit` can neither start inside an epoch nor repeat one exactly."""
 
-import contextlib
 import functools
 import json
 import signal
@@ -15,19 +14,12 @@ from tqdm import tqdm
 from igan_tf.errors import DataError
 from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
 from igan_tf.training.distribution import ALONE
+from igan_tf.training.interruption import Interrupted, StopRequest
 from igan_tf.training.timer import Timer
 
 
 class NonFiniteLossError(ArithmeticError):
     """A loss became NaN or infinite; the message names it and the step."""
-
-
-class Interrupted(Exception):
-    """SIGTERM or Ctrl-C, here or at another worker; everything is saved."""
-
-    def __init__(self, signum):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
-        self.signum = signum
 
 
 # What a collective operation raises where another worker is gone.
@@ -75,7 +67,7 @@ class Trainer:
         self._best = None
         self._best_score = None
         self._last_error = ""
-        self._stop_signal = None
+        self._stop = StopRequest()
         self._checkpoint_timer = Timer(config.checkpoint_minutes)
         self._train_function = self._make_train_function()
 
@@ -182,7 +174,7 @@ class Trainer:
             DataError: where the data turns out to be damaged.
             WorkerLostError: where another worker has ended or cannot be reached.
         """
-        with self._signals():
+        with self._stop.listening():
             while self._epoch < self.config.epochs:
                 started = time.perf_counter()
                 steps = self.batches.steps_per_epoch - self._step_in_epoch
@@ -221,14 +213,14 @@ class Trainer:
         pending, stop, told = None, False, False
         with progress:
             for batch in self._rest_of_epoch():
-                logs = self._train_function(batch, tf.constant(float(self._stop_signal is not None)))
+                logs = self._train_function(batch, tf.constant(float(bool(self._stop))))
                 if pending is not None:
                     told = self._take(pending, progress)
                 pending = logs
                 self._step_in_epoch += 1
                 self.step += 1
                 # Several workers heed what the step before this one told all of them, whatever each has read since.
-                stop = told if self.worker.count > 1 else self._stop_signal is not None
+                stop = told if self.worker.count > 1 else bool(self._stop)
                 if self._step_in_epoch < steps:
                     on_step_end(self.step, functools.partial(self._named, logs))
                     if not stop and not self._checkpoint_timer.due():
@@ -239,7 +231,7 @@ class Trainer:
                 if stop or self._step_in_epoch < steps:
                     self.save()
                 if stop:
-                    raise Interrupted(self._stop_signal or signal.SIGTERM)
+                    raise Interrupted(self._stop.signum or signal.SIGTERM)
 
     def _rest_of_epoch(self):
         """Yields what is left of the epoch's batches, for one replica or distributed over several."""
@@ -300,23 +292,6 @@ class Trainer:
             name, value = scored
             if self._best_score is None or value > self._best_score["value"]:
                 self._best_score = {"step": self.step, "name": name, "value": value}
-
-    @contextlib.contextmanager
-    def _signals(self):
-        """Lets SIGTERM and Ctrl-C end the run after a step, the same of all workers; a second one ends it at once."""
-
-        def request_stop(signum, frame):
-            self._stop_signal = signum
-            signal.signal(signum, previous[signum])
-
-        previous = {}
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            previous[signum] = signal.signal(signum, request_stop)
-        try:
-            yield
-        finally:
-            for signum, handler in previous.items():
-                signal.signal(signum, handler)
 
 
 def _inception_score(metrics):

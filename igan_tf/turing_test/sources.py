@@ -107,7 +107,7 @@ def _size(images):
 
 def _read(place, limit, generator, data_dir):
     if (Path(place) / _FLAGS_FILE).is_file():
-        from igan_tf.experiments.experiment import load_run
+        from igan_tf.experiments.runs import load_run
 
         run = load_run(place)
         return as_bytes(np.asarray(run.generate(limit, seed=int(generator.integers(2**31)))), place)

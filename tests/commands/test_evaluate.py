@@ -26,7 +26,7 @@ from igan_tf.evaluation import (
     scores,
 )
 from igan_tf.evaluation.scores import classify
-from igan_tf.experiments import experiment
+from igan_tf.experiments import experiment, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
@@ -87,7 +87,7 @@ def test_a_split_of_a_data_set(here, cache, capsys):
 
 def test_a_run_directory_and_its_checkpoints_generate_on_the_fly(here, cache, run_dir):
     newest = run(cache, f"--source={run_dir}", "--num_samples=150", "--seed=3", "--splits=3")
-    model = experiment.load_run(run_dir)
+    model = runs.load_run(run_dir)
     classifier = load_classifier(
         "domain", data=load_data(build_config(dataset="digits")), data_name="digits", cache_dir=cache
     )
@@ -172,7 +172,7 @@ def test_the_top_samples(here, cache, run_dir, capsys):
     assert len(files) == record["top_samples"]["count"] == 6 and record["top_samples"]["folder"] == "top/samples"
     divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files]
     assert divergences == sorted(divergences, reverse=True)
-    images = experiment.load_run(run_dir).generate(200, 0)
+    images = runs.load_run(run_dir).generate(200, 0)
     grid = np.asarray(Image.open(here / "top" / "grid.png"))
     assert grid.shape == (2 * 9 + 1, 3 * 9 + 1)
     for index, name in enumerate(files):
@@ -223,7 +223,7 @@ def test_generated_images_as_training_data(here, cache, run_dir, monkeypatch):
 def test_generated_images_have_the_discriminators_labels(run_dir):
     from igan_tf.evaluation.generated_training_data import labelled_samples
 
-    model = experiment.load_run(run_dir)
+    model = runs.load_run(run_dir)
     images, labels = labelled_samples(model, 130, 3)
     np.testing.assert_array_equal(images, model.generate(130, 3))
     logits = np.concatenate([model.averaged_logits(part) for part in (images[:100], images[100:])])

@@ -97,7 +97,7 @@ def test_fewer_training_images():
     np.testing.assert_array_equal(data.test_images, whole.test_images)
     again = load_data(build_config(dataset="digits", train_images=17, seed=5, seed_data=7))
     np.testing.assert_array_equal(again.train_images, data.train_images)
-    with pytest.raises(DataError, match=r"at most .* 1198. Received: --train_images=1199"):
+    with pytest.raises(DataError, match=r"at most .* 1198. Received: train_images=1199"):
         load_data(build_config(dataset="digits", train_images=1199))
 
 
@@ -112,7 +112,7 @@ def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, mo
     with pytest.raises(DataError) as caught:
         load_data(build_config(data_dir=str(place)))
     message = str(caught.value)
-    assert f"--dataset=mnist: no prepared data set in --data_dir={place}" in message
+    assert f"`dataset=mnist`: no prepared data set in `data_dir={place}`" in message
     assert f"tfds.load('mnist', data_dir='{place}')" in message
     assert list(tmp_path.iterdir()) == []
 
@@ -162,7 +162,7 @@ def test_train_and_test_folders(tmp_path):
 
 def test_a_class_in_test_alone_is_named(tmp_path):
     fill(tmp_path, {"train/a": 1, "test/a": 1, "test/zebra": 1})
-    with pytest.raises(DataError, match=f"--data_dir={tmp_path}: .*classes that train has not: \\['zebra'\\]"):
+    with pytest.raises(DataError, match=f"`data_dir={tmp_path}`: .*classes that train has not: \\['zebra'\\]"):
         load_data(folder_config(tmp_path))
 
 
@@ -217,23 +217,23 @@ def test_an_unreadable_image_is_named(tmp_path, content):
     path = tmp_path / "a" / "broken.png"
     save_image(path, size=(64, 64))
     path.write_bytes(path.read_bytes()[:60] if content is None else content)
-    with pytest.raises(DataError, match=re.escape(f"--data_dir: the image {path} cannot be read")):
+    with pytest.raises(DataError, match=re.escape(f"the image {path} cannot be read")):
         load_data(folder_config(tmp_path))
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=f"--data_dir={tmp_path} holds no images"):
+    with pytest.raises(DataError, match=f"`data_dir={tmp_path}` holds no images"):
         load_data(folder_config(tmp_path))
 
 
 def test_a_train_folder_without_images_is_refused(tmp_path):
     fill(tmp_path, {"test/unlabelled": 1})
     (tmp_path / "train").mkdir()
-    with pytest.raises(DataError, match=f"--data_dir={tmp_path} holds no images"):
+    with pytest.raises(DataError, match=f"`data_dir={tmp_path}` holds no images"):
         load_data(folder_config(tmp_path))
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"needs a folder of images. Received: --data_dir={tmp_path}/none"):
+    with pytest.raises(DataError, match=f"needs a folder of images. Received: data_dir={tmp_path}/none"):
         load_data(folder_config(tmp_path / "none"))

@@ -13,7 +13,7 @@ import pytest
 from igan_tf import load_run
 from igan_tf.data import SemiSupervisedBatches, load_data
 from igan_tf.errors import ConfigError
-from igan_tf.experiments import experiment
+from igan_tf.experiments import experiment, run_directory
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import semi_supervised
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
@@ -180,7 +180,7 @@ def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
 def test_flags_cfg_follows_what_may_change(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     train(run_dir, sample_epochs=7)
-    assert experiment.read_config(run_dir) == build_config(**SETTINGS, sample_epochs=7)
+    assert run_directory.read_config(run_dir) == build_config(**SETTINGS, sample_epochs=7)
 
 
 # Nothing lost, in a process of its own.
@@ -258,7 +258,7 @@ def test_label_draws_and_the_supervised_baseline(tmp_path):
 
 
 def load_data_batches(run_dir):
-    config = experiment.read_config(run_dir)
+    config = run_directory.read_config(run_dir)
     data = load_data(config)
     return SemiSupervisedBatches(data.train_images, *semi_supervised.labelled_examples(config, data), 400, config.seed)
 
@@ -373,19 +373,6 @@ def test_the_generator_exports_alone(tmp_path, finished):
     np.testing.assert_array_equal(reloaded(latents), generator(latents))
 
 
-def test_interpolation_grid(finished):
-    run = load_run(finished)
-    grid = experiment.interpolation_grid(run, rows=3, columns=5, seed=1)
-    assert grid.shape == (3 * 9 + 1, 5 * 9 + 1, 1)
-    np.testing.assert_array_equal(grid, experiment.interpolation_grid(run, rows=3, columns=5, seed=1))
-    assert not np.array_equal(grid, experiment.interpolation_grid(run, rows=3, columns=5, seed=2))
-    cells = grid[:-1, :-1].reshape(3, 9, 5, 9)[:, 1:, :, 1:].transpose(0, 2, 1, 3).reshape(3, 5, 64)
-    # Neighbours on a line are nearer to each other than its ends.
-    neighbours = np.linalg.norm(np.diff(cells, axis=1), axis=-1).max(axis=1)
-    ends = np.linalg.norm(cells[:, 0] - cells[:, -1], axis=-1)
-    assert (neighbours < ends).all()
-
-
 def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"--run_dir={tmp_path} is not the directory of a run"):
         load_run(tmp_path)
@@ -396,7 +383,7 @@ def test_what_is_no_run_is_named(tmp_path):
 
 def test_a_second_trainer_is_refused(tmp_path, finished):
     with (
-        experiment.sole_trainer(finished),
+        run_directory.sole_trainer(finished),
         pytest.raises(ConfigError, match=f"--run_dir={finished} is in use by another training process"),
     ):
         train(finished)
@@ -404,7 +391,7 @@ def test_a_second_trainer_is_refused(tmp_path, finished):
     inside = {"label_draws": 2, "supervised_baseline": True, "epochs": 1, "labels": 20}
     for part in ("draw-1", "draw-2/supervised"):
         with (
-            experiment.sole_trainer(tmp_path / part),
+            run_directory.sole_trainer(tmp_path / part),
             pytest.raises(ConfigError, match=f"--run_dir={tmp_path}/{part} is in use by another training process"),
         ):
             train(tmp_path, **inside)

@@ -11,7 +11,7 @@ import pytest
 
 from igan_tf import load_run
 from igan_tf.errors import DataError
-from igan_tf.experiments import experiment
+from igan_tf.experiments import experiment, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
 from tests.command_line import assert_same_run, environment, metrics, result, run_here
@@ -64,7 +64,7 @@ def test_the_run_in_python(finished):
     assert images.shape == (5, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
     np.testing.assert_array_equal(images, run.generate(5, seed=0))
     with pytest.raises(experiment.ConfigError, match="--mode=evaluate: --dataset=imagenet has no test set"):
-        experiment.evaluate_run(finished)
+        runs.evaluate_run(finished)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from igan_tf.errors import ConfigError, EvaluationError
 from igan_tf.evaluation import frechet_distance, inception_score, load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.images import chosen_indices
-from igan_tf.experiments import experiment
+from igan_tf.experiments import experiment, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints, Trainer
 from igan_tf.training.trainer import Interrupted
@@ -79,7 +79,7 @@ def test_scored_epochs_have_figures_everywhere(finished):
 def test_figures_are_those_of_the_functions(finished, digits_cache):
     data = load_data(build_config(dataset="digits"))
     classifier = load_classifier("domain", data=data, data_name="digits", cache_dir=digits_cache)
-    fake = classifier(experiment.load_run(finished).generate(60, 0))
+    fake = classifier(runs.load_run(finished).generate(60, 0))
     real = classifier(data.test_images[chosen_indices(599, 60, 0)])
     line = metrics(finished)[-1]
     assert line[f"inception_score_{SUFFIX}"] == pytest.approx(inception_score(fake.values)[0], rel=1e-6)
@@ -198,7 +198,7 @@ def test_a_tflite_of_floats_gets_its_range(tmp_path, files):
     with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say which pixel values .* float32"):
         train(tmp_path / "run", score_classifier=str(files[0]))
     train(tmp_path / "run", score_classifier=str(files[0]), score_classifier_range="-1,1", score_samples=200, epochs=2)
-    samples = experiment.load_run(tmp_path / "run").generate(200, 0)
+    samples = runs.load_run(tmp_path / "run").generate(200, 0)
     expected, other = (
         inception_score(load_classifier(str(files[0]), value_range=pixels)(samples).values, from_logits=False)[0]
         for pixels in ((-1, 1), (0, 1))

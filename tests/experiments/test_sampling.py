@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan_tf import __version__
+from igan_tf import __version__, load_run
 from igan_tf.data.image_sources import read_images
 from igan_tf.errors import ConfigError, DataError
 from igan_tf.evaluation.images import FolderSource, NpzFolderSource, NpzSource
-from igan_tf.experiments import experiment, sampling
+from igan_tf.experiments import sampling
 from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
 from igan_tf.images.arrays import as_bytes
 from igan_tf.training import Checkpoints
@@ -407,7 +407,7 @@ def test_every_output_holds_the_same_images(here, run_dir, capfd):
         )
         assert outcome.code == 0, outcome.text
         assert f"images: 130\noutput: {arguments[0]}\n" in outcome.text
-    model = experiment.load_run(run_dir)
+    model = load_run(run_dir)
     images = model.generate(130, 5)
     with np.load("a.npz") as file:
         np.testing.assert_array_equal(file["images"], images)

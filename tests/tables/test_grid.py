@@ -9,7 +9,7 @@ import pytest
 
 from igan_tf.experiments.configs import build_config
 from igan_tf.tables import grid
-from igan_tf.training.trainer import Interrupted
+from igan_tf.training.interruption import Interrupted
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from igan_tf.data import load_data
-from igan_tf.experiments import experiment
+from igan_tf.experiments import experiment, run_directory, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run
@@ -80,7 +80,7 @@ def test_an_ensemble_averages_probabilities(finished):
     data = load_data(build_config(dataset="digits"))
     mean = 0
     for name in NAMES[1:]:
-        model = experiment.load_run(finished / name)
+        model = runs.load_run(finished / name)
         # In batches of the training's size, as everything that is evaluated.
         logits = np.concatenate(
             [model.averaged_logits(data.test_images[:400]), model.averaged_logits(data.test_images[400:])]
@@ -146,7 +146,7 @@ def wait_until_free(run_dir):
     deadline = time.monotonic() + 120
     while True:
         try:
-            with experiment.sole_trainer(run_dir):
+            with run_directory.sole_trainer(run_dir):
                 return
         except experiment.ConfigError:
             assert time.monotonic() < deadline
@@ -156,7 +156,7 @@ def wait_until_free(run_dir):
 @pytest.mark.slow
 def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
     folder = tmp_path / "table"
-    with experiment.sole_trainer(folder / NAMES[1]):
+    with run_directory.sole_trainer(folder / NAMES[1]):
         done = run(folder, "--epochs=1", "--parallel=3")
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"{NAMES[1]}: exit code 1" in done.stderr and "in use by another training process" in done.stderr
@@ -202,7 +202,7 @@ def test_a_damaged_finished_run_is_reported_and_left_out(finished, tmp_path):
 def test_probabilities_are_of_the_weights_that_are_there(finished, tmp_path):
     """A run that was deleted and trained anew under its name has other weights after as many steps."""
     folder = shutil.copytree(finished, tmp_path / "table")
-    runs = [Run(name, experiment.read_config(folder / name), folder) for name in NAMES]
+    runs = [Run(name, run_directory.read_config(folder / name), folder) for name in NAMES]
     ensembles = Ensembles(folder, runs[0].config)
     before = ensembles.probabilities(runs[1])
     shutil.rmtree(folder / NAMES[1])

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import CheckpointError, Checkpoints, NonFiniteLossError, Trainer
-from igan_tf.training.trainer import Interrupted
+from igan_tf.training.interruption import Interrupted
 
 STEPS_PER_EPOCH = 4
 EPOCHS = 3

@@ -1,0 +1,40 @@
+"""Signals that end a training after a step, with everything saved."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+
+
+class Interrupted(Exception):
+    """SIGTERM or Ctrl-C, here or at another worker; everything is saved."""
+
+    def __init__(self, signum: int):
+        super().__init__(f"stopped by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+class StopRequest:
+    """Which signal, if any, has asked this process to stop."""
+
+    def __init__(self) -> None:
+        self.signum: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.signum is not None
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """In this scope SIGTERM and Ctrl-C are noted; the second one of a kind acts as it would outside."""
+
+        def note(signum, frame):
+            self.signum = signum
+            signal.signal(signum, previous[signum])
+
+        previous = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for signum, handler in previous.items():
+                signal.signal(signum, handler)

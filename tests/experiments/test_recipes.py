@@ -1,0 +1,114 @@
+"""Any recipe on any data set whose sizes it takes."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from igan_tf import load_run
+from igan_tf.data import ArrayBatches, ImageData, load_data
+from igan_tf.errors import ConfigError, DataError
+from igan_tf.experiments import experiment, runs
+from igan_tf.experiments.configs import build_config
+from igan_tf.experiments.recipes import RECIPES, recipe_of
+from tests.command_line import assert_same_run, metrics, result
+from tests.experiments.imagenet_runs import make_records
+
+SMALL = {"gf_dim": 8, "df_dim": 2, "latent_size": 10, "batch_size": 4, "epochs": 2, "reference_size": 2}
+
+
+def train(config, run_dir):
+    return experiment.train(config, run_dir, report=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Ten images of 32 x 32 of either of two classes."""
+    root = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for name in ("cat", "dog"):
+        (root / name).mkdir()
+        for index in range(10):
+            Image.fromarray(random.integers(0, 256, (32, 32, 3), "uint8")).save(root / name / f"{index}.png")
+    return root
+
+
+def test_every_recipe_says_its_config():
+    assert {name: recipe.Config.recipe for name, recipe in RECIPES.items()} == {name: name for name in RECIPES}
+
+
+def test_the_imagenet_gan_trains_on_a_folder(folder, tmp_path):
+    config = build_config(
+        recipe="imagenet", dataset="folder", data_dir=str(folder), minibatch_discrimination=True, **SMALL
+    )
+    found = train(config, tmp_path / "run")
+    # 16 images are left of 20 without the test set; all have classes.
+    assert found == result(tmp_path / "run") and found["labels"] == 16 and found["steps"] == 8
+    assert set(metrics(tmp_path / "run")[-1]) >= {"class_loss", "real_loss", "generated_loss", "error", "running_error"}
+    assert load_run(tmp_path / "run").generate(3, seed=1).shape == (3, 32, 32, 3)
+    train(config, tmp_path / "again")
+    assert_same_run(tmp_path / "again", tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"has no test error: .*`recipe=imagenet`"):
+        runs.evaluate_run(tmp_path / "run")
+
+
+def test_the_semi_supervised_gan_trains_on_records(tmp_path):
+    records = make_records(tmp_path / "records", images=4)
+    settings = {"dataset": "imagenet", "data_dir": str(records), "labels": 3, "batch_size": 4, "epochs": 1}
+    config = build_config(
+        recipe="semi_supervised", network_width=0.05, initialization_examples=4, network="svhn", **settings
+    )
+    found = train(config, tmp_path / "run")
+    # No records are held out, so there are no test errors.
+    assert found["labels"] == 3 and "test_error" not in found
+    assert load_run(tmp_path / "run").num_outputs == 3
+    assert load_data(config, streamed=False).test_images.shape[0] == 0
+
+
+def test_records_in_memory_are_the_records(tmp_path):
+    config = build_config(dataset="imagenet", data_dir=str(make_records(tmp_path / "records", images=4)))
+    records, data = load_data(config), load_data(config, streamed=False)
+    images, labels = records.decode(records.read(np.arange(len(records))))
+    np.testing.assert_array_equal(data.train_images, images)
+    np.testing.assert_array_equal(data.train_labels, labels)
+    with pytest.raises(DataError, match="`train_images` is for images in memory"):
+        load_data(build_config(dataset="imagenet", data_dir=config.data_dir, train_images=2))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"dataset": "digits"}, "`recipe=imagenet` takes square images .* with images of 8x8"),
+        ({"dataset": "folder", "image_size": 48}, "`recipe=imagenet` takes square images .* with images of 48x48"),
+        ({"dataset": "folder", "batch_size": 17}, "`batch_size` must be at most .* 16. Received: batch_size=17"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(settings, message, folder):
+    config = build_config(recipe="imagenet", data_dir=str(folder), **{**SMALL, **settings})
+    with pytest.raises(ConfigError, match=message):
+        experiment.check_against_data(config, load_data(config))
+
+
+def test_images_without_a_class_are_refused_where_classes_are_learned(folder):
+    config = build_config(recipe="imagenet", dataset="folder", data_dir=str(folder), **SMALL)
+    data = load_data(config)
+    unlabelled = ImageData(data.train_images, data.train_labels - 1, data.test_images, data.test_labels, ("cat", "dog"))
+    with pytest.raises(ConfigError, match=r"`use_labels` needs a class .* 8 images without one"):
+        recipe_of(config).check_against_data(unlabelled, replicas=1)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_batches_of_arrays(flip):
+    images = np.arange(7 * 2 * 3 * 1, dtype="uint8").reshape(7, 2, 3, 1)
+    data = ImageData(images, np.arange(7) % 3, images[:0], np.zeros(0, "int64"), ("a", "b", "c"))
+    batches = ArrayBatches(data, batch_size=2, seed=5, flip=flip)
+    assert batches.steps_per_epoch == 3 and batches.num_labelled == 7
+    order, flipped = batches.order(1), batches.flipped(1)
+    assert sorted(order.ravel()) != list(order.ravel()) and len(set(order.ravel())) == 6
+    assert flipped.any() == flip
+    for rows, batch in zip(order[1:], batches.epoch(1, start_step=1), strict=True):
+        expected = np.stack([images[row, :, ::-1] if flipped[row] else images[row] for row in rows])
+        np.testing.assert_array_equal(batch["images"], expected.astype("float32") / np.float32(255))
+        np.testing.assert_array_equal(batch["labels"], data.train_labels[rows])
+    halves = [ArrayBatches(data, 2, 5, flip, worker=worker, num_workers=2) for worker in range(2)]
+    for batch, *parts in zip(*(one.epoch(0) for one in (batches, *halves)), strict=True):
+        np.testing.assert_array_equal(np.concatenate([part["images"] for part in parts]), batch["images"])
