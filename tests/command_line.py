@@ -52,7 +52,7 @@ def run_here(capfd, *arguments):
 def events(run_dir):
     """Sorted (step, tag) of every event in the run's TensorBoard files."""
     found = []
-    for path in (Path(run_dir) / "logs").glob("events.out.tfevents.*"):
+    for path in Path(run_dir).glob("events.out.tfevents.*"):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             found += [(event.step, value.tag) for value in event.summary.value]

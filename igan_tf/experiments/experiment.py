@@ -112,7 +112,7 @@ class Experiment:
         # Nothing stays of a run that starts anew.
         log = RunLog(self.run_dir, self.trainer.recorded_step if resumed else -1)
         if not resumed:
-            log.describe(as_lines(self.config), self.config.as_settings())
+            log.describe(as_lines(self.config), self.config.telling())
         return log
 
     def _periodic_scores(self):

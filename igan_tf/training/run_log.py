@@ -13,6 +13,30 @@ import tensorflow as tf
 from igan_tf.files import durable
 from igan_tf.images.grids import image_grid, write_png
 
+# TensorBoard's group of a number and what is said of it, by how its name ends; the first that fits.
+_GROUPS = (
+    ("_loss", "loss"),
+    ("error", "error"),
+    ("seconds_per_step", "time"),
+)
+_DESCRIPTIONS = {
+    "discriminator_loss": "What the discriminator minimises: the sum of its terms.",
+    "generator_loss": "What the generator minimises: the sum of its terms.",
+    "supervised_loss": "Cross-entropy over the classes of labelled real images.",
+    "class_loss": "Cross-entropy over the classes of real images.",
+    "unlabelled_loss": "How far the discriminator is from taking unlabelled real images for real.",
+    "real_loss": "How far the discriminator is from taking real images for real.",
+    "generated_loss": "How far the discriminator is from taking generated images for generated.",
+    "feature_matching_loss": "Distance of the mean features of real and of generated images.",
+    "discriminator_history_loss": "Squared distance of the discriminator's weights from the mean of their past.",
+    "generator_history_loss": "Squared distance of the generator's weights from the mean of their past.",
+    "train_error": "Part of the labelled training images, as disturbed in training, that is wrongly classified.",
+    "error": "Part of the training images that is wrongly classified, before the update that they make.",
+    "test_error": "Part of the test images that is wrongly classified by the present weights.",
+    "averaged_test_error": "Part of the test images that is wrongly classified by the running average of the weights.",
+    "seconds_per_step": "Mean time of a training step in this epoch, without evaluation.",
+}
+
 
 class RunLog:
     """Writes the log of one run directory.
@@ -26,14 +50,13 @@ class RunLog:
         self.run_dir = Path(run_dir)
         self._metrics_path = self.run_dir / "metrics.jsonl"
         _keep_lines_to(self._metrics_path, step)
-        self._log_dir = self.run_dir / "logs"
-        self._log_dir.mkdir(exist_ok=True)
-        for path in self._log_dir.glob("events.out.tfevents.*"):
+        folder = events_folder(self.run_dir)
+        for path in folder.glob("events.out.tfevents.*"):
             _keep_events_to(path, step)
-        self._writer = tf.summary.create_file_writer(str(self._log_dir))
+        self._writer = tf.summary.create_file_writer(str(folder))
 
     def describe(self, config_lines, hyperparameters):
-        """Writes flags as text and for the HParams tab: once, at the start of a run."""
+        """Writes every setting as text and those that tell runs apart for the HParams tab, at the start of a run."""
         from tensorboard.plugins.hparams import api as hparams
 
         with self._writer.as_default(step=0):
@@ -46,7 +69,7 @@ class RunLog:
         with self._writer.as_default(step=metrics["step"]):
             for name, value in metrics.items():
                 if isinstance(value, float):
-                    tf.summary.scalar(name, value)
+                    tf.summary.scalar(tag(name), value, description=_DESCRIPTIONS.get(name))
         self._writer.flush()
         with open(self._metrics_path, "a", encoding="utf-8") as file:
             file.write(json.dumps(metrics) + "\n")
@@ -76,6 +99,22 @@ class RunLog:
 
     def close(self):
         self._writer.close()
+
+
+def events_folder(run_dir):
+    """Where a run's TensorBoard files lie: the run directory itself, by which TensorBoard then names the run.
+
+    A run of version 0.1 goes on in its `logs/`.
+    """
+    early = Path(run_dir) / "logs"
+    return early if early.is_dir() else Path(run_dir)
+
+
+def tag(name):
+    """A number's name in TensorBoard: its group, then its name. Numbers that are none of the groups' are scores."""
+    if "/" in name:
+        return name
+    return f"{next((group for ending, group in _GROUPS if name.endswith(ending)), 'score')}/{name}"
 
 
 def read_metrics(path):

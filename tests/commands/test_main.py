@@ -12,6 +12,7 @@ from igan_tf.experiments import experiment
 from igan_tf.experiments.configs import as_lines, config_from_lines
 from igan_tf.experiments.run_directory import sole_trainer
 from igan_tf.training import Checkpoints
+from igan_tf.training.run_log import tag as tag_of
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_here, run_process
 
 
@@ -106,7 +107,8 @@ def test_a_refusal_in_a_process_of_its_own(empty_folder):
 
 def test_the_run_directory(run_dir):
     names = {path.name for path in run_dir.iterdir()} - {".lock"}
-    assert names == {"flags.cfg", "checkpoints", "samples", "logs", "metrics.jsonl", "result.json"}
+    (events_file,) = run_dir.glob("events.out.tfevents.*")
+    assert names == {"flags.cfg", "checkpoints", "samples", "metrics.jsonl", "result.json", events_file.name}
     assert Checkpoints(run_dir / "checkpoints").steps() == [2, 4]
     assert not list(run_dir.rglob("*.tmp"))
 
@@ -148,7 +150,8 @@ def test_tensorboard_has_losses_errors_samples_histograms_and_flags(run_dir):
     scalars = {*metrics(run_dir)[0]} - {"epoch", "step"} | {"seconds_per_step"}
     for step in (2, 4):
         tags = {tag for at, tag in found if at == step}
-        assert scalars | {"samples", "features"} <= tags
+        assert {tag_of(name) for name in scalars} | {"samples", "features"} <= tags
+        assert {"probability/of_real", "probability/of_generated"} <= tags
         assert any(tag.startswith("scale/") for tag in tags)
     start = {tag for at, tag in found if at == 0}
     assert "flags" in start and any("hparams" in tag for tag in start)

@@ -6,13 +6,13 @@ import tensorflow as tf
 from PIL import Image
 
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.training.run_log import RunLog, read_metrics
+from igan_tf.training.run_log import RunLog, read_metrics, tag
 
 
 def events(run_dir):
     """Sorted (step, tag) of every event in the run's TensorBoard files."""
     found = []
-    for path in (run_dir / "logs").glob("events.out.tfevents.*"):
+    for path in run_dir.glob("events.out.tfevents.*"):
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             event = tf.compat.v1.Event.FromString(record)
             found += [(event.step, value.tag) for value in event.summary.value]
@@ -24,25 +24,57 @@ def write_epochs(run_dir, from_step, epochs, describe=False):
     if describe:
         records.describe(["--epochs=3", "--labels=50"], {"epochs": 3, "labels": 50, "adam": "outside"})
     for epoch in epochs:
-        records.write_metrics({"epoch": epoch, "step": 10 * epoch, "loss": epoch / 3})
+        records.write_metrics({"epoch": epoch, "step": 10 * epoch, "a_loss": epoch / 3})
         records.write_samples(np.full((4, 2, 2, 1), 0.5), f"epoch-{epoch:04d}", 10 * epoch)
         records.write_histograms({"scale/a": np.arange(5.0)}, 10 * epoch)
     records.close()
 
 
 def of_epochs(*epochs):
-    return sorted((10 * epoch, tag) for epoch in epochs for tag in ("loss", "samples", "scale/a"))
+    return sorted((10 * epoch, tag) for epoch in epochs for tag in ("loss/a_loss", "samples", "scale/a"))
 
 
 def test_what_is_written_is_there(tmp_path):
     write_epochs(tmp_path, 0, [1, 2], describe=True)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [{"epoch": 1, "step": 10, "loss": 1 / 3}, {"epoch": 2, "step": 20, "loss": 2 / 3}]
+    assert lines == [{"epoch": 1, "step": 10, "a_loss": 1 / 3}, {"epoch": 2, "step": 20, "a_loss": 2 / 3}]
     found = events(tmp_path)
     assert [event for event in found if event[0] > 0] == of_epochs(1, 2)
     tags = [tag for step, tag in found if step == 0]
     assert "flags" in tags and any("hparams" in tag for tag in tags)
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["epoch-0001.png", "epoch-0002.png"]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("generator_history_loss", "loss/generator_history_loss"),
+        ("averaged_test_error", "error/averaged_test_error"),
+        ("error", "error/error"),
+        ("seconds_per_step", "time/seconds_per_step"),
+        ("inception_score", "score/inception_score"),
+        ("step/generator_loss", "step/generator_loss"),
+    ],
+)
+def test_numbers_are_grouped(name, expected):
+    assert tag(name) == expected
+
+
+def test_what_is_said_of_a_number_reaches_tensorboard(tmp_path):
+    log = RunLog(tmp_path, -1)
+    log.write_metrics({"epoch": 1, "step": 1, "test_error": 0.5})
+    log.close()
+    (path,) = tmp_path.glob("events.out.tfevents.*")
+    records = [tf.compat.v1.Event.FromString(r) for r in tf.data.TFRecordDataset(str(path)).as_numpy_iterator()]
+    (value,) = (value for event in records for value in event.summary.value)
+    assert value.tag == "error/test_error" and "test images" in value.metadata.summary_description
+
+
+def test_a_run_of_before_goes_on_in_its_logs_folder(tmp_path):
+    """TensorBoard names a run by the folder of its events; until version 0.1 that was `logs`."""
+    (tmp_path / "logs").mkdir()
+    RunLog(tmp_path, -1).close()
+    assert list((tmp_path / "logs").glob("events.*")) and not list(tmp_path.glob("events.*"))
 
 
 def test_opening_at_a_step_removes_what_is_beyond_it(tmp_path):
@@ -65,7 +97,7 @@ def test_several_event_files_are_each_cut(tmp_path):
 
 def test_what_was_kept_is_unchanged(tmp_path):
     write_epochs(tmp_path, 0, [1, 2])
-    (path,) = (tmp_path / "logs").glob("events.*")
+    (path,) = tmp_path.glob("events.*")
     before, metrics = path.read_bytes(), (tmp_path / "metrics.jsonl").read_bytes()
     RunLog(tmp_path, 20).close()
     assert path.read_bytes() == before
@@ -75,7 +107,7 @@ def test_what_was_kept_is_unchanged(tmp_path):
 @pytest.mark.parametrize("cut", [2, 7, 20])
 def test_a_last_line_and_event_cut_short_are_removed(tmp_path, cut):
     write_epochs(tmp_path, 0, [1, 2])
-    (path,) = (tmp_path / "logs").glob("events.*")
+    (path,) = tmp_path.glob("events.*")
     for file in (path, tmp_path / "metrics.jsonl"):
         file.write_bytes(file.read_bytes()[:-cut])
     assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [1]
@@ -87,7 +119,7 @@ def test_a_last_line_and_event_cut_short_are_removed(tmp_path, cut):
 
 def test_a_cut_event_of_a_kept_step_costs_no_others(tmp_path):
     write_epochs(tmp_path, 0, [1, 2])
-    (path,) = (tmp_path / "logs").glob("events.*")
+    (path,) = tmp_path.glob("events.*")
     path.write_bytes(path.read_bytes()[:-1])
     RunLog(tmp_path, 20).close()
     assert events(tmp_path) == sorted(set(of_epochs(1, 2)) - {(20, "scale/a")})

@@ -179,6 +179,13 @@ class RunConfig(
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
         return {name: value for name, value in self.as_settings().items() if value != defaults[name]}
 
+    def telling(self) -> dict[str, Any]:
+        """What tells runs apart, for tables of runs: a few settings of every run, and all that are changed."""
+        free = {field.name for field in dataclasses.fields(self) if field.metadata.get("free")}
+        changed = {name: value for name, value in self.changed().items() if name not in free}
+        always = ("dataset", "seed", "batch_size", "discriminator_learning_rate", "generator_learning_rate")
+        return {"recipe": self.recipe, **{name: getattr(self, name) for name in always}, **changed}
+
     def fixed(self) -> dict[str, Any]:
         """The settings that a run keeps for its life: `{"--seed": 1, ...}`, named as checkpoints name them."""
         free = {field.name for field in dataclasses.fields(self) if field.metadata.get("free")}

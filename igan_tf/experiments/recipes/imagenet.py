@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from igan_tf import losses
 from igan_tf.data import ArrayBatches, ImageData, RecordBatches
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import ImageNetConfig
@@ -77,10 +78,13 @@ class ImageNetRecipe(Recipe):
         return model
 
     def histograms(self, model, batches):
-        """The discriminator's features on the first images, generated ones beside them."""
+        """The discriminator's features and D(x) on the first images, generated ones beside them."""
         real = batches.take(np.arange(self.config.batch_size))
         joint = np.concatenate([real, model.generate(self.config.batch_size, self.config.seed)])
-        return {"features": model.discriminator(joint)["features"]}
+        outputs = model.discriminator(joint)
+        gan_logit = losses.explicit_gan_logit if self.config.use_labels else losses.gan_logit
+        real, generated = np.split(keras.ops.sigmoid(gan_logit(outputs["logits"])).numpy(), 2)
+        return {"features": outputs["features"], "probability/of_real": real, "probability/of_generated": generated}
 
     def facts(self, batches):
         return {"labels": batches.num_labelled}

@@ -65,7 +65,7 @@ class Recipe(abc.ABC):
         return {}
 
     def histograms(self, model, batches) -> dict[str, Any]:
-        """Arrays for TensorBoard, by name."""
+        """Arrays for TensorBoard's histograms, by name."""
         return {}
 
     def facts(self, batches) -> dict[str, Any]:

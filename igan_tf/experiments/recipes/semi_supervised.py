@@ -6,6 +6,7 @@ import hashlib
 import keras
 import numpy as np
 
+from igan_tf import losses
 from igan_tf.data import SemiSupervisedBatches, labelled_subset, read_label_file
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import SemiSupervisedConfig
@@ -133,10 +134,16 @@ class SemiSupervisedRecipe(Recipe):
         return model.test_errors(data.test_images, data.test_labels, self.config.batch_size)
 
     def histograms(self, model, batches):
-        """Weight normalization's scales, and the discriminator's features on the first images."""
-        values = {f"scale/{v.path}": v.numpy() for v in model.discriminator.variables if v.name == "scale"}
-        values["features"] = model.discriminator(batches.take(np.arange(self.config.batch_size)))["features"]
-        return values
+        """Weight normalization's scales; the discriminator's features and D(x) on the first images, D(x) on samples."""
+        count = self.config.batch_size
+        real = model.discriminator(batches.take(np.arange(count)))
+        generated = model.discriminator(model.generate(count, self.config.seed))
+        return {
+            **{f"scale/{v.path}": v.numpy() for v in model.discriminator.variables if v.name == "scale"},
+            "features": real["features"],
+            "probability/of_real": keras.ops.sigmoid(losses.gan_logit(real["logits"])),
+            "probability/of_generated": keras.ops.sigmoid(losses.gan_logit(generated["logits"])),
+        }
 
     def facts(self, batches):
         return {"seed_data": self.config.seed_data, "labels": batches.num_labelled}
