@@ -10,10 +10,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from absl import flags, logging
 
 from igan_tf.experiments import config as settings
+from igan_tf.experiments.run_configs import find_config
 from igan_tf.tables.published import TABLES, ErrorTable
 
 FLAGS = flags.FLAGS
-CONFIG_DIR = Path(__file__).parents[2] / "run_configs"
 
 flags.DEFINE_enum("table", None, list(TABLES), "Which of the paper's tables.", required=True)
 flags.DEFINE_list("labels", [], "Columns: numbers of labels in all; by default the paper's.")
@@ -76,7 +76,7 @@ def make_table(table, folder, run_flags):
 
 def _grid_of(table, folder, run_flags):
     def read(flagfile, *own):
-        lines = [f"--flagfile={CONFIG_DIR / flagfile}", *run_flags, *own]
+        lines = [f"--flagfile={find_config(flagfile)}", *run_flags, *own]
         lines += [f"--epochs={FLAGS.epochs}"] if FLAGS.epochs else []
         lines += [f"--data_dir={FLAGS.data_dir}"] if FLAGS.data_dir else []
         return settings.config_from_lines(settings.expand_flagfiles(lines)).with_absolute_paths()
