@@ -11,9 +11,8 @@ from igan_tf.commands.flags import CommandLine, expand_flagfiles
 from igan_tf.commands.start import import_tensorflow
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.experiments.configs import config_from_lines
+from igan_tf.experiments.run_configs import find_config
 from igan_tf.tables.published import TABLES, ErrorTable
-
-CONFIG_DIR = Path(__file__).parents[2] / "run_configs"
 
 
 def command_line() -> CommandLine:
@@ -103,7 +102,7 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
 
 def _grid_of(line: CommandLine, folder: Path, run_flags: Sequence[str]):
     def read(flagfile, *own):
-        lines = [f"--flagfile={CONFIG_DIR / flagfile}", *run_flags, *own]
+        lines = [f"--flagfile={find_config(flagfile)}", *run_flags, *own]
         lines += [f"--epochs={line.epochs}"] if line.epochs else []
         lines += [f"--data_dir={line.data_dir}"] if line.data_dir else []
         return config_from_lines(expand_flagfiles(lines)).with_absolute_paths()
