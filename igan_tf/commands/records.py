@@ -16,7 +16,8 @@ from pathlib import Path
 def main(arguments=None):
     """Runs one conversion; errors of the user's end it with one message."""
     from igan_tf.errors import DataError
-    from igan_tf.records.converter import available_processors, convert, start_fork_server
+    from igan_tf.records.converter import convert
+    from igan_tf.records.processes import available_processors, start_fork_server
     from igan_tf.records.settings import ConversionSettings, check_setting
     from igan_tf.records.sources import open_source
 

@@ -1,6 +1,5 @@
 """What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder that a later process can finish."""
 
-import contextlib
 import io
 import itertools
 import json
@@ -20,7 +19,7 @@ from igan_tf import __version__
 from igan_tf.experiments.config import ConfigError
 from igan_tf.experiments.experiment import load_run
 from igan_tf.experiments.run_directory import read_config
-from igan_tf.files import durable
+from igan_tf.files import durable, locks
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
@@ -155,7 +154,9 @@ class SampleFolder:
             DataError: for images that are no images, such as a diverged run's.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        refusal = ConfigError(f"--output={self.path} is in use by another process that samples")
+        # The folder itself is locked, so that no lock file lies among the samples.
+        with locks.held(self.path, refusal):
             self._refuse_other_contents()
             firsts = range(0, self.plan["count"], self.plan["images_per_file"])
             missing = [first for first in firsts if not _is_whole(self._file(first))]
@@ -178,17 +179,6 @@ class SampleFolder:
     def _file(self, first):
         digits = max(6, len(str(self.plan["count"] - 1)))
         return self.path / f"{first:0{digits}d}.{self.plan['format']}"
-
-    @contextlib.contextmanager
-    def _locked(self):
-        # The folder itself, so that no lock file lies among the samples.
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            if not durable.lock(descriptor, wait=False):
-                raise ConfigError(f"--output={self.path} is in use by another process that samples")
-            yield
-        finally:
-            os.close(descriptor)
 
     def _refuse_other_contents(self):
         saved = next((path for path in (self._unfinished, self._finished) if path.exists()), None)

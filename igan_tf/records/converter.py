@@ -1,12 +1,8 @@
 """From a source of images to a folder of shards: planned here, done by processes, continued after a kill."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import json
-import multiprocessing
-import multiprocessing.forkserver
-import os
 import shutil
 import sys
 import time
@@ -17,9 +13,10 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.files import durable
-from igan_tf.files.locking import LOCK_NAME, sole_converter
+from igan_tf.files.locks import LOCK_NAME
 from igan_tf.records import shards
 from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
+from igan_tf.records.processes import pool, sole_converter
 
 UNREADABLE_NAME = "unreadable.jsonl"
 _PLAN_NAME = "plan.json"
@@ -183,8 +180,8 @@ class _Conversion:
 
     def _finished(self, tasks):
         """The reports of shards finished before, by name; contents are compared with their digests."""
-        with concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
-            reports = pool.map(shards.finished_report, tasks)
+        with concurrent.futures.ThreadPoolExecutor(self.processes) as threads:
+            reports = threads.map(shards.finished_report, tasks)
             return {task.path.name: report for task, report in zip(tasks, reports) if report is not None}
 
     def _write(self, tasks):
@@ -194,10 +191,10 @@ class _Conversion:
         started, images = time.perf_counter(), sum(len(task.entries) for task in tasks)
         reports = {}
         with (
-            _pool(min(self.processes, len(tasks)), self.unfinished / LOCK_NAME) as (pool, progress),
+            pool(min(self.processes, len(tasks)), self.unfinished / LOCK_NAME) as (executor, progress),
             _bar(images) as bar,
         ):
-            waiting = {pool.submit(shards.write_shard, task): task for task in tasks}
+            waiting = {executor.submit(shards.write_shard, task): task for task in tasks}
             while waiting:
                 done, _ = concurrent.futures.wait(waiting, _SECONDS_BETWEEN_UPDATES, concurrent.futures.FIRST_COMPLETED)
                 for future in done:
@@ -255,37 +252,5 @@ def _refuse_foreign(output_dir):
         )
 
 
-def start_fork_server():
-    """Begins to start the small process that all others are copies of, and returns its context.
-
-    Copies of this process would not be safe once TensorFlow's threads run in it. Called early, it saves waiting later.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([shards.__name__])
-    multiprocessing.forkserver.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def _pool(processes, lock_path):
-    """A pool of processes for `write_shard`, and the shared count of images done. On an error they give up at once."""
-    context = start_fork_server()
-    progress, stop = context.Value("q", 0), context.Event()
-    arguments = (progress, stop, lock_path)
-    pool = concurrent.futures.ProcessPoolExecutor(processes, context, shards.start_process, arguments)
-    try:
-        yield pool, progress
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _bar(images):
     return tqdm(total=images, unit=" images", disable=not sys.stderr.isatty(), smoothing=0.05)
-
-
-def available_processors():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,9 +1,9 @@
 """The command line of the converter: what it refuses before any work, and what it prints."""
 
 import pytest
-from igan_tf.data.imagenet_records import main
 
 from igan_tf.data import ImageRecords
+from igan_tf.data.imagenet_records import main
 from tests.records.record_sets import contents, make_photos
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
-from igan_tf.files import durable
+from igan_tf.files import durable, locks
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -86,7 +86,7 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda p
         return _check_recorded(path, record, expected, flags)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
+        with locks.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
             if path.exists() and record.exists():
                 return _check_recorded(path, record, expected, flags)
             report(f"fetching {url} to {path}")
