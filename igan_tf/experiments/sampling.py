@@ -7,7 +7,6 @@ import math
 import os
 import sys
 import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from igan_tf.experiments.config import ConfigError
 from igan_tf.experiments.experiment import load_run
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.files import durable, locks
+from igan_tf.files.damage import UNREADABLE_JSON, UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
@@ -192,7 +192,7 @@ class SampleFolder:
             return
         try:
             before = dict(json.loads(saved.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+        except UNREADABLE_JSON as error:
             raise ConfigError(f"{saved} is damaged: {error}; remove the folder and begin anew") from error
         changed = [name for name, value in self.plan.items() if before.get(name) != value]
         # A run may have been moved: the checkpoint says whether it is the same.
@@ -255,7 +255,8 @@ def _is_whole(path):
         with Image.open(io.BytesIO(content)) as image:
             image.verify()
         return content.endswith(_PNG_END)
-    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+    # A SyntaxError is a damaged PNG's.
+    except (*UNREADABLE_ZIP, SyntaxError):
         return False
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.files import durable
+from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.locks import LOCK_NAME
 from igan_tf.records import shards
 from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
@@ -101,7 +102,7 @@ class _Conversion:
     def mend(self):
         """Writes anew what is missing or damaged of a finished set."""
         manifest = read_manifest(self.output_dir)
-        self._refuse_other_plan({"settings": manifest.settings, "source": manifest.source})
+        self._refuse_other_plan({**manifest.settings, **manifest.source})
         faults = manifest.faults(self.output_dir)
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
@@ -123,17 +124,17 @@ class _Conversion:
         plan_path = self.unfinished / _PLAN_NAME
         if plan_path.exists():
             try:
-                saved = json.loads(plan_path.read_text())
-                saved["settings"], saved["source"]
-            except (ValueError, KeyError, TypeError) as error:
+                saved = json.loads(plan_path.read_text(encoding="utf-8"))
+                before = {**saved["settings"], **saved["source"]}
+            except UNREADABLE_JSON as error:
                 raise DataError(f"{plan_path} is damaged; remove {self.output_dir} and begin anew") from error
-            self._refuse_other_plan(saved)
+            self._refuse_other_plan(before)
         else:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
 
-    def _refuse_other_plan(self, saved):
-        before, now = ({**plan["settings"], **plan["source"]} for plan in (saved, self.plan))
+    def _refuse_other_plan(self, before):
+        now = {**self.plan["settings"], **self.plan["source"]}
         different = [
             f"{name}: the conversion was started with {before.get(name)!r}, now {now[name]!r}"
             for name in now

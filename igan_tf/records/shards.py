@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 from igan_tf.files import durable, locks
+from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, convert_image
 from igan_tf.records import sources
@@ -107,12 +108,12 @@ def _die_with_parent():
 def finished_report(task):
     """The report of a shard that an earlier process finished and that is still whole, or None."""
     try:
-        content = json.loads(task.report_path.read_text())
+        content = json.loads(task.report_path.read_text(encoding="utf-8"))
         shard = Shard(**content["shard"])
         if shard.sha256 != file_digest(task.path):
             return None
         report = ShardReport(shard, tuple(map(tuple, content["unreadable"])), content["unread"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE_JSON:
         return None
     return None if report.unread else report
 

@@ -497,9 +497,14 @@ def test_other_settings_or_images_are_refused(photos, tmp_path, finished):
     assert contents(folder) == before
 
 
-def test_a_damaged_plan_is_named(photos, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b"{}", b'{"settings": 1, "source": {}}', b"\xff", b"[" * 100_000],
+    ids=["cut", "list", "empty", "number", "binary", "deep"],
+)
+def test_a_damaged_plan_is_named(photos, tmp_path, content):
     (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished/plan.json").write_text("{")
+    (tmp_path / "unfinished/plan.json").write_bytes(content)
     with pytest.raises(DataError, match=r"unfinished/plan\.json is damaged; remove"):
         convert_here(photos, tmp_path)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 from igan_tf.files import durable, locks
+from igan_tf.files.digests import file_digest
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -36,11 +37,7 @@ def digest_of(path, flags=EVALUATION):
             files = sorted(file for file in path.rglob("*") if file.is_file())
             lines = [f"{digest_of(file, flags)}  {file.relative_to(path).as_posix()}\n" for file in files]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-            return digest.hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise EvaluationError(f"{flags.classifier}: {path} cannot be read: {error}") from error
 
