@@ -6,18 +6,21 @@ import json
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tqdm import tqdm
 
 from igan_tf.errors import DataError
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.locks import LOCK_NAME
 from igan_tf.records import shards
+from igan_tf.records.entries import Source
 from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
-from igan_tf.records.processes import pool, sole_converter
+from igan_tf.records.processes import available_processors, pool, sole_converter
+from igan_tf.records.settings import ConversionSettings, WorkSettings
 
 UNREADABLE_NAME = "unreadable.jsonl"
 _PLAN_NAME = "plan.json"
@@ -25,7 +28,14 @@ _SECONDS_BETWEEN_UPDATES = 0.1
 _MOST_SHOWN = 10
 
 
-def convert(source, output_dir, settings, processes, max_unreadable, report=print):
+def convert(
+    source: Source,
+    output_dir: StrPath,
+    settings: ConversionSettings,
+    processes: int = WorkSettings.processes,
+    max_unreadable: float = WorkSettings.max_unreadable,
+    report: Callable[[str], None] = print,
+) -> Manifest:
     """Converts a source into a set of records in `output_dir`, or continues to, or finds that it is done.
 
     Image i of the source goes to place p(i) of a permutation drawn from the seed; each shard is a range of places. So
@@ -36,17 +46,18 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
         source: A `Source`.
         output_dir: The folder; made where it is missing.
         settings: The `ConversionSettings`.
-        processes: How many work at a time.
-        max_unreadable: The part of all images that may be unreadable, from 0 to 1.
+        processes, max_unreadable: As in `WorkSettings`.
         report: Called with each line for the user.
 
     Returns:
         The `Manifest`.
 
     Raises:
+        ConfigError: for `processes` or `max_unreadable` out of bounds, and for more shards than images.
         DataError: for an output folder in use, unfit, full or of another conversion, and for too many unreadable
             images. Finished shards are kept; the same call continues.
     """
+    work = WorkSettings(processes, max_unreadable)
     if not source.entries:
         raise DataError(f"the source ({source.kind}) holds no images")
     settings = settings.with_shards_for(len(source.entries))
@@ -59,7 +70,9 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
         _refuse_foreign(output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
         with sole_converter(output_dir, output_dir / UNFINISHED_NAME / LOCK_NAME):
-            conversion = _Conversion(source, output_dir, settings, plan, processes, report)
+            conversion = _Conversion(
+                source, output_dir, settings, plan, work.processes or available_processors(), report
+            )
             if (output_dir / MANIFEST_NAME).exists():
                 return conversion.mend()
             return conversion.run(max_unreadable)
