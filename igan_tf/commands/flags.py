@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 from absl import flags
 
 from igan_tf.errors import ConfigError
+from igan_tf.experiments.configs.flag_lines import without_foreign_settings
+from igan_tf.experiments.run_configs import find_config
 from igan_tf.settings import Settings, fields_of
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -31,7 +33,7 @@ _DEFINE: Mapping[type, Callable[..., Any]] = {
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 # `name`, `name=value`, and name=value after "Received:".
 _QUOTED = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
-_RECEIVED = re.compile(r"(?<![\w/.-])([A-Za-z_]\w*)(?==)")
+_RECEIVED = re.compile(r"(?<![^\s(])([A-Za-z_]\w*)(?==)")
 
 
 class CommandLine:
@@ -198,19 +200,16 @@ def in_flags(error: BaseException | str, flag_names: Collection[str], names: Map
     return head + mark + (_RECEIVED.sub(received, tail) if mark else "")
 
 
-def expand_flagfiles(
-    arguments: Sequence[str], folder: Path | None = None, including: tuple[Path, ...] = ()
-) -> list[str]:
+def expand_flagfiles(arguments: Sequence[str], folder: Path | str = "", including: tuple[Path, ...] = ()) -> list[str]:
     """Command-line arguments with the lines of every `--flagfile=` in its place.
 
-    A flag file named in another is looked for beside it, where absl would take the current directory: configurations
-    that state their difference from another then work from anywhere. Lines that start with `#` or `//` are comments.
+    A file is found by `find_config`: by path, or by its name in `run_configs/`. One named in another is looked for
+    beside it, where absl would take the current directory: configurations that state their difference from another then
+    work from anywhere. Lines that start with `#` or `//` are comments.
 
     Raises:
         ConfigError: for a file that cannot be read or that includes itself.
     """
-    from igan_tf.experiments.configs.flag_lines import without_foreign_settings
-
     expanded: list[str] = []
     remaining = iter(arguments)
     for argument in remaining:
@@ -222,7 +221,7 @@ def expand_flagfiles(
             continue
         if not equals:
             value = next(remaining, "")
-        path = Path(value) if folder is None else folder / value
+        path = find_config(value, folder)
         if path in including:
             raise ConfigError(f"--flagfile={path} includes itself")
         try:

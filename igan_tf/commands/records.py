@@ -10,22 +10,22 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from igan_tf.commands.flags import in_flags
+
 # Each process of the converter imports this file: what it does not need is imported where it is used.
 
 
 def main(arguments=None):
     """Runs one conversion; errors of the user's end it with one message."""
-    from igan_tf.errors import DataError
-    from igan_tf.records.converter import available_processors, convert, start_fork_server
-    from igan_tf.records.settings import ConversionSettings, check_setting
+    from igan_tf.errors import DataError, InputError
+    from igan_tf.records.converter import convert
+    from igan_tf.records.processes import start_fork_server
+    from igan_tf.records.settings import ConversionSettings, WorkSettings
     from igan_tf.records.sources import open_source
 
-    options = _parser(ConversionSettings).parse_args(arguments)
-    names = [field.name for field in dataclasses.fields(ConversionSettings)]
+    options = _parser(ConversionSettings, WorkSettings).parse_args(arguments)
     try:
-        settings = ConversionSettings(**{name: getattr(options, name) for name in names})
-        check_setting("processes", options.processes, low=0)
-        check_setting("max_unreadable", options.max_unreadable, low=0, high=1)
+        settings, work = (_read(options, kind) for kind in (ConversionSettings, WorkSettings))
         if not options.output_dir:
             raise DataError("--output_dir must be a folder. Received: --output_dir=")
         start_fork_server()
@@ -33,10 +33,9 @@ def main(arguments=None):
         _report(f"{len(source.entries)} images of {len(source.class_names)} classes in {options.source}")
         if Path(options.output_dir).resolve().is_relative_to(Path(options.source).resolve()):
             raise DataError(f"--output_dir must not be in --source. Received: --output_dir={options.output_dir}")
-        processes = options.processes or available_processors()
-        manifest = convert(source, options.output_dir, settings, processes, options.max_unreadable, _report)
-    except DataError as error:
-        sys.exit(f"igan_tf: {error}")
+        manifest = convert(source, options.output_dir, settings, work.processes, work.max_unreadable, _report)
+    except InputError as error:
+        sys.exit(f"igan_tf: {in_flags(error, vars(options))}")
     except KeyboardInterrupt:
         print("igan_tf: stopped; finished shards are kept, the same command continues", file=sys.stderr)
         sys.exit(130)
@@ -47,7 +46,11 @@ def main(arguments=None):
     )
 
 
-def _parser(settings_class):
+def _read(options, settings_class):
+    return settings_class(**{field.name: getattr(options, field.name) for field in dataclasses.fields(settings_class)})
+
+
+def _parser(*settings_classes):
     parser = argparse.ArgumentParser(
         prog="python -m igan_tf.data.imagenet_records",
         description=__doc__,
@@ -56,12 +59,10 @@ def _parser(settings_class):
     )
     parser.add_argument("--source", required=True, help="folder of class folders, tar of tars, or tfds:<name>")
     parser.add_argument("--output_dir", required=True, help="folder of the records")
-    for field in dataclasses.fields(settings_class):
-        parser.add_argument(f"--{field.name}", type=field.type, default=field.default, help=field.metadata["help"])
-    parser.add_argument("--processes", type=int, default=0, help="processes at work; 0: one a processor")
-    parser.add_argument(
-        "--max_unreadable", type=float, default=0.01, help="part of the images that may be unreadable, 0 to 1"
-    )
+    fields = [field for settings_class in settings_classes for field in dataclasses.fields(settings_class)]
+    for field in fields:
+        help_text = in_flags(field.metadata["help"], {field.name for field in fields})
+        parser.add_argument(f"--{field.name}", type=field.type, default=field.default, help=help_text)
     parser.add_argument("--tfds_data_dir", default="", help="TFDS's folder, of --source=tfds:<name>")
     parser.add_argument("--tfds_split", default="train", help="split of --source=tfds:<name>")
     return parser

@@ -13,6 +13,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags
 
+from igan_tf.commands.flags import in_flags
+from igan_tf.errors import InputError
 from igan_tf.turing_test.settings import StudyError, StudySettings
 
 FLAGS = flags.FLAGS
@@ -73,8 +75,8 @@ def main(argv):
             _report(FLAGS)
         else:
             _serve(FLAGS)
-    except StudyError as error:
-        sys.exit(f"igan_tf: {error}")
+    except InputError as error:
+        sys.exit(f"igan_tf: {in_flags(error, FLAGS)}")
 
 
 def _check_extra():

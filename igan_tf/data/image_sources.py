@@ -5,13 +5,12 @@ a score, must be what the files hold. Every reader returns uint8 `(N, height, wi
 """
 
 import re
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from igan_tf.errors import DataError
+from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
 
@@ -107,14 +106,11 @@ def _read_npz(path):
         with np.load(path, allow_pickle=False) as file:
             names = file.files
             name = names[0] if len(names) == 1 else "images"
-            if name not in names:
-                raise DataError(f"{path} must hold one array, or one named images. Received: {', '.join(names)}")
-            return file[name]
-    except DataError:
-        raise
-    # A TypeError: an .npy under another name. A zlib.error, a NotImplementedError: damage.
-    except (OSError, ValueError, TypeError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error) as error:
+            if name in names:
+                return file[name]
+    except UNREADABLE_ZIP as error:
         raise DataError(f"{path} cannot be read: {error}") from error
+    raise DataError(f"{path} must hold one array, or one named images. Received: {', '.join(names)}")
 
 
 def _read_digits(place):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import as_text, config_from_text
-from igan_tf.files import durable
+from igan_tf.files import durable, locks
 from igan_tf.training.checkpoints import differences
 
 FLAGS_FILE = "flags.cfg"
@@ -51,12 +51,11 @@ def write_result(run_dir, result):
 def sole_trainer(run_dir):
     """Makes a run directory and holds its lock, so that a second trainer is refused; yields its path."""
     run_dir = Path(run_dir)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        file = open(run_dir / ".lock", "w")  # noqa: SIM115 - closed below; an error in the scope is not this one's.
-    except OSError as error:
-        raise ConfigError(f"`run_dir={run_dir}` cannot be written: {error}") from error
-    with file:
-        if not durable.lock(file.fileno(), wait=False):
-            raise ConfigError(f"`run_dir={run_dir}` is in use by another training process")
+    refusal = ConfigError(f"`run_dir={run_dir}` is in use by another training process")
+    with contextlib.ExitStack() as stack:
+        try:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locks.held(run_dir / locks.LOCK_NAME, refusal))
+        except OSError as error:
+            raise ConfigError(f"`run_dir={run_dir}` cannot be written: {error}") from error
         yield run_dir

@@ -1,6 +1,5 @@
 """What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder that a later process can finish."""
 
-import contextlib
 import io
 import itertools
 import json
@@ -8,7 +7,6 @@ import math
 import os
 import sys
 import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,7 +18,8 @@ from igan_tf import __version__
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.experiments.runs import load_run
-from igan_tf.files import durable
+from igan_tf.files import durable, locks
+from igan_tf.files.damage import UNREADABLE_JSON, UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
@@ -62,7 +61,7 @@ def sample_run(run_dir, output, count, seed, file_format=None, report=print):
         else:
             write_png(output, image_grid(load_run(run_dir, step).generate(count, seed)))
     except OSError as error:
-        raise ConfigError(f"--output={output} cannot be written: {error}") from error
+        raise ConfigError(f"`output={output}` cannot be written: {error}") from error
     return {"images": count, "output": output}
 
 
@@ -73,23 +72,23 @@ def output_kind(output, count, file_format=None):
         ConfigError: for anything else, or a place where it cannot be written.
     """
     path = Path(output)
-    received = f"Received: --output={output}"
+    received = f"Received: `output={output}`"
     if output and (output.endswith("/") or not path.suffix):
         if path.exists() and not path.is_dir():
-            raise ConfigError(f"--output must end with .npz or .png, or name a folder. {received}, which is a file")
+            raise ConfigError(f"`output` must end with .npz or .png, or name a folder. {received}, which is a file")
         return "folder"
     if path.suffix not in (".npz", ".png"):
-        raise ConfigError(f"--output must end with .npz or .png, or with / for a folder of files. {received}")
+        raise ConfigError(f"`output` must end with .npz or .png, or with / for a folder of files. {received}")
     if file_format:
-        raise ConfigError(f"--format is of the files in a folder, --output=FOLDER/. {received} --format={file_format}")
+        raise ConfigError(f"`format` is of the files in a folder, `output=FOLDER/`. {received} format={file_format}")
     if path.suffix == ".png" and count > GRID_LIMIT:
         raise ConfigError(
-            f"a grid shows at most {GRID_LIMIT} images; --output=samples.npz takes any number, --output=FOLDER/ gives "
-            f"each a file. {received} --num_samples={count}"
+            f"a grid shows at most {GRID_LIMIT} images; `output=samples.npz` takes any number, `output=FOLDER/` gives "
+            f"each a file. {received} num_samples={count}"
         )
     folder = path.absolute().parent
     if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ConfigError(f"--output must be a file in a folder that exists and can be written. {received}")
+        raise ConfigError(f"`output` must be a file in a folder that exists and can be written. {received}")
     return path.suffix[1:]
 
 
@@ -155,7 +154,9 @@ class SampleFolder:
             DataError: for images that are no images, such as a diverged run's.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with self._locked():
+        refusal = ConfigError(f"`output={self.path}` is in use by another process that samples")
+        # The folder itself is locked, so that no lock file lies among the samples.
+        with locks.held(self.path, refusal):
             self._refuse_other_contents()
             firsts = range(0, self.plan["count"], self.plan["images_per_file"])
             missing = [first for first in firsts if not _is_whole(self._file(first))]
@@ -179,36 +180,25 @@ class SampleFolder:
         digits = max(6, len(str(self.plan["count"] - 1)))
         return self.path / f"{first:0{digits}d}.{self.plan['format']}"
 
-    @contextlib.contextmanager
-    def _locked(self):
-        # The folder itself, so that no lock file lies among the samples.
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            if not durable.lock(descriptor, wait=False):
-                raise ConfigError(f"--output={self.path} is in use by another process that samples")
-            yield
-        finally:
-            os.close(descriptor)
-
     def _refuse_other_contents(self):
         saved = next((path for path in (self._unfinished, self._finished) if path.exists()), None)
         if saved is None:
             # Hidden files may be a temporary file of the plan's, or a file manager's.
             if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
                 raise ConfigError(
-                    f"--output={self.path} holds other files; samples need a new or an empty folder, or one that the "
+                    f"`output={self.path}` holds other files; samples need a new or an empty folder, or one that the "
                     f"same command has begun, with {UNFINISHED_SAMPLES}"
                 )
             return
         try:
             before = dict(json.loads(saved.read_text(encoding="utf-8")))
-        except (ValueError, TypeError) as error:
+        except UNREADABLE_JSON as error:
             raise ConfigError(f"{saved} is damaged: {error}; remove the folder and begin anew") from error
         changed = [name for name, value in self.plan.items() if before.get(name) != value]
         # A run may have been moved: the checkpoint says whether it is the same.
         if set(changed) - {"run"}:
             raise ConfigError(
-                f"--output={self.path} holds other samples; name another folder, or set these back:\n  "
+                f"`output={self.path}` holds other samples; name another folder, or set these back:\n  "
                 + "\n  ".join(f"{name}: {before.get(name)!r} there, {self.plan[name]!r} now" for name in changed)
             )
 
@@ -239,7 +229,7 @@ def _newest_checkpoint(run_dir, report):
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=report)
     saved = checkpoints.load_newest()
     if saved is None:
-        raise CheckpointError(f"--run_dir={run_dir} holds no checkpoint; of several label draws, name one's folder")
+        raise CheckpointError(f"`run_dir={run_dir}` holds no checkpoint; of several label draws, name one's folder")
     step = saved[1]["step"]
     return step, checkpoints.digest(step)
 
@@ -265,7 +255,8 @@ def _is_whole(path):
         with Image.open(io.BytesIO(content)) as image:
             image.verify()
         return content.endswith(_PNG_END)
-    except (OSError, SyntaxError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+    # A SyntaxError is a damaged PNG's.
+    except (*UNREADABLE_ZIP, SyntaxError):
         return False
 
 

@@ -2,10 +2,12 @@
 
 import hashlib
 
+from igan_tf.files import StrPath
+
 _BLOCK = 2**20
 
 
-def file_digest(path):
+def file_digest(path: StrPath) -> str:
     """The SHA-256 of a file, as hexadecimal digits."""
     digest = hashlib.sha256()
     with open(path, "rb", buffering=0) as file:

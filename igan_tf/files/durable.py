@@ -1,21 +1,24 @@
-"""Files that are written whole or not at all, even through a power failure or beside another writer.
+"""Files and folders that are written whole or not at all, even through a power failure or beside another writer.
 
-What is being written has a temporary name, `.<name>.tmp`, and is locked. Whoever finds it locked takes the next of
-`.<name>.1.tmp`, `.<name>.2.tmp`, ...: any number of processes and threads may write one path at the same time, each
-writes all of its own, and the last to end has its place. What a killed process has left is not locked, and the next
-writer of that path takes it over, emptied. Where the file system has no locks, a path must have one writer at a time.
+A writer fills a temporary name, `.<name>.tmp`, that it locks; a writer that finds it locked takes the next of
+`.<name>.1.tmp`, `.<name>.2.tmp`, ... So any number of processes and threads may write one path at the same time: each
+writes all of its own, and the last to end has its place. What a killed process left is not locked; the next writer of
+that path empties it and takes it over. Where the file system has no locks, a path must have one writer at a time.
 """
 
 import contextlib
 import errno
-import fcntl
 import itertools
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
+
+from igan_tf.files import StrPath, locks
 
 
-def sync_folder(folder):
+def sync_folder(folder: StrPath) -> None:
     """Makes renames in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -25,7 +28,7 @@ def sync_folder(folder):
 
 
 @contextlib.contextmanager
-def durable_file(path):
+def durable_file(path: StrPath) -> Iterator[BinaryIO]:
     """Opens a temporary file that takes `path`'s place when the scope ends without an error."""
     path = Path(path)
     with _temporary(path, folder=False) as temporary:
@@ -37,15 +40,18 @@ def durable_file(path):
     sync_folder(path.parent)
 
 
-def write_text(path, text):
-    """Replaces the file `path` by one that holds `text`."""
+def write_text(path: StrPath, text: str) -> None:
+    """Replaces the file `path` by one that holds `text` in UTF-8."""
     with durable_file(path) as file:
         file.write(text.encode())
 
 
 @contextlib.contextmanager
-def durable_folder(path):
-    """Makes a temporary folder that takes `path`'s place when the scope ends; its files must be durable themselves."""
+def durable_folder(path: StrPath) -> Iterator[Path]:
+    """Makes a temporary folder that takes `path`'s place when the scope ends without an error.
+
+    The files that the scope puts into it must be durable themselves.
+    """
     path = Path(path)
     with _temporary(path, folder=True) as temporary:
         yield temporary
@@ -55,41 +61,14 @@ def durable_folder(path):
 
 
 @contextlib.contextmanager
-def sole_maker(path, on_wait):
-    """Lets one process or thread at a time make `path`: the others wait, and then find what the first has made.
-
-    Where the file system has no locks, nobody waits.
-
-    Args:
-        path: What is made; its folder exists.
-        on_wait: Called without arguments before a wait.
-    """
-    lock_path = Path(path).with_name(f".{Path(path).name}.lock")
-    while True:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
-        if not lock(descriptor, wait=False):
-            on_wait()
-            lock(descriptor, wait=True)
-        if _leads_to(lock_path, descriptor):
-            break
-        # Its maker has ended and removed it.
-        os.close(descriptor)
-    try:
-        yield
-    finally:
-        lock_path.unlink(missing_ok=True)
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
 def _temporary(path, folder):
-    """An empty temporary file or folder of `path`, nobody else's for the time of the scope; removed after an error."""
+    """Yields an empty temporary file or folder of `path`, locked for the scope; removes it after an error."""
     temporary, descriptor = _claim(path, folder)
     try:
         _remove_contents(temporary)
         yield temporary
     except BaseException:
-        if _leads_to(temporary, descriptor):
+        if locks.leads_to(temporary, descriptor):
             _remove(temporary)
         raise
     finally:
@@ -97,36 +76,17 @@ def _temporary(path, folder):
 
 
 def _claim(path, folder):
-    """The first temporary name of `path` that nobody uses, and a descriptor that locks what is there."""
+    """Makes, or takes over, the first temporary name of `path` that is not locked; returns it and what locks it."""
     for number in itertools.count():
         temporary = path.with_name(f".{path.name}.{number}.tmp" if number else f".{path.name}.tmp")
         with contextlib.suppress(FileExistsError):
             temporary.mkdir() if folder else temporary.touch(exist_ok=False)
-        # Gone where its writer has just put it in its place. What is locked must be open for writing on some systems.
+        # It is gone where its writer has just put it in its place.
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR)
-            if lock(descriptor, wait=False) and _leads_to(temporary, descriptor):
+            if locks.lock(descriptor, wait=False) and locks.leads_to(temporary, descriptor):
                 return temporary, descriptor
             os.close(descriptor)
-
-
-def lock(descriptor, wait):
-    """Locks an open file or folder against every other opening of it; returns whether no other holds it."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    except OSError:
-        # No locks here: on some network's file systems not of folders, on others of nothing.
-        return True
-    return True
-
-
-def _leads_to(path, descriptor):
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
 
 
 def _take_place(temporary, path):
@@ -138,7 +98,7 @@ def _take_place(temporary, path):
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        # What is taken apart must not stand under the name, not even in part.
+        # What is being deleted must not stand under the name, not even in part.
         with _temporary(path, folder=True) as aside:
             with contextlib.suppress(FileNotFoundError):
                 path.rename(aside / path.name)
@@ -153,6 +113,6 @@ def _remove(path):
 
 
 def _remove_contents(path):
-    """Empties what a killed process has left: a file is cut when it is opened."""
+    """Empties a folder that a killed process has left; a file is cut when it is opened."""
     for entry in path.iterdir() if path.is_dir() else ():
         _remove(entry)

@@ -1,25 +1,26 @@
 """From a source of images to a folder of shards: planned here, done by processes, continued after a kill."""
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import json
-import multiprocessing
-import multiprocessing.forkserver
-import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from tqdm import tqdm
 
 from igan_tf.errors import DataError
-from igan_tf.files import durable
-from igan_tf.files.locking import LOCK_NAME, sole_converter
+from igan_tf.files import StrPath, durable
+from igan_tf.files.damage import UNREADABLE_JSON
+from igan_tf.files.locks import LOCK_NAME
 from igan_tf.records import shards
+from igan_tf.records.entries import Source
 from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
+from igan_tf.records.processes import available_processors, pool, sole_converter
+from igan_tf.records.settings import ConversionSettings, WorkSettings
 
 UNREADABLE_NAME = "unreadable.jsonl"
 _PLAN_NAME = "plan.json"
@@ -27,7 +28,14 @@ _SECONDS_BETWEEN_UPDATES = 0.1
 _MOST_SHOWN = 10
 
 
-def convert(source, output_dir, settings, processes, max_unreadable, report=print):
+def convert(
+    source: Source,
+    output_dir: StrPath,
+    settings: ConversionSettings,
+    processes: int = WorkSettings.processes,
+    max_unreadable: float = WorkSettings.max_unreadable,
+    report: Callable[[str], None] = print,
+) -> Manifest:
     """Converts a source into a set of records in `output_dir`, or continues to, or finds that it is done.
 
     Image i of the source goes to place p(i) of a permutation drawn from the seed; each shard is a range of places. So
@@ -38,17 +46,18 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
         source: A `Source`.
         output_dir: The folder; made where it is missing.
         settings: The `ConversionSettings`.
-        processes: How many work at a time.
-        max_unreadable: The part of all images that may be unreadable, from 0 to 1.
+        processes, max_unreadable: As in `WorkSettings`.
         report: Called with each line for the user.
 
     Returns:
         The `Manifest`.
 
     Raises:
+        ConfigError: for `processes` or `max_unreadable` out of bounds, and for more shards than images.
         DataError: for an output folder in use, unfit, full or of another conversion, and for too many unreadable
             images. Finished shards are kept; the same call continues.
     """
+    work = WorkSettings(processes, max_unreadable)
     if not source.entries:
         raise DataError(f"the source ({source.kind}) holds no images")
     settings = settings.with_shards_for(len(source.entries))
@@ -61,7 +70,9 @@ def convert(source, output_dir, settings, processes, max_unreadable, report=prin
         _refuse_foreign(output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
         with sole_converter(output_dir, output_dir / UNFINISHED_NAME / LOCK_NAME):
-            conversion = _Conversion(source, output_dir, settings, plan, processes, report)
+            conversion = _Conversion(
+                source, output_dir, settings, plan, work.processes or available_processors(), report
+            )
             if (output_dir / MANIFEST_NAME).exists():
                 return conversion.mend()
             return conversion.run(max_unreadable)
@@ -104,7 +115,7 @@ class _Conversion:
     def mend(self):
         """Writes anew what is missing or damaged of a finished set."""
         manifest = read_manifest(self.output_dir)
-        self._refuse_other_plan({"settings": manifest.settings, "source": manifest.source})
+        self._refuse_other_plan({**manifest.settings, **manifest.source})
         faults = manifest.faults(self.output_dir)
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
@@ -126,17 +137,17 @@ class _Conversion:
         plan_path = self.unfinished / _PLAN_NAME
         if plan_path.exists():
             try:
-                saved = json.loads(plan_path.read_text())
-                saved["settings"], saved["source"]
-            except (ValueError, KeyError, TypeError) as error:
+                saved = json.loads(plan_path.read_text(encoding="utf-8"))
+                before = {**saved["settings"], **saved["source"]}
+            except UNREADABLE_JSON as error:
                 raise DataError(f"{plan_path} is damaged; remove {self.output_dir} and begin anew") from error
-            self._refuse_other_plan(saved)
+            self._refuse_other_plan(before)
         else:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
 
-    def _refuse_other_plan(self, saved):
-        before, now = ({**plan["settings"], **plan["source"]} for plan in (saved, self.plan))
+    def _refuse_other_plan(self, before):
+        now = {**self.plan["settings"], **self.plan["source"]}
         different = [
             f"{name}: the conversion was started with {before.get(name)!r}, now {now[name]!r}"
             for name in now
@@ -183,8 +194,8 @@ class _Conversion:
 
     def _finished(self, tasks):
         """The reports of shards finished before, by name; contents are compared with their digests."""
-        with concurrent.futures.ThreadPoolExecutor(self.processes) as pool:
-            reports = pool.map(shards.finished_report, tasks)
+        with concurrent.futures.ThreadPoolExecutor(self.processes) as threads:
+            reports = threads.map(shards.finished_report, tasks)
             return {task.path.name: report for task, report in zip(tasks, reports) if report is not None}
 
     def _write(self, tasks):
@@ -194,10 +205,10 @@ class _Conversion:
         started, images = time.perf_counter(), sum(len(task.entries) for task in tasks)
         reports = {}
         with (
-            _pool(min(self.processes, len(tasks)), self.unfinished / LOCK_NAME) as (pool, progress),
+            pool(min(self.processes, len(tasks)), self.unfinished / LOCK_NAME) as (executor, progress),
             _bar(images) as bar,
         ):
-            waiting = {pool.submit(shards.write_shard, task): task for task in tasks}
+            waiting = {executor.submit(shards.write_shard, task): task for task in tasks}
             while waiting:
                 done, _ = concurrent.futures.wait(waiting, _SECONDS_BETWEEN_UPDATES, concurrent.futures.FIRST_COMPLETED)
                 for future in done:
@@ -255,37 +266,5 @@ def _refuse_foreign(output_dir):
         )
 
 
-def start_fork_server():
-    """Begins to start the small process that all others are copies of, and returns its context.
-
-    Copies of this process would not be safe once TensorFlow's threads run in it. Called early, it saves waiting later.
-    """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([shards.__name__])
-    multiprocessing.forkserver.ensure_running()
-    return context
-
-
-@contextlib.contextmanager
-def _pool(processes, lock_path):
-    """A pool of processes for `write_shard`, and the shared count of images done. On an error they give up at once."""
-    context = start_fork_server()
-    progress, stop = context.Value("q", 0), context.Event()
-    arguments = (progress, stop, lock_path)
-    pool = concurrent.futures.ProcessPoolExecutor(processes, context, shards.start_process, arguments)
-    try:
-        yield pool, progress
-    except BaseException:
-        stop.set()
-        raise
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
 def _bar(images):
     return tqdm(total=images, unit=" images", disable=not sys.stderr.isatty(), smoothing=0.05)
-
-
-def available_processors():
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from igan_tf.errors import DataError
 from igan_tf.files import durable
+from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.digests import file_digest
 
 MANIFEST_NAME = "manifest.json"
@@ -153,9 +154,9 @@ def _parse(text, path):
         content["class_names"] = tuple(content["class_names"])
         content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
         manifest = Manifest(**content)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except UNREADABLE_JSON as error:
         raise DataError(f"{path} is damaged or not this program's: {error}. {again}") from error
     if manifest.digest != digest:
         raise DataError(f"{path} is damaged: it does not have its own digest. {again}")

@@ -1,66 +1,53 @@
-"""What makes two conversions of the same images the same: the settings, their defaults and bounds."""
+"""The settings of a conversion, with their defaults and bounds."""
 
 import dataclasses
 
-from igan_tf.errors import DataError
+from igan_tf.errors import ConfigError
 from igan_tf.records.example import PAYLOAD_KEYS
+from igan_tf.settings import GREATEST_SEED, Settings, setting
 
 MOST_SHARDS = 1024
 _IMAGES_PER_SHARD = 100
 
 
-def _setting(default, help_text, low=None, high=None, choices=None):
-    return dataclasses.field(
-        default=default, metadata={"help": help_text, "low": low, "high": high, "choices": choices}
-    )
-
-
 @dataclasses.dataclass(frozen=True)
-class ConversionSettings:
+class ConversionSettings(Settings):
     """The settings that decide on the bytes of the shards.
 
     Raises:
-        DataError: that names the flag and the value received.
+        ConfigError: that names the setting and the value received.
     """
 
-    image_size: int = _setting(128, "Height and width of the images.", low=4, high=1024)
-    encoding: str = _setting("jpeg", "How pixels are stored: jpeg, or raw bytes.", choices=tuple(PAYLOAD_KEYS))
-    jpeg_quality: int = _setting(95, "Quality of --encoding=jpeg; colours keep their full resolution.", low=1, high=100)
-    num_shards: int = _setting(
+    image_size: int = setting(128, "Height and width of the images.", low=4, high=1024)
+    encoding: str = setting("jpeg", "How pixels are stored: jpeg, or raw bytes.", choices=tuple(PAYLOAD_KEYS))
+    jpeg_quality: int = setting(95, "Quality of `encoding=jpeg`; colours keep their full resolution.", low=1, high=100)
+    num_shards: int = setting(
         0, f"Number of files; 0: one for every {_IMAGES_PER_SHARD} images, at most {MOST_SHARDS}.", low=0, high=99999
     )
-    seed: int = _setting(1, "Seed of the one shuffle.", low=0, high=2**31 - 1)
+    seed: int = setting(1, "Seed of the one shuffle.", low=0, high=GREATEST_SEED)
 
-    def __post_init__(self):
-        for field in dataclasses.fields(self):
-            check_setting(field.name, getattr(self, field.name), **_limits(field))
-
-    def with_shards_for(self, num_images):
+    def with_shards_for(self, num_images: int) -> "ConversionSettings":
         """The same settings with the number of shards that 0 stands for.
 
         Raises:
-            DataError: for more shards than images.
+            ConfigError: for more shards than images.
         """
         if self.num_shards > num_images:
-            raise DataError(
-                f"--num_shards must be at most the number of images, {num_images}. "
-                f"Received: --num_shards={self.num_shards}"
+            raise ConfigError(
+                f"`num_shards` must be at most the number of images, {num_images}. "
+                f"Received: num_shards={self.num_shards}"
             )
         shards = self.num_shards or min(MOST_SHARDS, -(-num_images // _IMAGES_PER_SHARD))
         return dataclasses.replace(self, num_shards=shards)
 
 
-def check_setting(name, value, low=None, high=None, choices=None):
-    """Raises a DataError that names the flag where `value` is not allowed."""
-    received = f"Received: --{name}={value}"
-    if choices and value not in choices:
-        raise DataError(f"--{name} must be one of {', '.join(choices)}. {received}")
-    # "not >=" also refuses a NaN.
-    if low is not None and not low <= value:
-        raise DataError(f"--{name} must be at least {low}. {received}")
-    if high is not None and not value <= high:
-        raise DataError(f"--{name} must be at most {high}. {received}")
+@dataclasses.dataclass(frozen=True)
+class WorkSettings(Settings):
+    """How a conversion is carried out; no byte of a shard depends on it.
 
+    Raises:
+        ConfigError: that names the setting and the value received.
+    """
 
-def _limits(field):
-    return {name: field.metadata[name] for name in ("low", "high", "choices")}
+    processes: int = setting(0, "Processes at work; 0: one a processor.", low=0)
+    max_unreadable: float = setting(0.01, "Part of the images that may be unreadable, 0 to 1.", low=0, high=1)

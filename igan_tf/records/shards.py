@@ -1,5 +1,6 @@
 """What a process of the converter does: whole shards, one after another, from image files to a durable file."""
 
+import contextlib
 import ctypes
 import dataclasses
 import hashlib
@@ -11,7 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
-from igan_tf.files import durable, locking
+from igan_tf.files import durable, locks
+from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, convert_image
 from igan_tf.records import sources
@@ -66,8 +68,8 @@ class ShardReport:
 # Shared with the main process: how many images are done, and whether to stop.
 _progress = None
 _stop = None
-# Keeps the lock that this process holds.
-_lock = None
+# Holds this process's lock.
+_held = contextlib.ExitStack()
 
 # Of glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes for the second.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -82,9 +84,9 @@ def start_process(progress, stop, lock_path):
         stop: A shared event: shards are given up when it is set.
         lock_path: The file that this process locks, shared with its siblings, for as long as it lives.
     """
-    global _progress, _stop, _lock
+    global _progress, _stop
     _progress, _stop = progress, stop
-    _lock = locking.lock(lock_path, shared=True)
+    _held.enter_context(locks.held(lock_path, RuntimeError(f"{lock_path} is locked by another converter"), shared=True))
     # Ctrl-C reaches every process of the terminal. The main one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _keep_freed_memory()
@@ -106,12 +108,12 @@ def _die_with_parent():
 def finished_report(task):
     """The report of a shard that an earlier process finished and that is still whole, or None."""
     try:
-        content = json.loads(task.report_path.read_text())
+        content = json.loads(task.report_path.read_text(encoding="utf-8"))
         shard = Shard(**content["shard"])
         if shard.sha256 != file_digest(task.path):
             return None
         report = ShardReport(shard, tuple(map(tuple, content["unreadable"])), content["unread"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except UNREADABLE_JSON:
         return None
     return None if report.unread else report
 

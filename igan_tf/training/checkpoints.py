@@ -3,12 +3,12 @@
 import json
 import re
 import shutil
-import zipfile
 from pathlib import Path
 
 import numpy as np
 
 from igan_tf.files import durable
+from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.files.digests import file_digest
 
 _STATE = "state.npz"
@@ -87,7 +87,7 @@ class Checkpoints:
         try:
             with np.load(path / _STATE, allow_pickle=False) as state:
                 arrays = {name: state[name] for name in state.files}
-        except (ValueError, zipfile.BadZipFile) as error:
+        except UNREADABLE_ZIP as error:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
         return arrays, json.loads(arrays.pop(_POSITION).tobytes())
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import secrets
 import sqlite3
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from igan_tf.files import locks
 from igan_tf.turing_test import design
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.writer import Writer
@@ -83,20 +83,28 @@ class Storage:
         path = self.study_dir / FILE
         if not path.is_file():
             raise StudyError(f"--study_dir={study_dir} holds no study: {FILE} is missing")
-        self._lock = _lock(self.study_dir) if serve else None
-        try:
-            self._reader = open_file(path)
-            self._check_file(path)
-            facts = {name: json.loads(value) for name, value in self._reader.execute("SELECT name, value FROM study")}
-            # (name, generated, place, number of images that count), real first.
-            self.sources = self._reader.execute(
-                "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
-                "practice) FROM sources s ORDER BY source"
-            ).fetchall()
-            self._reader.execute("PRAGMA query_only = ON")
-            self._writer = Writer(open_file(path)) if serve else None
-        except sqlite3.Error as error:
-            raise StudyError(f"{path} cannot be used: {error}") from error
+        with contextlib.ExitStack() as opened:
+            if serve:
+                refusal = StudyError(f"--study_dir={study_dir} is being served by another process")
+                try:
+                    opened.enter_context(locks.held(self.study_dir / locks.LOCK_NAME, refusal))
+                except OSError as error:
+                    raise StudyError(f"--study_dir={study_dir} cannot be written: {error}") from error
+            try:
+                self._reader = opened.enter_context(contextlib.closing(open_file(path)))
+                self._check_file(path)
+                rows = self._reader.execute("SELECT name, value FROM study")
+                facts = {name: json.loads(value) for name, value in rows}
+                # (name, generated, place, number of images that count), real first.
+                self.sources = self._reader.execute(
+                    "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
+                    "practice) FROM sources s ORDER BY source"
+                ).fetchall()
+                self._reader.execute("PRAGMA query_only = ON")
+                self._writer = opened.enter_context(contextlib.closing(Writer(open_file(path)))) if serve else None
+            except sqlite3.Error as error:
+                raise StudyError(f"{path} cannot be used: {error}") from error
+            self._opened = opened.pop_all()
         self.settings = StudySettings(**facts.pop("settings"))
         self.seed = facts["seed"]
         self.study_token = facts["study_token"]
@@ -116,12 +124,8 @@ class Storage:
             raise StudyError(f"{path} is damaged: {found}")
 
     def close(self):
-        """Finishes the changes that wait and closes the file."""
-        if self._writer:
-            self._writer.close()
-        self._reader.close()
-        if self._lock:
-            self._lock.close()
+        """Finishes the changes that wait, closes the file and frees the lock."""
+        self._opened.close()
 
     def connect(self):
         """A connection of its own for one more thread, to read and to close."""
@@ -264,17 +268,3 @@ def _answer(connection, number, token, choice, response_ms):
         "SELECT choice FROM answers WHERE annotator = ? AND position = ?", (number, position)
     ).fetchone()
     return Recorded(position, stands, "generated" if generated else "real")
-
-
-def _lock(study_dir):
-    """Holds the study's lock until the file that it returns is closed."""
-    try:
-        file = open(study_dir / ".lock", "w")  # noqa: SIM115 - held as long as the study is served.
-    except OSError as error:
-        raise StudyError(f"--study_dir={study_dir} cannot be written: {error}") from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
-        raise StudyError(f"--study_dir={study_dir} is being served by another process") from None
-    return file

@@ -37,7 +37,7 @@ def run(capfd, *arguments):
         ("--seed=-1", "--seed must be at least 0. Received: --seed=-1"),
         ("--processes=-1", "--processes must be at least 0. Received: --processes=-1"),
         ("--max_unreadable=1.5", "--max_unreadable must be at most 1. Received: --max_unreadable=1.5"),
-        ("--max_unreadable=nan", "--max_unreadable must be at least 0. Received: --max_unreadable=nan"),
+        ("--max_unreadable=nan", "--max_unreadable must be a finite number. Received: --max_unreadable=nan"),
         ("--source=", "--source must be a folder, a tar file or tfds:<name>. Received: --source="),
         ("--source=nowhere", "--source=nowhere does not exist"),
         ("--source=tfds:nosuchset", "--source=tfds:nosuchset is no data set of TFDS"),

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 
@@ -73,7 +72,7 @@ def killed_while_writing(folder):
     """A process that writes the file a.txt and the folder `folder` of a folder and is killed before either is whole."""
     program = (
         "import os, signal, sys\n"
-        "from igan_tf import durable\n"
+        "from igan_tf.files import durable\n"
         "with durable.durable_file(f'{sys.argv[1]}/a.txt') as file, durable.durable_folder(f'{sys.argv[1]}/folder'):\n"
         "    file.write(b'half, and longer than what follows')\n"
         "    open(f'{sys.argv[1]}/.folder.tmp/half', 'w').close()\n"
@@ -160,36 +159,6 @@ def test_threads_that_write_the_same_path_all_succeed(tmp_path, kind):
     assert found.read_bytes() in contents and names(tmp_path) == ["it"]
 
 
-def test_a_sole_maker_lets_the_others_wait(tmp_path):
-    path, made, waited = tmp_path / "it", [], []
-    start, inside = threading.Barrier(4), threading.Semaphore(1)
-
-    def make(number):
-        start.wait()
-        for _ in range(5):
-            with durable.sole_maker(path, lambda: waited.append(number)):
-                assert inside.acquire(blocking=False)
-                # Long enough for the others to arrive.
-                time.sleep(0.02)
-                if not path.exists():
-                    made.append(number)
-                    path.write_text("")
-                inside.release()
-
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        list(pool.map(make, range(4)))
-    assert len(made) == 1 and waited
-    assert names(tmp_path) == ["it"]
-
-
-def test_a_sole_maker_that_fails_makes_room(tmp_path):
-    with pytest.raises(Killed), durable.sole_maker(tmp_path / "it", pytest.fail):
-        raise Killed
-    with durable.sole_maker(tmp_path / "it", pytest.fail):
-        pass
-    assert names(tmp_path) == []
-
-
 def test_without_locks_a_path_has_one_writer_at_a_time(tmp_path, monkeypatch):
     def no_locks(descriptor, operation):
         raise OSError(errno.ENOLCK, "No locks available")
@@ -197,7 +166,7 @@ def test_without_locks_a_path_has_one_writer_at_a_time(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", no_locks)
     (tmp_path / ".a.txt.tmp").write_text("left over")
     durable.write_text(tmp_path / "a.txt", "whole")
-    with durable.durable_folder(tmp_path / "folder"), durable.sole_maker(tmp_path / "it", pytest.fail):
+    with durable.durable_folder(tmp_path / "folder"):
         pass
     assert names(tmp_path) == ["a.txt", "folder"] and (tmp_path / "a.txt").read_text() == "whole"
 

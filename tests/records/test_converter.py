@@ -18,9 +18,9 @@ import tensorflow as tf
 
 from igan_tf.data import ImageRecords
 from igan_tf.errors import DataError
-from igan_tf.files import locking
+from igan_tf.files import locks
 from igan_tf.images.decoding import square_image
-from igan_tf.records import converter
+from igan_tf.records import converter, processes
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.sources import open_source
 from tests.records.image_files import damaged_files, odd_files
@@ -397,7 +397,7 @@ def test_ctrl_c_does_not_wait_for_shards(large, tmp_path):
 
 def test_processes_leave_ctrl_c_to_the_main_one(tmp_path):
     # One that waits for work would print a traceback.
-    with converter._pool(1, tmp_path / "lock") as (pool, _):
+    with processes.pool(1, tmp_path / "lock") as (pool, _):
         assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
 
 
@@ -497,9 +497,14 @@ def test_other_settings_or_images_are_refused(photos, tmp_path, finished):
     assert contents(folder) == before
 
 
-def test_a_damaged_plan_is_named(photos, tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"[]", b"{}", b'{"settings": 1, "source": {}}', b"\xff", b"[" * 100_000],
+    ids=["cut", "list", "empty", "number", "binary", "deep"],
+)
+def test_a_damaged_plan_is_named(photos, tmp_path, content):
     (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished/plan.json").write_text("{")
+    (tmp_path / "unfinished/plan.json").write_bytes(content)
     with pytest.raises(DataError, match=r"unfinished/plan\.json is damaged; remove"):
         convert_here(photos, tmp_path)
 
@@ -513,10 +518,10 @@ def test_records_of_something_else_are_left_alone(photos, tmp_path):
 
 @pytest.mark.parametrize(("path", "shared"), [(".lock", False), ("unfinished/.lock", True)], ids=["main", "process"])
 def test_a_second_converter_is_refused(photos, tmp_path, monkeypatch, path, shared):
-    monkeypatch.setattr(locking, "_SECONDS_FOR_THE_DYING", 0)
+    monkeypatch.setattr(processes, "_SECONDS_FOR_THE_DYING", 0)
     (tmp_path / "unfinished").mkdir()
     with (
-        locking.lock(tmp_path / path, shared=shared),
+        locks.held(tmp_path / path, AssertionError(), shared=shared),
         pytest.raises(DataError, match=f"--output_dir={tmp_path} is in use by another converter"),
     ):
         convert_here(photos, tmp_path)

@@ -129,21 +129,21 @@ def test_files_hold_pixels_and_nothing_else():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"trials": 0}, "--trials must be at least 2. Received: --trials=0"),
-        ({"trials": 7}, "--trials must be even: half of the images are real. Received: --trials=7"),
-        ({"practice": 3}, "--practice must be even: half of the images are real. Received: --practice=3"),
-        ({"practice": -2}, "--practice must be at least 0. Received: --practice=-2"),
-        ({"block_size": 0}, "--block_size must be at least 1. Received: --block_size=0"),
-        ({"feedback": "some"}, "--feedback must be one of off, on, both. Received: --feedback=some"),
+        ({"trials": 0}, "`trials` must be at least 2. Received: trials=0"),
+        ({"trials": 7}, "`trials` must be even: half of the images are real. Received: trials=7"),
+        ({"practice": 3}, "`practice` must be even: half of the images are real. Received: practice=3"),
+        ({"practice": -2}, "`practice` must be at least 0. Received: practice=-2"),
+        ({"block_size": 0}, "`block_size` must be at least 1. Received: block_size=0"),
+        ({"feedback": "some"}, "`feedback` must be one of off, on, both. Received: feedback=some"),
         (
             {"feedback_seconds": float("nan")},
-            "--feedback_seconds must be at least 0.2. Received: --feedback_seconds=nan",
+            "`feedback_seconds` must be a finite number. Received: feedback_seconds=nan",
         ),
-        ({"feedback_seconds": 11.0}, "--feedback_seconds must be at most 10. Received: --feedback_seconds=11.0"),
-        ({"interval_width": 0.0}, "--interval_width must be at least 0.001. Received: --interval_width=0.0"),
-        ({"images_per_source": 0}, "--images_per_source must be at least 1. Received: --images_per_source=0"),
-        ({"title": " "}, "--title must not be empty. Received: --title="),
-        ({"consent": ""}, "--consent must not be empty. Received: --consent="),
+        ({"feedback_seconds": 11.0}, "`feedback_seconds` must be at most 10. Received: feedback_seconds=11.0"),
+        ({"interval_width": 0.0}, "`interval_width` must be at least 0.001. Received: interval_width=0.0"),
+        ({"images_per_source": 0}, "`images_per_source` must be at least 1. Received: images_per_source=0"),
+        ({"title": " "}, "`title` must not be empty. Received: title= "),
+        ({"consent": ""}, "`consent` must not be empty. Received: consent="),
     ],
 )
 def test_settings_that_are_refused(changes, message):

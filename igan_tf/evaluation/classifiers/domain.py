@@ -12,7 +12,7 @@ import tensorflow as tf
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
-from igan_tf.files import durable
+from igan_tf.files import durable, locks
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_unit_range
 
@@ -165,7 +165,7 @@ def _cached_or_trained(data, labelled, data_name, cache, report, flags):
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with durable.sole_maker(path, lambda: report(f"waiting for another process that trains {path}")):
+            with locks.sole_maker(path, lambda: report(f"waiting for another process that trains {path}")):
                 if not path.exists():
                     report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
                     model = train_network(images, labels, data.num_classes)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.flag_names import EVALUATION
-from igan_tf.files import durable
+from igan_tf.files import durable, locks
+from igan_tf.files.digests import file_digest
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
@@ -36,11 +37,7 @@ def digest_of(path, flags=EVALUATION):
             files = sorted(file for file in path.rglob("*") if file.is_file())
             lines = [f"{digest_of(file, flags)}  {file.relative_to(path).as_posix()}\n" for file in files]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
-        with open(path, "rb") as file:
-            digest = hashlib.sha256()
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-            return digest.hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise EvaluationError(f"{flags.classifier}: {path} cannot be read: {error}") from error
 
@@ -86,7 +83,7 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda p
         return _check_recorded(path, record, expected, flags)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with durable.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
+        with locks.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
             if path.exists() and record.exists():
                 return _check_recorded(path, record, expected, flags)
             report(f"fetching {url} to {path}")
