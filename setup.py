@@ -34,6 +34,7 @@ setup(
         "igan_tf.run_configs": ["*.cfg"],
         "igan_tf.turing_test": ["schema.sql", "static/*", "templates/*"],
     },
+    entry_points={"console_scripts": ["igan-tf = igan_tf.commands:main"]},
     python_requires=">=3.10,<3.14",
     install_requires=[
         "tensorflow>=2.21,<2.22",

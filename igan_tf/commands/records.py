@@ -1,72 +1,74 @@
-"""Converts images to sharded TFRecords: `python -m igan_tf.data.imagenet_records --source=... --output_dir=...`.
+"""Images to sharded TFRecords: `python -m igan_tf.data.imagenet_records --source=... --output_dir=...`."""
 
-The source is a folder with one folder of images a class, the original ILSVRC2012_img_train.tar (read in place, never
-unpacked), or tfds:<name>, a data set that TFDS has prepared. The same command continues an interrupted conversion, and
-mends a finished one of which shards were lost.
-"""
+from __future__ import annotations
 
-import argparse
-import dataclasses
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from igan_tf.commands.flags import in_flags
+from igan_tf.commands.flags import CommandLine
+from igan_tf.commands.start import report
+from igan_tf.errors import ConfigError, InputError
+from igan_tf.records.settings import ConversionSettings, WorkSettings
 
 # Each process of the converter imports this file: what it does not need is imported where it is used.
 
 
-def main(arguments=None):
-    """Runs one conversion; errors of the user's end it with one message."""
-    from igan_tf.errors import DataError, InputError
-    from igan_tf.records.converter import convert
-    from igan_tf.records.processes import start_fork_server
-    from igan_tf.records.settings import ConversionSettings, WorkSettings
-    from igan_tf.records.sources import open_source
+def command_line() -> CommandLine:
+    """The command's flags: what is converted, then the settings of the conversion."""
+    line = CommandLine(
+        "python -m igan_tf.data.imagenet_records",
+        "Converts images to sharded TFRecords. The same command continues an interrupted conversion, and mends a "
+        "finished one of which shards were lost.",
+    )
+    what = "What is converted"
+    line.add(
+        what,
+        "source",
+        "",
+        "A folder with one folder of images a class; ILSVRC2012_img_train.tar, read in place; or tfds:<name>, prepared "
+        "data of TFDS.",
+    )
+    line.add(what, "output_dir", "", "Folder of the records.")
+    line.add(what, "tfds_data_dir", "", "TFDS's folder, of --source=tfds:<name>; empty: TFDS's own.")
+    line.add(what, "tfds_split", "train", "Split of --source=tfds:<name>.")
+    line.add_settings(ConversionSettings)
+    line.add_settings(WorkSettings)
+    return line
 
-    options = _parser(ConversionSettings, WorkSettings).parse_args(arguments)
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs one conversion; errors of the user's end it with one message."""
+    line = command_line()
     try:
-        settings, work = (_read(options, kind) for kind in (ConversionSettings, WorkSettings))
-        if not options.output_dir:
-            raise DataError("--output_dir must be a folder. Received: --output_dir=")
-        start_fork_server()
-        source = open_source(options.source, options.tfds_data_dir, options.tfds_split)
-        _report(f"{len(source.entries)} images of {len(source.class_names)} classes in {options.source}")
-        if Path(options.output_dir).resolve().is_relative_to(Path(options.source).resolve()):
-            raise DataError(f"--output_dir must not be in --source. Received: --output_dir={options.output_dir}")
-        manifest = convert(source, options.output_dir, settings, work.processes, work.max_unreadable, _report)
+        if extra := line.parse(arguments):
+            raise ConfigError(f"unknown argument: {extra[0]}")
+        manifest = _convert(line)
     except InputError as error:
-        sys.exit(f"igan_tf: {in_flags(error, vars(options))}")
+        sys.exit(f"igan_tf: {line.in_flags(error)}")
     except KeyboardInterrupt:
         print("igan_tf: stopped; finished shards are kept, the same command continues", file=sys.stderr)
         sys.exit(130)
     size = sum(shard.bytes for shard in manifest.shards)
-    _report(
-        f"{options.output_dir}: {manifest.images} images in {len(manifest.shards)} shards, {size / 1e6:.1f} MB, "
+    report(
+        f"{line.output_dir}: {manifest.images} images in {len(manifest.shards)} shards, {size / 1e6:.1f} MB, "
         f"{manifest.unreadable} left out, digest {manifest.digest[:16]}"
     )
 
 
-def _read(options, settings_class):
-    return settings_class(**{field.name: getattr(options, field.name) for field in dataclasses.fields(settings_class)})
+def _convert(line: CommandLine):
+    from igan_tf.records.converter import convert
+    from igan_tf.records.processes import start_fork_server
+    from igan_tf.records.sources import open_source
 
-
-def _parser(*settings_classes):
-    parser = argparse.ArgumentParser(
-        prog="python -m igan_tf.data.imagenet_records",
-        description=__doc__,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--source", required=True, help="folder of class folders, tar of tars, or tfds:<name>")
-    parser.add_argument("--output_dir", required=True, help="folder of the records")
-    fields = [field for settings_class in settings_classes for field in dataclasses.fields(settings_class)]
-    for field in fields:
-        help_text = in_flags(field.metadata["help"], {field.name for field in fields})
-        parser.add_argument(f"--{field.name}", type=field.type, default=field.default, help=help_text)
-    parser.add_argument("--tfds_data_dir", default="", help="TFDS's folder, of --source=tfds:<name>")
-    parser.add_argument("--tfds_split", default="train", help="split of --source=tfds:<name>")
-    return parser
-
-
-def _report(line):
-    print(line, flush=True)
+    settings, work = line.read(ConversionSettings), line.read(WorkSettings)
+    if not line.output_dir:
+        raise ConfigError("`output_dir` must be a folder. Received: output_dir=")
+    if not line.source:
+        raise ConfigError("`source` must be a folder, a tar file or tfds:<name>. Received: source=")
+    start_fork_server()
+    source = open_source(line.source, line.tfds_data_dir, line.tfds_split)
+    report(f"{len(source.entries)} images of {len(source.class_names)} classes in {line.source}")
+    if Path(line.output_dir).resolve().is_relative_to(Path(line.source).resolve()):
+        raise ConfigError(f"`output_dir` must not be in `source`. Received: output_dir={line.output_dir}")
+    return convert(source, line.output_dir, settings, work.processes, work.max_unreadable, report)

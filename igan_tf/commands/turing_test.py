@@ -1,82 +1,75 @@
-"""The command line: make a study and serve it, serve it again, or report on it."""
+"""The visual Turing test, `python -m igan_tf.turing_test`: makes a study and serves it, or reports on it."""
+
+from __future__ import annotations
 
 import dataclasses
 import importlib.util
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from igan_tf.commands.flags import CommandLine
+from igan_tf.errors import ConfigError, InputError
+from igan_tf.turing_test.settings import StudyError, StudySettings
 
 # TensorFlow's start-up notices, where a source needs it, would bury this program's own lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from absl import app, flags
-
-from igan_tf.commands.flags import in_flags
-from igan_tf.errors import InputError
-from igan_tf.turing_test.settings import StudyError, StudySettings
-
-FLAGS = flags.FLAGS
-
 _OWN_MACHINE = ("127.0.0.1", "localhost")
+_GREATEST_PORT = 65535
 
 
-def define_flags(flag_values=FLAGS):
-    """One flag for each setting of a study, and those that say where it is and how it is served."""
-
-    def define(function, *arguments, **keywords):
-        function(*arguments, flag_values=flag_values, **keywords)
-
-    define(flags.DEFINE_string, "study_dir", "", "Folder of the study; made if it is not there, then served again.")
-    define(
-        flags.DEFINE_string,
-        "real",
-        "",
-        "Real images: a folder, an .npz file, tfds:<name>:<split>, or digits:<train or test>.",
+def command_line() -> CommandLine:
+    """The command's flags: where the study is, how it is served, then each of its settings."""
+    line = CommandLine(
+        "python -m igan_tf.turing_test",
+        "People tell real images from generated ones, in a browser: makes a study and serves it, serves it again, or "
+        "reports on it.",
     )
-    define(
-        flags.DEFINE_multi_string,
+    study, serving = "The study", "Serving"
+    line.add(study, "study_dir", "", "Folder of the study; made if it is not there, then served again.")
+    line.add(study, "real", "", "Real images: a folder, an .npz file, tfds:<name>:<split>, or digits:<train or test>.")
+    line.add(
+        study,
         "generated",
         [],
         "Generated images, as name=place: a run directory, or what --real takes. May be given several times.",
+        multiple=True,
     )
-    define(flags.DEFINE_string, "data_dir", "", "Folder of TFDS data; by default TFDS's own.")
-    define(flags.DEFINE_bool, "report", False, "Write and print the report on --study_dir instead of serving it.")
-    define(flags.DEFINE_string, "output", "", "Folder of the report's files; by default report/ in --study_dir.")
-    define(flags.DEFINE_string, "host", "127.0.0.1", "Address to serve on. Any but this machine's needs --public_url.")
-    define(flags.DEFINE_integer, "port", 8765, "Port to serve on; 0: a free one.", lower_bound=0, upper_bound=65535)
-    define(
-        flags.DEFINE_string,
+    line.add(study, "data_dir", "", "Folder of TFDS data; by default TFDS's own.")
+    line.add(study, "report", False, "Write and print the report on --study_dir instead of serving it.")
+    line.add(study, "output", "", "Folder of the report's files; by default report/ in --study_dir.")
+    line.add(serving, "host", "127.0.0.1", "Address to serve on. Any but this machine's needs --public_url.")
+    line.add(serving, "port", 8765, "Port to serve on; 0: a free one.", f"At least 0, at most {_GREATEST_PORT}.")
+    line.add(
+        serving,
         "public_url",
         "",
         "What annotators' browsers reach the server by, such as https://study.example.org, where that is not its own "
         "address. With https, cookies are sent over https alone.",
     )
-    kinds = {str: flags.DEFINE_string, int: flags.DEFINE_integer, float: flags.DEFINE_float}
-    for field in dataclasses.fields(StudySettings):
-        define(kinds[type(field.default)], field.name, field.default, field.metadata["help"])
+    line.add_settings(StudySettings)
+    return line
 
 
-def run():
-    """The program."""
-    define_flags()
-    app.run(main)
-
-
-def main(argv):
+def run(arguments: Sequence[str]) -> None:
     """Does what the flags ask; errors of the user's end it with one message."""
+    line = command_line()
     try:
-        if len(argv) > 1:
-            raise StudyError(f"unknown argument: {argv[1]}")
+        if extra := line.parse(arguments):
+            raise ConfigError(f"unknown argument: {extra[0]}")
         _check_extra()
-        _check_flags(FLAGS)
-        if FLAGS.report:
-            _report(FLAGS)
+        _check_flags(line)
+        settings = line.read(StudySettings)
+        if line.report:
+            _report(line)
         else:
-            _serve(FLAGS)
+            _serve(line, settings)
     except InputError as error:
-        sys.exit(f"igan_tf: {in_flags(error, FLAGS)}")
+        sys.exit(f"igan_tf: {line.in_flags(error)}")
 
 
 def _check_extra():
@@ -85,15 +78,15 @@ def _check_extra():
         raise StudyError(f"{', '.join(missing)} not installed: pip install 'igan_tf[turing]'")
 
 
-def _check_flags(flag_values):
+def _check_flags(line: CommandLine) -> None:
     """What can be refused before anything is read."""
-    if not flag_values.study_dir:
-        raise StudyError("--study_dir must name the folder of the study. Received: --study_dir=")
-    host, url = flag_values.host, flag_values.public_url
+    if not line.study_dir:
+        raise StudyError("`study_dir` must name the folder of the study. Received: study_dir=")
+    host, url = line.host, line.public_url
     if host not in _OWN_MACHINE and not url:
         raise StudyError(
-            "--host other than 127.0.0.1 needs --public_url, the address that annotators use. "
-            f"Received: --host={host} --public_url="
+            "`host` other than 127.0.0.1 needs `public_url`, the address that annotators use. "
+            f"Received: host={host} public_url="
         )
     if url:
         parts = urlsplit(url)
@@ -105,32 +98,30 @@ def _check_flags(flag_values):
             or parts.fragment
             or parts.username
         ):
-            raise StudyError(f"--public_url must be of the form https://name or https://name:port. Received: {url}")
+            raise StudyError(
+                f"`public_url` must be of the form https://name or https://name:port. Received: public_url={url}"
+            )
+    if not 0 <= line.port <= _GREATEST_PORT:
+        raise StudyError(f"`port` must be from 0 to {_GREATEST_PORT}. Received: port={line.port}")
 
 
-def settings_from_flags(flag_values):
-    """The `StudySettings` that the flags describe."""
-    return StudySettings(**{field.name: flag_values[field.name].value for field in dataclasses.fields(StudySettings)})
-
-
-def _open_or_create(flag_values):
+def _open_or_create(line: CommandLine, settings: StudySettings):
     """The `Storage` of --study_dir, made from the flags if it is not there."""
     from igan_tf.turing_test import creation, storage
     from igan_tf.turing_test.report import plan_in_words
     from igan_tf.turing_test.sources import parse_sources, read_sources
 
-    settings = settings_from_flags(flag_values)
-    if not (Path(flag_values.study_dir) / storage.FILE).exists():
-        sources = parse_sources(flag_values.real, flag_values.generated)
-        creation.check_new_folder(flag_values.study_dir)
+    if not (Path(line.study_dir) / storage.FILE).exists():
+        sources = parse_sources(line.real, line.generated)
+        creation.check_new_folder(line.study_dir)
         print(plan_in_words(settings), flush=True)
         seed = creation.new_seed()
-        read = read_sources(sources, settings.images_per_source, seed, flag_values.data_dir)
-        creation.create_study(flag_values.study_dir, settings, read, seed)
-        return storage.Storage(flag_values.study_dir, serve=True)
-    study = storage.Storage(flag_values.study_dir, serve=True)
+        read = read_sources(sources, settings.images_per_source, seed, line.data_dir)
+        creation.create_study(line.study_dir, settings, read, seed)
+        return storage.Storage(line.study_dir, serve=True)
+    study = storage.Storage(line.study_dir, serve=True)
     try:
-        _refuse_differences(flag_values, settings, study)
+        _refuse_differences(line, settings, study)
     except StudyError:
         study.close()
         raise
@@ -138,37 +129,37 @@ def _open_or_create(flag_values):
     return study
 
 
-def _refuse_differences(flag_values, settings, study):
+def _refuse_differences(line: CommandLine, settings: StudySettings, study) -> None:
     """Raises a StudyError if a flag was given that says something else than the study that is there."""
     changed = [
-        f"--{field.name}: the study has {getattr(study.settings, field.name)!r}, now {getattr(settings, field.name)!r}"
+        f"`{field.name}`: the study has {getattr(study.settings, field.name)!r}, now {getattr(settings, field.name)!r}"
         for field in dataclasses.fields(StudySettings)
-        if flag_values[field.name].present and getattr(settings, field.name) != getattr(study.settings, field.name)
+        if field.name in line.given and getattr(settings, field.name) != getattr(study.settings, field.name)
     ]
     (_, _, real, _), *generated = study.sources
-    if flag_values["real"].present and flag_values.real != real:
-        changed.append(f"--real: the study has {real!r}, now {flag_values.real!r}")
+    if "real" in line.given and line.real != real:
+        changed.append(f"`real`: the study has {real!r}, now {line.real!r}")
     named = [f"{name}={place}" for name, _, place, _ in generated]
-    if flag_values["generated"].present and flag_values.generated != named:
-        changed.append(f"--generated: the study has {named}, now {flag_values.generated}")
+    if "generated" in line.given and line.generated != named:
+        changed.append(f"`generated`: the study has {named}, now {line.generated}")
     if changed:
         raise StudyError(
-            f"--study_dir={flag_values.study_dir} holds a study with other settings; name another folder, or leave "
+            f"`study_dir={line.study_dir}` holds a study with other settings; name another folder, or leave "
             "these out:\n  " + "\n  ".join(changed)
         )
 
 
-def _serve(flag_values):
+def _serve(line: CommandLine, settings: StudySettings) -> None:
     """Serves until Ctrl-C or SIGTERM."""
     from igan_tf.turing_test import serving
 
     # Before anything is read that takes long.
-    with serving.listen(flag_values.host, flag_values.port) as listener:
-        study = _open_or_create(flag_values)
+    with serving.listen(line.host, line.port) as listener:
+        study = _open_or_create(line, settings)
         try:
             port = listener.getsockname()[1]
-            origins = _origins(flag_values.public_url, flag_values.host, port)
-            serving.serve(study, listener, origins, proxied=bool(flag_values.public_url), started=_announce)
+            origins = _origins(line.public_url, line.host, port)
+            serving.serve(study, listener, origins, proxied=bool(line.public_url), started=_announce)
         finally:
             study.close()
 
@@ -188,18 +179,17 @@ def _announce(study, origin):
     print("Ctrl-C stops the server; the same command continues the study.", flush=True)
 
 
-def _report(flag_values):
+def _report(line: CommandLine) -> None:
     """Writes the report's files and prints the numbers."""
     from igan_tf.turing_test.export import write_report
     from igan_tf.turing_test.report import in_words
     from igan_tf.turing_test.storage import Storage
 
-    study = Storage(flag_values.study_dir)
+    study = Storage(line.study_dir)
     try:
-        folder = Path(flag_values.output or Path(flag_values.study_dir) / "report")
+        folder = Path(line.output or Path(line.study_dir) / "report")
         report = write_report(study, folder)
     finally:
         study.close()
-    for line in in_words(report):
-        print(line)
+    print("\n".join(in_words(report)))
     print(f"written to {folder}", flush=True)

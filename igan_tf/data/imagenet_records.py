@@ -1,6 +1,8 @@
 """`python -m igan_tf.data.imagenet_records`: images to sharded records."""
 
-from igan_tf.commands.records import main
+import sys
+
+from igan_tf.commands.records import run
 
 if __name__ == "__main__":
-    main()
+    run(sys.argv[1:])

@@ -72,7 +72,7 @@ def output_kind(output, count, file_format=None):
         ConfigError: for anything else, or a place where it cannot be written.
     """
     path = Path(output)
-    received = f"Received: `output={output}`"
+    received = f"Received: output={output}"
     if output and (output.endswith("/") or not path.suffix):
         if path.exists() and not path.is_dir():
             raise ConfigError(f"`output` must end with .npz or .png, or name a folder. {received}, which is a file")

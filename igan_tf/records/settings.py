@@ -18,6 +18,8 @@ class ConversionSettings(Settings):
         ConfigError: that names the setting and the value received.
     """
 
+    topic = "The records"
+
     image_size: int = setting(128, "Height and width of the images.", low=4, high=1024)
     encoding: str = setting("jpeg", "How pixels are stored: jpeg, or raw bytes.", choices=tuple(PAYLOAD_KEYS))
     jpeg_quality: int = setting(95, "Quality of `encoding=jpeg`; colours keep their full resolution.", low=1, high=100)
@@ -48,6 +50,8 @@ class WorkSettings(Settings):
     Raises:
         ConfigError: that names the setting and the value received.
     """
+
+    topic = "The work"
 
     processes: int = setting(0, "Processes at work; 0: one a processor.", low=0)
     max_unreadable: float = setting(0.01, "Part of the images that may be unreadable, 0 to 1.", low=0, high=1)

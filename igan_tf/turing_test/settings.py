@@ -23,6 +23,7 @@ class StudySettings(Settings):
     """
 
     Error = StudyError
+    topic = "What annotators see"
 
     title: str = setting("Real or generated?", "Heading of the annotators' pages.")
     consent: str = setting(
