@@ -87,5 +87,5 @@ def test_help_shows_every_default(capfd):
     # Without line breaks.
     text = " ".join(text.split())
     assert code == 0
-    for words in ("default: 128", "default: jpeg", "default: 95", "default: 0.01", "at most 1024", "default: train"):
+    for words in ("--image_size=128", "--encoding=jpeg", "--jpeg_quality=95", "--max_unreadable=0.01", "at most 1024"):
         assert words in text

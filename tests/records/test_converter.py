@@ -539,8 +539,8 @@ def test_an_output_folder_that_cannot_be_is_named(photos, tmp_path, place):
 def test_no_tensorflow_is_needed(photos, tmp_path):
     code = (
         "import sys; sys.modules['tensorflow'] = sys.modules['keras'] = None\n"
-        "from igan_tf.data.imagenet_records import main\n"
-        f"if __name__ == '__main__': main(['--source={photos}', '--output_dir={tmp_path}/records', '--image_size=8'])"
+        "from igan_tf.data.imagenet_records import run\n"
+        f"if __name__ == '__main__': run(['--source={photos}', '--output_dir={tmp_path}/records', '--image_size=8'])"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
