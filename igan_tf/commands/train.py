@@ -71,8 +71,9 @@ def _run(line: CommandLine, config: RunConfig) -> None:
 
     from igan_tf.experiments import experiment, runs
     from igan_tf.experiments.sampling import sample_run
+    from igan_tf.training.distribution import WorkerLostError
     from igan_tf.training.interruption import Interrupted
-    from igan_tf.training.trainer import NonFiniteLossError, WorkerLostError
+    from igan_tf.training.trainer import NonFiniteLossError
 
     run_dir = line.run_dir or f"runs/{config.dataset}"
     try:

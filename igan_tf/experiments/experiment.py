@@ -17,9 +17,9 @@ from igan_tf.experiments.run_directory import (
     write_result,
 )
 from igan_tf.training import Checkpoints, Trainer, distribution
+from igan_tf.training.distribution import LOST, WorkerLostError, first_line
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
-from igan_tf.training.trainer import LOST, WorkerLostError, first_line
 
 _SAMPLE_SEED = 0
 # The first steps, in which samples change fast.

@@ -5,6 +5,7 @@ import functools
 import json
 import os
 
+import numpy as np
 import tensorflow as tf
 
 from igan_tf.training.strategies import STRATEGIES
@@ -122,3 +123,39 @@ def mirrored_strategy():
 @functools.cache
 def _mirrored_over(device_names):
     return tf.distribute.MirroredStrategy(list(device_names))
+
+
+# What a collective operation raises where another worker is gone.
+LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.FailedPreconditionError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker does not answer any more."""
+
+
+def same_of_all_workers(strategy, worker, *numbers):
+    """Whether all workers call this with the same integers, one bool for each; all learn it alike.
+
+    The integers are below 2^20 (steps may be more, up to 2^26 on two workers): the sum of their squares is exact.
+    """
+    if worker.count == 1:
+        return [True] * len(numbers)
+
+    @tf.function
+    def mean_over_workers(values):
+        return strategy.reduce("MEAN", strategy.run(lambda values: values, args=(values,)), axis=None)
+
+    means, means_of_squares = mean_over_workers(tf.constant([numbers, np.square(numbers)], tf.float64)).numpy()
+    return means_of_squares == means**2
+
+
+def first_line(error):
+    """What an error of TensorFlow's says, without the graph's history below it."""
+    return error.message.strip().split("\n")[0]

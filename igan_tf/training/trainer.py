@@ -13,28 +13,13 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
-from igan_tf.training.distribution import ALONE
+from igan_tf.training.distribution import ALONE, LOST, WorkerLostError, first_line, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
 from igan_tf.training.timer import Timer
 
 
 class NonFiniteLossError(ArithmeticError):
     """A loss became NaN or infinite; the message names it and the step."""
-
-
-# What a collective operation raises where another worker is gone.
-LOST = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.FailedPreconditionError,
-    tf.errors.InternalError,
-    tf.errors.UnavailableError,
-)
-
-
-class WorkerLostError(RuntimeError):
-    """Another worker does not answer any more."""
 
 
 class Trainer:
@@ -96,7 +81,9 @@ class Trainer:
         if saved is not None:
             self._take_up(*saved)
         settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
-        same_step, same_settings = self._same_of_all_workers(self.step, zlib.crc32(settings) % 2**20)
+        same_step, same_settings = same_of_all_workers(
+            self.strategy, self.worker, self.step, zlib.crc32(settings) % 2**20
+        )
         if not same_step:
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
@@ -107,21 +94,6 @@ class Trainer:
                 f"worker {self.worker.index} of {self.worker.count}: the workers have not the same settings and data"
             )
         return saved is not None
-
-    def _same_of_all_workers(self, *numbers):
-        """Whether all workers call this with the same integers, one bool for each; all learn it alike.
-
-        The integers are below 2^20 (steps may be more, up to 2^26 on two workers): the sum of their squares is exact.
-        """
-        if self.worker.count == 1:
-            return [True] * len(numbers)
-
-        @tf.function
-        def mean_over_workers(values):
-            return self.strategy.reduce("MEAN", self.strategy.run(lambda values: values, args=(values,)), axis=None)
-
-        means, means_of_squares = mean_over_workers(tf.constant([numbers, np.square(numbers)], tf.float64)).numpy()
-        return means_of_squares == means**2
 
     def _take_up(self, arrays, position):
         where = self.checkpoints.path(position["step"])
@@ -297,8 +269,3 @@ class Trainer:
 def _inception_score(metrics):
     """Name and value of the Inception Score among an epoch's metrics, or None."""
     return next((item for item in metrics.items() if item[0].startswith("inception_score_")), None)
-
-
-def first_line(error):
-    """What an error of TensorFlow's says, without the graph's history below it."""
-    return error.message.strip().split("\n")[0]

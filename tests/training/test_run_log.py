@@ -127,9 +127,9 @@ def test_a_cut_event_of_a_kept_step_costs_no_others(tmp_path):
 
 def test_metrics_are_on_disk_before_the_call_returns(tmp_path):
     records = RunLog(tmp_path, 0)
-    records.write_metrics({"epoch": 1, "step": 3, "loss": 0.5})
-    assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "loss": 0.5}] == records.metrics()
-    assert events(tmp_path) == [(3, "loss")]
+    records.write_metrics({"epoch": 1, "step": 3, "a_loss": 0.5})
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "a_loss": 0.5}] == records.metrics()
+    assert events(tmp_path) == [(3, "loss/a_loss")]
     records.close()
 
 
