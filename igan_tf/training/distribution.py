@@ -8,10 +8,11 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.errors import InputError
 from igan_tf.training.strategies import STRATEGIES
 
 
-class ClusterError(ValueError):
+class ClusterError(InputError):
     """The environment variable TF_CONFIG does not describe a cluster; the message quotes it."""
 
 
