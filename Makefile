@@ -4,13 +4,14 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 IGAN_DATA_DIR ?=
 
-.PHONY: help run mnist turing-demo test test-slow test-backends lint format bench clean
+.PHONY: help run mnist turing-demo test test-slow test-backends breakages lint format bench clean
 
 help:
 	@echo "make run            train on scikit-learn's digits: three draws of 5 labels a class, beside the baseline"
 	@echo "make test           the tests; with IGAN_DATA_DIR set, those on real data too"
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-backends  layer and loss tests on JAX and, where installed, PyTorch"
+	@echo "make breakages      faults put into a copy of the package, one at a time: the tests must find each"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
 	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
 	@echo "make lint, format   ruff"
@@ -48,6 +49,9 @@ test-backends: $(INSTALLED)
 	if $(BIN)/python -c "import torch" 2>/dev/null; \
 		then KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile tests/layers tests/losses tests/optimizers; \
 		else echo "PyTorch is not installed: not tested"; fi
+
+breakages: $(INSTALLED)
+	$(BIN)/python -m tests.breakages
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

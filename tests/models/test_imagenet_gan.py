@@ -187,6 +187,18 @@ def test_a_step_is_a_function_of_seed_and_step():
     assert float(other.train_step(batch_of())["generator_loss"]) != logs[0]["generator_loss"]
 
 
+def test_the_discriminators_noise_is_a_function_of_seed_and_step():
+    def real_loss(seed=3, iterations=0):
+        # Nothing couples the batch: beside the noise on them, real images' loss depends on nothing that is drawn.
+        model = make_model(norms=("virtual", "none"), minibatch=False)
+        model.seed = seed
+        model.discriminator_optimizer.iterations.assign(iterations)
+        return float(model.train_step(batch_of())["real_loss"])
+
+    assert real_loss() == real_loss()
+    assert real_loss() not in (real_loss(seed=4), real_loss(iterations=1))
+
+
 def test_fit_on_dicts_on_pairs_and_on_images_alone():
     batch = batch_of()
     for data, classes in ((batch, CLASSES), ((batch["images"], batch["labels"]), CLASSES), (batch["images"], 0)):
