@@ -13,7 +13,7 @@ help:
 	@echo "make test-backends  layer and loss tests on JAX and, where installed, PyTorch"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
 	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
-	@echo "make lint, format   ruff"
+	@echo "make lint           ruff and mypy; make format: ruff's fixes"
 	@echo "make bench          speed and memory ratios; on a quiet machine"
 
 $(INSTALLED): setup.py
@@ -52,6 +52,7 @@ test-backends: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .

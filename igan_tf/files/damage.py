@@ -7,5 +7,14 @@ import zlib
 # bit may stand anywhere: in the directory (BadZipFile, KeyError), in a flag that then asks for a password
 # (RuntimeError), in the compression's number (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or
 # in the header of an array (ValueError, TypeError).
-UNREADABLE_ZIP = (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
-UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)
+UNREADABLE_ZIP = (
+    OSError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
