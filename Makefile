@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 IGAN_DATA_DIR ?=
 
-.PHONY: help run mnist turing-demo test test-slow test-backends breakages lint format bench clean
+.PHONY: help run mnist turing-demo test test-slow test-backends test-layers-alone breakages lint format bench clean
 
 help:
 	@echo "make run            train on scikit-learn's digits: three draws of 5 labels a class, beside the baseline"
@@ -12,9 +12,10 @@ help:
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-backends  layer and loss tests on JAX and, where installed, PyTorch"
 	@echo "make breakages      faults put into a copy of the package, one at a time: the tests must find each"
+	@echo "make test-layers-alone  the layers on JAX, in an environment without TensorFlow"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
 	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
-	@echo "make lint, format   ruff"
+	@echo "make lint           ruff and mypy; make format: ruff's fixes"
 	@echo "make bench          speed and memory ratios; on a quiet machine"
 
 $(INSTALLED): setup.py
@@ -53,9 +54,19 @@ test-backends: $(INSTALLED)
 breakages: $(INSTALLED)
 	$(BIN)/python -m tests.breakages
 
+# As README.md says: the package beside Keras, JAX and SciPy alone.
+test-layers-alone:
+	rm -rf build
+	$(PYTHON) -m venv build/alone
+	build/alone/bin/python -m pip wheel --quiet --no-deps --wheel-dir=build .
+	build/alone/bin/python -m pip install --quiet 'keras==3.15.*' jax scipy
+	build/alone/bin/python -m pip install --quiet --no-deps build/*.whl
+	cd build && KERAS_BACKEND=jax alone/bin/python -I ../tests/layers_alone.py
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
@@ -65,4 +76,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks --json=bench.json
 
 clean:
-	rm -rf .venv runs bench.json
+	rm -rf .venv build runs bench.json

@@ -62,6 +62,7 @@ setup(
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
             "ruff>=0.17,<0.18",
+            "mypy>=2.4,<3",
             "matplotlib>=3.9,<4",
             "selenium>=4.30,<5",
             *TURING,

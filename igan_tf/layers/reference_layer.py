@@ -17,7 +17,7 @@ class ReferenceLayer(keras.layers.Layer):
     minimum_reference_size = 1
 
     # "begin" where a layer puts the reference rows into the batch, "end" where it takes them out.
-    reference_role = None
+    reference_role: str | None = None
 
     def __init__(self, reference_size, frozen=False, **kwargs):
         super().__init__(**kwargs)

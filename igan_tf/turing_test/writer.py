@@ -68,11 +68,11 @@ class Writer:
             for _, future in batch:
                 future.set_exception(error)
             return
-        for future, value, error in outcomes:
-            if error is None:
+        for future, value, failure in outcomes:
+            if failure is None:
                 future.set_result(value)
             else:
-                future.set_exception(error)
+                future.set_exception(failure)
 
     def _attempt(self, change):
         """(value, None) or (None, exception) of one change."""
