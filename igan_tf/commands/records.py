@@ -12,6 +12,9 @@ from pathlib import Path
 
 from igan_tf.commands.flags import in_flags
 
+# The library's names of arguments that have flags of other names.
+_ARGUMENTS = {"data_dir": "tfds_data_dir", "split": "tfds_split"}
+
 # Each process of the converter imports this file: what it does not need is imported where it is used.
 
 
@@ -35,7 +38,7 @@ def main(arguments=None):
             raise DataError(f"--output_dir must not be in --source. Received: --output_dir={options.output_dir}")
         manifest = convert(source, options.output_dir, settings, work.processes, work.max_unreadable, _report)
     except InputError as error:
-        sys.exit(f"igan_tf: {in_flags(error, vars(options))}")
+        sys.exit(f"igan_tf: {in_flags(error, vars(options), _ARGUMENTS)}")
     except KeyboardInterrupt:
         print("igan_tf: stopped; finished shards are kept, the same command continues", file=sys.stderr)
         sys.exit(130)

@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import flags, logging
 
+from igan_tf.commands.flags import in_flags
 from igan_tf.experiments import config as settings
 from igan_tf.tables.published import TABLES, ErrorTable
 
@@ -40,7 +41,7 @@ def main(argv):
     try:
         failed = make_table(TABLES[FLAGS.table], Path(FLAGS.output_dir or f"tables/{FLAGS.table}"), argv[1:])
     except (settings.ConfigError, DataError, CheckpointError, EvaluationError) as error:
-        sys.exit(f"igan_tf.tables: {error}")
+        sys.exit(f"igan_tf.tables: {in_flags(error, FLAGS)}")
     except Interrupted as error:
         print(f"igan_tf.tables: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)

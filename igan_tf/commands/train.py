@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags, logging
 
+from igan_tf.commands.flags import in_flags
 from igan_tf.experiments import config as settings
 
 FLAGS = flags.FLAGS
@@ -57,7 +58,7 @@ def main(argv):
         NonFiniteLossError,
         WorkerLostError,
     ) as error:
-        sys.exit(f"igan_tf: {error}")
+        sys.exit(f"igan_tf: {in_flags(error, FLAGS)}")
     except OSError as error:
         # A full disk, above all: what stands is whole.
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
+from igan_tf.images.tfds import PreparedData
 
 # What `read_images` understands, for messages.
 FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
@@ -40,7 +41,7 @@ def read_images(place, limit=None, generator=None, data_dir=""):
             than those before it.
     """
     if matched := _TFDS.fullmatch(place):
-        return as_bytes(_chosen(_read_tfds(*matched.groups(), data_dir), limit, generator), place)
+        return as_bytes(_chosen(_read_tfds(place, *matched.groups(), data_dir), limit, generator), place)
     if place.startswith("digits:"):
         return as_bytes(_chosen(_read_digits(place), limit, generator), place)
     path = Path(place)
@@ -123,20 +124,10 @@ def _read_digits(place):
     return splits[place]
 
 
-def _read_tfds(name, split, data_dir):
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    where = data_dir or tfds.core.constants.DATA_DIR
-    try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
-        read_config = tfds.ReadConfig(try_autocache=False)
-        data = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
-        images = [example["image"] for example in tfds.as_numpy(data)]
-    except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"tfds:{name}:{split}: no such prepared images in {where}: {first_line}") from error
+def _read_tfds(place, name, split, data_dir):
+    with prefixed(place):
+        images = list(PreparedData(name, data_dir).images(split))
     sizes = sorted({image.shape for image in images})
     if len(sizes) != 1:
-        raise DataError(f"tfds:{name}:{split}: images must all have one size. Received: {sizes[:3]}")
+        raise DataError(f"{place}: images must all have one size. Received: {sizes[:3]}")
     return np.stack(images)

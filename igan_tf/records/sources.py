@@ -9,7 +9,7 @@ import os
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.images.decoding import UnreadableImage
 from igan_tf.records import tfrecords
 from igan_tf.records.entries import Entry, Source
@@ -20,14 +20,14 @@ _TFDS_PREFIX = "tfds:"
 _TAR_BLOCK = 512
 
 
-def open_source(source, tfds_data_dir="", tfds_split="train"):
+def open_source(source: str, data_dir: str = "", split: str = "train") -> Source:
     """Lists the images of `source`, without reading them.
 
     Args:
         source: A folder of class folders, an uncompressed tar of one tar a class such as ILSVRC2012_img_train.tar, or
             "tfds:" and the name of a data set that TFDS has prepared.
-        tfds_data_dir: TFDS's folder; by default TFDS's own.
-        tfds_split: Which of its splits.
+        data_dir: TFDS's folder; empty: TFDS's default.
+        split: Which of its splits.
 
     Returns:
         A `Source`.
@@ -38,7 +38,8 @@ def open_source(source, tfds_data_dir="", tfds_split="train"):
     if not source:
         raise DataError("--source must be a folder, a tar file or tfds:<name>. Received: --source=")
     if source.startswith(_TFDS_PREFIX):
-        return list_tfds(source.removeprefix(_TFDS_PREFIX), tfds_data_dir, tfds_split)
+        with prefixed(f"`source={source}`"):
+            return list_tfds(source.removeprefix(_TFDS_PREFIX), data_dir, split)
     path = Path(source)
     try:
         if path.is_dir():
