@@ -1,7 +1,7 @@
-"""Images without labels, at their own size: from a folder, an .npz file, a TFDS split or scikit-learn's digits.
+"""Reads images without labels, at their own size: a folder, an .npz file, a TFDS split or scikit-learn's digits.
 
-Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: what is compared, by people or by
-a score, must be what the files hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
+Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: people must compare what the files
+hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
 """
 
 import re
@@ -22,7 +22,9 @@ _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
 _DEEP_MODES = ("I", "F")
 
 
-def read_images(place, limit=None, generator=None, data_dir=""):
+def read_images(
+    place: str, limit: int | None = None, generator: np.random.Generator | None = None, data_dir: str = ""
+) -> np.ndarray:
     """Reads the images that `place` names.
 
     Args:
@@ -30,8 +32,8 @@ def read_images(place, limit=None, generator=None, data_dir=""):
             one image array, or with one named `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as
             `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training takes them.
         limit: At most so many images, drawn at random without replacement; None: all.
-        generator: The `numpy.random.Generator` of that draw.
-        data_dir: Folder of the TFDS data; empty: TFDS's own default.
+        generator: Of that draw.
+        data_dir: TFDS's folder; empty: TFDS's default.
 
     Returns:
         uint8 `(N, height, width, channels)`, in the order of the source.
@@ -53,7 +55,7 @@ def read_images(place, limit=None, generator=None, data_dir=""):
 
 
 def _chosen(items, limit, generator):
-    """`items`, or `limit` of them in their order."""
+    """Draws `limit` of the items, in their order; takes all where there are no more."""
     if limit is None or len(items) <= limit:
         return items
     rows = np.sort(generator.permutation(len(items))[:limit])
@@ -93,7 +95,7 @@ def _read_file(path):
                 raise DataError(f"the image {path} has more than 8 bits a channel (Pillow's mode {image.mode})")
             image = ImageOps.exif_transpose(image)
             if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
-                raise DataError(f"the image {path} has transparent pixels: what lies behind them is not known")
+                raise DataError(f"the image {path} has transparent pixels: what lies behind them is unknown")
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except DataError:
         raise

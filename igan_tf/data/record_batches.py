@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.data.batches import worker_rows
+from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
+from igan_tf.records.reader import ImageRecords
 
 # Streams of the order's random numbers.
 _ORDER, _FLIPS = range(2)
@@ -13,13 +15,13 @@ _PREFETCHED_BATCHES = 4
 
 
 class RecordBatches:
-    """Shuffled batches of records for training, one pass over all of them an epoch.
+    """Shuffled batches of records for training.
 
-    The last, incomplete batch of an epoch is left out. With several workers, a batch's rows are divided among them in
-    order: the workers' parts, put together, are the batch of one worker.
+    An epoch is one pass over all records. The last, incomplete batch of an epoch is left out. Several workers divide a
+    batch's rows in order: their parts, put together, are the batch of one worker.
 
     Args:
-        records: The `ImageRecords`.
+        records: The records.
         batch_size: Images in a batch, over all workers and replicas.
         seed: Of order and flips.
         flip: Whether to mirror each image left to right with probability 1/2, anew each epoch.
@@ -31,12 +33,21 @@ class RecordBatches:
         steps_per_epoch: Batches in an epoch.
 
     Raises:
-        ValueError: for a batch larger than the data or not divisible among the workers, and for no such worker.
+        DataError: for a batch larger than the data or not divisible among the workers, and for no such worker.
     """
 
-    def __init__(self, records, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+    def __init__(
+        self,
+        records: ImageRecords,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        as_float: bool = True,
+        worker: int = 0,
+        num_workers: int = 1,
+    ):
         if not 1 <= batch_size <= len(records):
-            raise ValueError(
+            raise DataError(
                 f"`batch_size` must be from 1 to the number of images, {len(records)}. "
                 f"Received: batch_size={batch_size}"
             )
@@ -49,27 +60,27 @@ class RecordBatches:
         self.steps_per_epoch = len(records) // batch_size
 
     @property
-    def num_labelled(self):
+    def num_labelled(self) -> int:
         """How many images have a label: all."""
         return len(self.records)
 
-    def order(self, epoch):
-        """The indices of one epoch's images, `(steps_per_epoch, batch_size)`, those of all workers."""
+    def order(self, epoch: int) -> np.ndarray:
+        """Draws the indices of one epoch's images for all workers, `(steps_per_epoch, batch_size)`."""
         order = self._generator(epoch, _ORDER).permutation(len(self.records))
         return order[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, self.batch_size)
 
-    def flipped(self, epoch):
-        """Which images are mirrored in an epoch: an array of bool by index."""
+    def flipped(self, epoch: int) -> np.ndarray:
+        """Draws which images are mirrored in an epoch: bool by index."""
         if not self.flip:
             return np.zeros(len(self.records), bool)
         return self._generator(epoch, _FLIPS).random(len(self.records)) < 0.5
 
-    def epoch(self, epoch, start_step=0):
+    def epoch(self, epoch: int, start_step: int = 0) -> tf.data.Dataset:
         """This worker's part of the batches of one epoch from `start_step` on.
 
         Returns:
-            A `tf.data.Dataset` of dicts of `images`, `(rows, size, size, 3)`, and `labels`, `(rows,)`, int64. It needs
-            no sharding by `tf.distribute`: of several workers each makes its own.
+            Dicts of `images`, `(rows, size, size, 3)`, and `labels`, `(rows,)`, int64. `tf.distribute` does not shard
+            it: each of several workers makes its own.
         """
         indices = self.order(epoch)[start_step:, self._rows]
         rows = {"indices": indices, "flipped": self.flipped(epoch)[indices]}
@@ -84,7 +95,7 @@ class RecordBatches:
             .with_options(options)
         )
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> tf.Tensor:
         """Images by their indices, not mirrored, in the form of the batches' images."""
         images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
         return as_unit_range(images) if self.as_float else images

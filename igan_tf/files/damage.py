@@ -7,9 +7,24 @@ import zlib
 # (BadZipFile, KeyError), in a flag that then asks for a password (RuntimeError), in the compression's number
 # (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or in the header of an array (ValueError,
 # TypeError).
-UNREADABLE_ZIP = (OSError, EOFError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
+UNREADABLE_ZIP: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)
 
 # Reading JSON and taking from it what it should hold: cut or no text (ValueError), another value in its place
 # (KeyError, IndexError, TypeError, AttributeError), nested without end (RecursionError).
-UNREADABLE_JSON = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+UNREADABLE_JSON = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)

@@ -1,4 +1,4 @@
-"""The images of a data set that TFDS has prepared, where they stand in its files."""
+"""Lists the images of a data set that TFDS has prepared, where they stand in its files."""
 
 from igan_tf.errors import DataError
 from igan_tf.images.tfds import PreparedData
@@ -7,7 +7,12 @@ from igan_tf.records.entries import Entry, Source
 
 
 def list_tfds(name: str, data_dir: str, split: str) -> Source:
-    """The `Source` of a prepared TFDS data set of images with labels; nothing is downloaded.
+    """Lists the images of a prepared data set of images with labels.
+
+    Args:
+        name: Its name in TFDS.
+        data_dir: TFDS's folder; empty: TFDS's default.
+        split: The name of one of its splits.
 
     Raises:
         DataError: where it is not prepared as TFRecords, has no such split, no image with a label, or damaged files.

@@ -122,9 +122,9 @@ def test_a_dangling_link_is_listed_as_an_image(tmp_path):
 
 
 def test_wrong_paths_are_named(tmp_path):
-    refused("", "--source must be", "Received: --source=")
-    refused(tmp_path / "none", f"--source={tmp_path}/none does not exist")
-    refused(tmp_path, f"--source={tmp_path} must hold one folder a class")
+    refused("", "`source` must be", "Received: source=")
+    refused(tmp_path / "none", f"`source={tmp_path}/none` does not exist")
+    refused(tmp_path, f"`source={tmp_path}` must hold one folder a class")
 
 
 def test_an_empty_class_is_named(tmp_path):
@@ -134,20 +134,20 @@ def test_an_empty_class_is_named(tmp_path):
 
 def test_a_folder_one_level_too_high_is_refused(tmp_path):
     make_folder(tmp_path / "train")
-    refused(tmp_path, f"--source={tmp_path}", "train must hold images, and holds the folder n", f"Is {tmp_path}/train")
+    refused(tmp_path, f"`source={tmp_path}`", "train must hold images, and holds the folder n", f"Is {tmp_path}/train")
 
 
 def test_a_tar_of_images_is_refused(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(inner_tar([("a.JPEG", b"x")]))
-    refused(path, f"--source={path} must hold one tar a class", "ILSVRC2012_img_train.tar")
+    refused(path, f"`source={path}` must hold one tar a class", "ILSVRC2012_img_train.tar")
 
 
 def test_what_is_no_tar_is_refused(tmp_path):
     path = tmp_path / "a.tar"
     for content in (b"", b"some text", jpeg(0)):
         path.write_bytes(content)
-        refused(path, f"--source={path}", "not a whole uncompressed tar")
+        refused(path, f"`source={path}`", "not a whole uncompressed tar")
 
 
 def test_a_compressed_tar_is_refused(tmp_path):
@@ -176,7 +176,7 @@ def test_every_cut_of_a_tar_is_refused(tmp_path):
     path = tmp_path / "cut.tar"
     for length in [*range(0, end, 511), end, end + 511]:
         path.write_bytes(content[:length])
-        refused(path, f"--source={path}")
+        refused(path, f"`source={path}`")
 
 
 def test_a_damaged_header_within_a_tar_is_refused(tmp_path):
