@@ -4,7 +4,9 @@ The library names arguments in backticks and what came as `name=value` after "Re
 be at most 10. Received: splits=20". A command shows its own flags in their place (`igan_tf.commands.flags.in_flags`).
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
 
 
 class InputError(ValueError):
@@ -27,3 +29,12 @@ class DataError(InputError):
 
 class EvaluationError(InputError):
     """A score cannot be computed from what was given."""
+
+
+@contextlib.contextmanager
+def prefixed(prefix: str) -> Iterator[None]:
+    """Puts `prefix`, such as "`source=photos`", before the message of an `InputError` that is raised in the scope."""
+    try:
+        yield
+    except InputError as error:
+        raise type(error)(f"{prefix}: {error}") from error

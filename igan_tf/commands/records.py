@@ -11,6 +11,9 @@ from igan_tf.commands.start import report
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 
+# The library's names of arguments that have flags of other names.
+_ARGUMENTS = {"data_dir": "tfds_data_dir", "split": "tfds_split"}
+
 # Each process of the converter imports this file: what it does not need is imported where it is used.
 
 
@@ -45,7 +48,7 @@ def run(arguments: Sequence[str]) -> None:
             raise ConfigError(f"unknown argument: {extra[0]}")
         manifest = _convert(line)
     except InputError as error:
-        sys.exit(f"igan_tf: {line.in_flags(error)}")
+        sys.exit(f"igan_tf: {line.in_flags(error, _ARGUMENTS)}")
     except KeyboardInterrupt:
         print("igan_tf: stopped; finished shards are kept, the same command continues", file=sys.stderr)
         sys.exit(130)

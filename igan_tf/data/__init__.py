@@ -1,10 +1,10 @@
-"""Images and labels in, batches in a reproducible order out.
+"""Data sets, their labelled subsets, and batches in a reproducible order.
 
-What needs TensorFlow is imported on first use: what only reads images, such as a converter's processes and
-`igan_tf.turing_test`, does without.
+What needs TensorFlow is imported on first use: reading images does not need it.
 """
 
 import importlib
+from typing import Any
 
 from igan_tf.data.image_data import ImageData
 from igan_tf.data.labelled_subset import labelled_subset, read_label_file
@@ -34,11 +34,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

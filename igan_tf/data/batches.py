@@ -3,6 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
 
 # Streams of the order's random numbers.
@@ -10,10 +11,10 @@ _UNLABELLED, _UNLABELLED_2, _LABELLED, _INITIALIZATION = range(4)
 
 
 class SemiSupervisedBatches:
-    """One pass over the unlabelled data an epoch: two independent shuffles of it, beside tiled labelled data.
+    """Batches of two independent shuffles of the unlabelled data, beside tiled labelled data.
 
-    Labelled examples are repeated to the length of the unlabelled set, each repetition shuffled by itself, anew in
-    every epoch. The last, incomplete batch of an epoch is left out.
+    An epoch is one pass over the unlabelled data. Labelled examples are repeated to its length, each repetition
+    shuffled by itself, anew in every epoch. The last, incomplete batch of an epoch is left out.
 
     Args:
         images: `(N, height, width, channels)`, all training images; they are the unlabelled set.
@@ -24,13 +25,25 @@ class SemiSupervisedBatches:
         worker: This worker's number, from 0.
         num_workers: How many workers take parts of the same batches.
 
+    Attributes:
+        steps_per_epoch: Batches in an epoch.
+
     Raises:
-        ValueError: for a batch larger than the data or not divisible among the workers, and for no such worker.
+        DataError: for a batch larger than the data or not divisible among the workers, and for no such worker.
     """
 
-    def __init__(self, images, labelled_indices, labels, batch_size, seed, worker=0, num_workers=1):
+    def __init__(
+        self,
+        images: np.ndarray,
+        labelled_indices: np.ndarray,
+        labels: np.ndarray,
+        batch_size: int,
+        seed: int,
+        worker: int = 0,
+        num_workers: int = 1,
+    ):
         if not 1 <= batch_size <= len(images):
-            raise ValueError(
+            raise DataError(
                 f"`batch_size` must be from 1 to the number of training images, {len(images)}. "
                 f"Received: batch_size={batch_size}"
             )
@@ -45,11 +58,12 @@ class SemiSupervisedBatches:
             self._images = tf.constant(images)
 
     @property
-    def num_labelled(self):
+    def num_labelled(self) -> int:
+        """How many images have a label."""
         return len(self.labels)
 
-    def order(self, epoch):
-        """The indices of one epoch, those of all workers: a dict of arrays `(steps_per_epoch, batch_size)`."""
+    def order(self, epoch: int) -> dict[str, np.ndarray]:
+        """Draws the indices of one epoch for all workers: a dict of arrays `(steps_per_epoch, batch_size)`."""
         order = {
             "unlabelled_images": self._permutation(epoch, _UNLABELLED, self.num_images),
             "unlabelled_images_2": self._permutation(epoch, _UNLABELLED_2, self.num_images),
@@ -59,8 +73,8 @@ class SemiSupervisedBatches:
         used = self.steps_per_epoch * self.batch_size
         return {name: rows[:used].reshape(self.steps_per_epoch, -1) for name, rows in order.items()}
 
-    def epoch(self, epoch, start_step=0):
-        """This worker's part of the batches of one epoch from `start_step` on, as a `tf.data.Dataset` of dicts."""
+    def epoch(self, epoch: int, start_step: int = 0) -> tf.data.Dataset:
+        """This worker's part of the batches of one epoch from `start_step` on, as dicts."""
         order = {name: rows[start_step:, self._rows] for name, rows in self.order(epoch).items()}
         return (
             tf.data.Dataset.from_tensor_slices(order)
@@ -68,23 +82,23 @@ class SemiSupervisedBatches:
             .prefetch(2)
         )
 
-    def initialization_examples(self, count, labelled=False):
-        """The images that a data-dependent initialization sees: the first of a permutation of all.
+    def initialization_examples(self, count: int, labelled: bool = False) -> tf.Tensor:
+        """Takes the images of a data-dependent initialization: the first of a permutation of all.
 
         Args:
             count: How many; fewer where there are not so many.
-            labelled: Whether the first of the tiled labelled set, if there is one, are taken instead.
+            labelled: Whether to take the first of the tiled labelled set instead, if there is one.
         """
         if labelled and len(self.labelled_indices):
             return self.take(self.labelled_indices[self._tiled(0)[:count]])
         return self.take(self._generator(0, _INITIALIZATION).permutation(self.num_images)[:count])
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> tf.Tensor:
         """Images by their indices, in [0, 1]."""
         return as_unit_range(tf.gather(self._images, indices))
 
     def _tiled(self, epoch):
-        """Positions in `labelled_indices`, repeated and shuffled repetition by repetition."""
+        """Positions in `labelled_indices`, shuffled repetition by repetition."""
         count = len(self.labelled_indices)
         generator = self._generator(epoch, _LABELLED)
         repetitions = [generator.permutation(count) for _ in range(-(-self.num_images // count))]
@@ -109,14 +123,18 @@ class SemiSupervisedBatches:
         return batch
 
 
-def worker_rows(batch_size, worker, num_workers):
-    """The slice of every batch that is a worker's part; the parts, put together in order, are the batch."""
+def worker_rows(batch_size: int, worker: int, num_workers: int) -> slice:
+    """The slice of every batch that is a worker's part; the parts, put together in order, are the batch.
+
+    Raises:
+        DataError: for no such worker, and for a batch that cannot be divided.
+    """
     if not 0 <= worker < num_workers:
-        raise ValueError(
+        raise DataError(
             f"`worker` must be from 0 to `num_workers` - 1. Received: worker={worker}, num_workers={num_workers}"
         )
     if batch_size % num_workers:
-        raise ValueError(
+        raise DataError(
             f"`batch_size` must be a multiple of `num_workers`. Received: batch_size={batch_size}, "
             f"num_workers={num_workers}"
         )

@@ -4,7 +4,10 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.data.batches import worker_rows
+from igan_tf.data.image_data import ImageData
+from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
+from igan_tf.records.reader import ImageRecords
 
 # Streams of the order's random numbers.
 _ORDER, _FLIPS = range(2)
@@ -31,12 +34,21 @@ class ImageBatches:
         steps_per_epoch: Batches in an epoch.
 
     Raises:
-        ValueError: for a batch larger than the data or not divisible among the workers, and for no such worker.
+        DataError: for a batch larger than the data or not divisible among the workers, and for no such worker.
     """
 
-    def __init__(self, count, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        as_float: bool = True,
+        worker: int = 0,
+        num_workers: int = 1,
+    ):
         if not 1 <= batch_size <= count:
-            raise ValueError(
+            raise DataError(
                 f"`batch_size` must be from 1 to the number of images, {count}. Received: batch_size={batch_size}"
             )
         self._rows = worker_rows(batch_size, worker, num_workers)
@@ -48,27 +60,27 @@ class ImageBatches:
         self.steps_per_epoch = count // batch_size
 
     @property
-    def num_labelled(self):
+    def num_labelled(self) -> int:
         """How many images have a label."""
         return self.count
 
-    def order(self, epoch):
-        """The indices of one epoch's images, `(steps_per_epoch, batch_size)`, those of all workers."""
+    def order(self, epoch: int) -> np.ndarray:
+        """Draws the indices of one epoch's images for all workers, `(steps_per_epoch, batch_size)`."""
         order = self._generator(epoch, _ORDER).permutation(self.count)
         return order[: self.steps_per_epoch * self.batch_size].reshape(self.steps_per_epoch, self.batch_size)
 
-    def flipped(self, epoch):
-        """Which images are mirrored in an epoch: an array of bool by index."""
+    def flipped(self, epoch: int) -> np.ndarray:
+        """Draws which images are mirrored in an epoch: bool by index."""
         if not self.flip:
             return np.zeros(self.count, bool)
         return self._generator(epoch, _FLIPS).random(self.count) < 0.5
 
-    def epoch(self, epoch, start_step=0):
+    def epoch(self, epoch: int, start_step: int = 0) -> tf.data.Dataset:
         """This worker's part of the batches of one epoch from `start_step` on.
 
         Returns:
-            A `tf.data.Dataset` of dicts of `images`, `(rows, size, size, 3)`, and `labels`, `(rows,)`, int64. It needs
-            no sharding by `tf.distribute`: of several workers each makes its own.
+            Dicts of `images`, `(rows, size, size, 3)`, and `labels`, `(rows,)`, int64. `tf.distribute` does not shard
+            it: each of several workers makes its own.
         """
         indices = self.order(epoch)[start_step:, self._rows]
         rows = {"indices": indices, "flipped": self.flipped(epoch)[indices]}
@@ -83,7 +95,7 @@ class ImageBatches:
             .with_options(options)
         )
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> tf.Tensor:
         """Images by their indices, not mirrored, in the form of the batches' images."""
         raise NotImplementedError
 
@@ -113,11 +125,20 @@ class RecordBatches(ImageBatches):
         batch_size, seed, flip, as_float, worker, num_workers: See `ImageBatches`.
     """
 
-    def __init__(self, records, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+    def __init__(
+        self,
+        records: ImageRecords,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        as_float: bool = True,
+        worker: int = 0,
+        num_workers: int = 1,
+    ):
         super().__init__(len(records), batch_size, seed, flip, as_float, worker, num_workers)
         self.records = records
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> tf.Tensor:
         images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
         return as_unit_range(images) if self.as_float else images
 
@@ -142,16 +163,25 @@ class ArrayBatches(ImageBatches):
         batch_size, seed, flip, as_float, worker, num_workers: See `ImageBatches`.
     """
 
-    def __init__(self, data, batch_size, seed, flip=False, as_float=True, worker=0, num_workers=1):
+    def __init__(
+        self,
+        data: ImageData,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        as_float: bool = True,
+        worker: int = 0,
+        num_workers: int = 1,
+    ):
         super().__init__(len(data.train_images), batch_size, seed, flip, as_float, worker, num_workers)
         with tf.device("CPU"):
             self._images, self._labels = tf.constant(data.train_images), tf.constant(data.train_labels)
 
     @property
-    def num_labelled(self):
+    def num_labelled(self) -> int:
         return int(tf.reduce_sum(tf.cast(self._labels >= 0, tf.int64)))
 
-    def take(self, indices):
+    def take(self, indices: np.ndarray) -> tf.Tensor:
         images = tf.gather(self._images, indices)
         return as_unit_range(images) if self.as_float else images
 

@@ -1,4 +1,4 @@
-"""What every in-memory data set looks like, whatever it came from."""
+"""Data sets in memory."""
 
 import dataclasses
 import hashlib
@@ -21,17 +21,19 @@ class ImageData:
     train_labels: np.ndarray
     test_images: np.ndarray
     test_labels: np.ndarray
-    class_names: tuple
+    class_names: tuple[str, ...]
 
     @property
-    def image_shape(self):
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)`."""
         return self.train_images.shape[1:]
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
+        """How many classes there are."""
         return len(self.class_names)
 
-    def fingerprint(self):
+    def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of every array and class name: equal for equal data, wherever it was read from."""
         digest = hashlib.sha256(repr(tuple(self.class_names)).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):

@@ -1,7 +1,7 @@
-"""Images without labels, at their own size: from a folder, an .npz file, a TFDS split or scikit-learn's digits.
+"""Reads images without labels, at their own size: a folder, an .npz file, a TFDS split or scikit-learn's digits.
 
-Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: what is compared, by people or by
-a score, must be what the files hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
+Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: people must compare what the files
+hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
 """
 
 import re
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
+from igan_tf.images.tfds import PreparedData
 
 # What `read_images` understands, for messages.
 FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
@@ -21,7 +22,9 @@ _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
 _DEEP_MODES = ("I", "F")
 
 
-def read_images(place, limit=None, generator=None, data_dir=""):
+def read_images(
+    place: str, limit: int | None = None, generator: np.random.Generator | None = None, data_dir: str = ""
+) -> np.ndarray:
     """Reads the images that `place` names.
 
     Args:
@@ -29,8 +32,8 @@ def read_images(place, limit=None, generator=None, data_dir=""):
             one image array, or with one named `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as
             `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training takes them.
         limit: At most so many images, drawn at random without replacement; None: all.
-        generator: The `numpy.random.Generator` of that draw.
-        data_dir: Folder of the TFDS data; empty: TFDS's own default.
+        generator: Of that draw.
+        data_dir: TFDS's folder; empty: TFDS's default.
 
     Returns:
         uint8 `(N, height, width, channels)`, in the order of the source.
@@ -40,7 +43,7 @@ def read_images(place, limit=None, generator=None, data_dir=""):
             than those before it.
     """
     if matched := _TFDS.fullmatch(place):
-        return as_bytes(_chosen(_read_tfds(*matched.groups(), data_dir), limit, generator), place)
+        return as_bytes(_chosen(_read_tfds(place, *matched.groups(), data_dir), limit, generator), place)
     if place.startswith("digits:"):
         return as_bytes(_chosen(_read_digits(place), limit, generator), place)
     path = Path(place)
@@ -52,7 +55,7 @@ def read_images(place, limit=None, generator=None, data_dir=""):
 
 
 def _chosen(items, limit, generator):
-    """`items`, or `limit` of them in their order."""
+    """Draws `limit` of the items, in their order; takes all where there are no more."""
     if limit is None or len(items) <= limit:
         return items
     rows = np.sort(generator.permutation(len(items))[:limit])
@@ -92,7 +95,7 @@ def _read_file(path):
                 raise DataError(f"the image {path} has more than 8 bits a channel (Pillow's mode {image.mode})")
             image = ImageOps.exif_transpose(image)
             if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
-                raise DataError(f"the image {path} has transparent pixels: what lies behind them is not known")
+                raise DataError(f"the image {path} has transparent pixels: what lies behind them is unknown")
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except DataError:
         raise
@@ -123,20 +126,10 @@ def _read_digits(place):
     return splits[place]
 
 
-def _read_tfds(name, split, data_dir):
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    where = data_dir or tfds.core.constants.DATA_DIR
-    try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
-        read_config = tfds.ReadConfig(try_autocache=False)
-        data = builder.as_dataset(split=split, shuffle_files=False, read_config=read_config)
-        images = [example["image"] for example in tfds.as_numpy(data)]
-    except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
-        first_line = (str(error).splitlines() or [type(error).__name__])[0]
-        raise DataError(f"tfds:{name}:{split}: no such prepared images in {where}: {first_line}") from error
+def _read_tfds(place, name, split, data_dir):
+    with prefixed(place):
+        images = list(PreparedData(name, data_dir).images(split))
     sizes = sorted({image.shape for image in images})
     if len(sizes) != 1:
-        raise DataError(f"tfds:{name}:{split}: images must all have one size. Received: {sizes[:3]}")
+        raise DataError(f"{place}: images must all have one size. Received: {sizes[:3]}")
     return np.stack(images)

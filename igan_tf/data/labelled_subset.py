@@ -1,35 +1,37 @@
-"""Which training examples keep their labels."""
+"""Chooses the training examples that keep their labels."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from igan_tf.errors import DataError
+from igan_tf.files import StrPath
 
 
-def labelled_subset(labels, per_class, seed_data):
+def labelled_subset(labels: Sequence[int] | np.ndarray, per_class: int, seed_data: int) -> np.ndarray:
     """Draws `per_class` examples of each class, without replacement.
 
     Args:
         labels: `(N,)` integers; negative ones mark examples without a label, which are never drawn.
         per_class: How many of each class.
-        seed_data: Seed of the draw, apart from the seed of the training.
+        seed_data: Seed of the draw, apart from the training's.
 
     Returns:
         `(classes * per_class,)` sorted indices into `labels`.
 
     Raises:
-        ValueError: where a class has fewer examples than asked for.
+        DataError: where a class has fewer examples than asked for.
     """
     labels = np.asarray(labels)
     if per_class < 1:
-        raise ValueError(f"`per_class` must be at least 1. Received: per_class={per_class}")
+        raise DataError(f"`per_class` must be at least 1. Received: per_class={per_class}")
     order = np.random.default_rng(seed_data).permutation(len(labels))
     chosen = []
     for label in np.unique(labels[labels >= 0]):
         members = order[labels[order] == label]
         if len(members) < per_class:
-            raise ValueError(
+            raise DataError(
                 f"`per_class` is more than there are examples of class {label}, which has {len(members)}. "
                 f"Received: per_class={per_class}"
             )
@@ -37,11 +39,11 @@ def labelled_subset(labels, per_class, seed_data):
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype="int64")
 
 
-def read_label_file(path, num_examples, num_classes):
-    """Reads a subset of the user's own, balanced or not: one `index,label` a line; blank lines and # comments pass.
+def read_label_file(label_file: StrPath, num_examples: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reads a subset of the user's own, balanced or not.
 
     Args:
-        path: The file.
+        label_file: The file, with one `index,label` a line; blank lines and what follows a # do not count.
         num_examples: Size of the training set; indices count from 0.
         num_classes: Number of classes; labels count from 0.
 
@@ -51,17 +53,18 @@ def read_label_file(path, num_examples, num_classes):
     Raises:
         DataError: that names file, line and text of what cannot be read, is out of range or stands twice.
     """
-    indices, labels = [], []
-    seen = {}
+    indices: list[int] = []
+    labels: list[int] = []
+    seen: dict[int, int] = {}
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        lines = Path(label_file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"--label_file={path} cannot be read: {error}") from error
+        raise DataError(f"`label_file={label_file}` cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):
         text = line.split("#")[0].strip()
         if not text:
             continue
-        where = f"--label_file={path}, line {number}: {line.strip()!r}"
+        where = f"`label_file={label_file}`, line {number}: {line.strip()!r}"
         try:
             index, label = (int(part) for part in text.split(","))
         except ValueError:
@@ -76,5 +79,5 @@ def read_label_file(path, num_examples, num_classes):
         indices.append(index)
         labels.append(label)
     if not indices:
-        raise DataError(f"--label_file={path} holds no line of the form index,label")
+        raise DataError(f"`label_file={label_file}` holds no line of the form index,label")
     return np.array(indices, "int64"), np.array(labels, "int64")

@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf.data.image_data import ImageData
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.images.folders import IMAGE_SUFFIXES
+from igan_tf.images.tfds import PreparedData
 
 _FOLDER_IMAGE_SIZE = 32
 _RECORDS_AT_A_TIME = 256
@@ -43,32 +44,15 @@ def load_svhn(config):
 
 
 def _load_tfds(config, name):
-    import tensorflow as tf
-    import tensorflow_datasets as tfds
-
-    data_dir = config.data_dir
-    place = f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
-    try:
-        builder = tfds.builder(name, data_dir=data_dir or None)
-        splits = builder.as_dataset(
-            split=["train", "test"],
-            batch_size=-1,
-            shuffle_files=False,
-            read_config=tfds.ReadConfig(try_autocache=False),
-        )
-    # A KeyError, not one of TFDS's own: no splits, where a download was cut short. An OpError: a damaged file.
-    except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
-        raise DataError(
-            f"`dataset={config.dataset}`: no prepared data set in {place}. To fetch it, run:\n"
-            f"  python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir or None!r})\""
-        ) from error
-    (train, test) = (tfds.as_numpy(split) for split in splits)
+    with prefixed(f"`dataset={config.dataset}`"):
+        prepared = PreparedData(name, config.data_dir)
+        train, test = prepared.arrays("train"), prepared.arrays("test")
     return ImageData(
         train["image"],
         train["label"].astype("int64"),
         test["image"],
         test["label"].astype("int64"),
-        tuple(builder.info.features["label"].names),
+        tuple(prepared.features["label"].names),
     )
 
 

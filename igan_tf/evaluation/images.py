@@ -8,11 +8,12 @@ import zipfile
 
 import numpy as np
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, prefixed
 from igan_tf.evaluation.classifiers.classifier import resize
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.decoding import UnreadableImage, to_rgb
 from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
+from igan_tf.images.tfds import PreparedData
 
 
 class ImageSource:
@@ -259,39 +260,19 @@ class TfdsSource(ImageSource):
         flag: The flag that names the data set, for messages.
 
     Raises:
-        EvaluationError: for a data set that is not there or has no images, or a split that it has not or that is
-            empty; while reading, for one that is damaged.
+        DataError: for a data set that is not there or has no images, or a split that it has not or that is empty; while
+            reading, for one that is damaged.
     """
 
     def __init__(self, name, split, data_dir="", flag="--source"):
-        import tensorflow as tf
-        import tensorflow_datasets as tfds
-
-        place = f"--data_dir={data_dir}" if data_dir else f"TFDS's default folder, {tfds.core.constants.DATA_DIR}"
-        try:
-            builder = tfds.builder(name, data_dir=data_dir or None)
-            config = tfds.ReadConfig(try_autocache=False)
-            self._dataset = builder.as_dataset(split=split, shuffle_files=False, read_config=config)
-            count = builder.info.splits[split].num_examples
-        except (AssertionError, KeyError, OSError, ValueError, tf.errors.OpError) as error:
-            raise EvaluationError(
-                f"{flag}=tfds:{name}:{split}: no such data set in {place}, or no such split: {error}"
-            ) from error
-        if not isinstance(self._dataset.element_spec, dict) or "image" not in self._dataset.element_spec:
-            raise EvaluationError(f"{flag}=tfds:{name}:{split} has no feature `image`")
-        # A slice whose end lies before its beginning has a negative number.
-        if count < 1:
-            raise EvaluationError(f"{flag}=tfds:{name}:{split} holds no images")
-        super().__init__(count, f"tfds:{builder.info.full_name}", split)
+        with prefixed(f"{flag}=tfds:{name}:{split}"):
+            self._data = PreparedData(name, data_dir)
+            count = self._data.count_images(split)
+        super().__init__(count, f"tfds:{self._data.full_name}", split)
 
     def rows(self):
-        import tensorflow as tf
-
-        try:
-            for example in self._dataset.as_numpy_iterator():
-                yield example["image"][None]
-        except tf.errors.OpError as error:
-            raise EvaluationError(f"{self.name} {self.split} is damaged: {error.message}") from error
+        for image in self._data.images(self.split):
+            yield image[None]
 
 
 def chosen_indices(count, num_samples, seed):

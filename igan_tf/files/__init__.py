@@ -1,4 +1,4 @@
-"""What everything that writes shares: durable writes, locks, digests, and what damage looks like."""
+"""What everything that writes files shares: durable writes, locks, digests, and what damage raises."""
 
 import os
 

@@ -3,11 +3,11 @@
 import zipfile
 import zlib
 
-# Opening, unpacking and understanding a zip file (.npz, .keras) raises where it is missing or damaged. A flipped
-# bit may stand anywhere: in the directory (BadZipFile, KeyError), in a flag that then asks for a password
-# (RuntimeError), in the compression's number (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or
-# in the header of an array (ValueError, TypeError).
-UNREADABLE_ZIP = (
+# Opening, unpacking and understanding a zip file (.npz, .keras). A flipped bit may stand anywhere: in the directory
+# (BadZipFile, KeyError), in a flag that then asks for a password (RuntimeError), in the compression's number
+# (NotImplementedError), in the compressed bytes (zlib.error, EOFError) or in the header of an array (ValueError,
+# TypeError).
+UNREADABLE_ZIP: tuple[type[Exception], ...] = (
     OSError,
     EOFError,
     KeyError,
@@ -15,10 +15,16 @@ UNREADABLE_ZIP = (
     RuntimeError,
     TypeError,
     ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
 )
+UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)
 
 # Reading JSON and taking from it what it should hold: cut or no text (ValueError), another value in its place
 # (KeyError, IndexError, TypeError, AttributeError), nested without end (RecursionError).
-UNREADABLE_JSON = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+UNREADABLE_JSON = (
+    OSError,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    RecursionError,
+)

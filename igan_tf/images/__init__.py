@@ -1,1 +1,1 @@
-"""Reading image files, and images as arrays and pictures."""
+"""Images from files and from TFDS, as arrays and as pictures."""

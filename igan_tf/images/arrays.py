@@ -1,12 +1,14 @@
-"""Arrays of images: their range and type."""
+"""The type and range of arrays of images."""
+
+from typing import Any
 
 import numpy as np
 
 from igan_tf.errors import DataError
 
 
-def as_unit_range(images):
-    """Images as float32 in [0, 1], for NumPy arrays and TensorFlow tensors alike."""
+def as_unit_range(images: Any) -> Any:
+    """Divides uint8 images by 255, for NumPy arrays and TensorFlow tensors alike; float32 ones stay as they are."""
     if images.dtype == "float32":
         return images
     if isinstance(images, np.ndarray):
@@ -16,11 +18,18 @@ def as_unit_range(images):
     return tf.cast(images, tf.float32) / 255
 
 
-def as_bytes(images, place):
-    """Images as uint8 `(N, height, width, 1 or 3)`: uint8 as they are, floats in [0, 1] times 255, rounded.
+def as_bytes(images: np.ndarray, place: Any) -> np.ndarray:
+    """Makes images uint8: floats in [0, 1] are multiplied by 255 and rounded.
+
+    Args:
+        images: `(N, height, width)` or `(N, height, width, 1 or 3)`, uint8 or floating point.
+        place: Where they come from, for messages.
+
+    Returns:
+        uint8 `(N, height, width, 1 or 3)`.
 
     Raises:
-        DataError: for another type, shape or range, naming `place`.
+        DataError: for another type, shape or range.
     """
     images = np.asarray(images)
     if images.ndim == 3:
@@ -34,7 +43,7 @@ def as_bytes(images, place):
         return images
     if images.dtype.kind != "f":
         raise DataError(f"{place}: images must be uint8, or floats in [0, 1]. Received: {images.dtype}")
-    # Written so that NaN fails, too. The margin is float32's rounding of a sigmoid or of a division by 255.
+    # NaN fails, too. The margin is float32's rounding of a sigmoid or of a division by 255.
     if not (images.min() >= -1e-6 and images.max() <= 1 + 1e-6):
         raise DataError(
             f"{place}: images of type {images.dtype} must be in [0, 1]. "

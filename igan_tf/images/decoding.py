@@ -1,4 +1,4 @@
-"""From the bytes of an image file to a square RGB image. What a file is, its content says, never its name."""
+"""Decodes image files to square RGB images. The content says what a file is, never its name."""
 
 import io
 import struct
@@ -6,7 +6,7 @@ import warnings
 
 from PIL import Image
 
-# What photographs come in, as far as this Pillow reads it. Other formats start programs (EPS) or hold no picture.
+# The formats of photographs, as far as this Pillow reads them. Others start programs (EPS) or hold no picture.
 Image.init()
 _FORMATS = [
     name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
@@ -28,14 +28,14 @@ class UnreadableImage(ValueError):
     """The bytes are no whole image; the message is the reason, the same on every machine."""
 
 
-def convert_image(data, size, encoding, jpeg_quality):
-    """Everything that happens to one image: decoded, cut square, resized, encoded.
+def convert_image(data: bytes, size: int, encoding: str, jpeg_quality: int) -> bytes:
+    """Decodes one image, cuts it square, resizes and encodes it.
 
     Args:
         data: The bytes of an image file.
         size: Height and width of the result.
         encoding: "raw" or "jpeg".
-        jpeg_quality: 1 to 100; for "raw" without meaning.
+        jpeg_quality: 1 to 100, of "jpeg".
 
     Returns:
         `size * size * 3` bytes by rows, or a JPEG file at full colour resolution (4:4:4).
@@ -51,30 +51,37 @@ def convert_image(data, size, encoding, jpeg_quality):
     return buffer.getvalue()
 
 
-def square_image(data, size):
-    """The largest centre square of an image, `size` pixels wide, as a PIL image of mode RGB.
+def square_image(data: bytes, size: int) -> Image.Image:
+    """Resizes the largest centre square of an image to `size` pixels.
 
     CMYK (in JPEGs taken as inverted, with the Adobe marker or without), palettes and grey become RGB as Pillow converts
-    them, transparency is dropped, of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the
-    first is taken. The square's corner is at ((width - side) // 2, (height - side) // 2). Resizing is by Lanczos,
+    them; transparency is dropped; of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the
+    first is taken. The square's corner is at ((width - side) // 2, (height - side) // 2). Lanczos resizes,
     antialiased when it makes smaller.
+
+    Args:
+        data: The bytes of an image file.
+        size: Height and width of the result.
+
+    Returns:
+        A PIL image of mode RGB.
 
     Raises:
         UnreadableImage: with the reason.
     """
     try:
         with warnings.catch_warnings():
-            # Of images over 89 million pixels and of damaged metadata. Over 179 million is an error.
+            # Pillow warns of images over 89 million pixels and of damaged metadata; over 179 million it raises.
             warnings.simplefilter("ignore")
             image = _load(data)
         side = min(image.size)
         left, top = (image.width - side) // 2, (image.height - side) // 2
-        # Not `resize(box=...)`, whose filter takes in pixels beside the box.
+        # `resize(box=...)` would filter pixels beside the box in.
         image = image.crop((left, top, left + side, top + side))
         return image.resize((size, size), Image.Resampling.LANCZOS)
     except UnreadableImage:
         raise
-    # Damaged files make Pillow's readers raise nearly everything, and none of it may end a conversion.
+    # Damaged files make Pillow's readers raise nearly everything; none of it may end a conversion.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
 
@@ -93,13 +100,13 @@ def _load(data):
 def _orientation(image):
     try:
         return image.getexif().get(_ORIENTATION)
-    # An image is good though its metadata is not.
+    # Damaged metadata does not make an image unreadable.
     except Exception:
         return None
 
 
-def to_rgb(image):
-    """A PIL image in mode RGB; of 16 bits the upper eight.
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Converts a PIL image to mode RGB; of 16 bits the upper eight stay.
 
     Raises:
         UnreadableImage: for pixels without a known range.
@@ -107,7 +114,7 @@ def to_rgb(image):
     if image.mode == "RGB":
         return image
     if image.mode in _SIXTEEN_BITS:
-        # Pillow would clip all above 255 to white.
+        # Pillow would clip everything above 255 to white.
         import numpy as np
 
         return Image.fromarray((np.asarray(image) >> 8).astype("uint8")).convert("RGB")

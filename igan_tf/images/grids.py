@@ -1,14 +1,23 @@
-"""Images side by side, and pictures as files."""
+"""Draws images side by side, and writes pictures."""
 
 import math
 
 import numpy as np
 
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 
 
-def image_grid(images, columns=None, margin=1):
-    """Puts `(N, height, width, channels)` images side by side on a white ground, as near a square as may be."""
+def image_grid(images: np.ndarray, columns: int | None = None, margin: int = 1) -> np.ndarray:
+    """Puts images side by side on white.
+
+    Args:
+        images: `(N, height, width, channels)` in [0, 1].
+        columns: Images in a row; None: as many as make the grid nearly square.
+        margin: White pixels around each.
+
+    Returns:
+        The picture, float32 `(height, width, channels)`.
+    """
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -20,8 +29,8 @@ def image_grid(images, columns=None, margin=1):
     return grid
 
 
-def write_png(path, image):
-    """Writes a `(height, width, channels)` image in [0, 1]."""
+def write_png(path: StrPath, image: np.ndarray) -> None:
+    """Writes an image `(height, width, channels)` in [0, 1]."""
     from PIL import Image
 
     pixels = np.round(np.clip(image, 0, 1) * 255).astype("uint8")

@@ -1,4 +1,4 @@
-"""Sharded TFRecords of square images: converting to them, checking them, reading them.
+"""Converts images to sharded TFRecords of square images, checks them and reads them.
 
-Conversion runs without TensorFlow, whose import takes longer than a thousand images; `reader` alone needs it.
+Conversion runs without TensorFlow, whose import takes longer than a thousand images; only `reader` needs it.
 """

@@ -1,4 +1,4 @@
-"""From a source of images to a folder of shards: planned here, done by processes, continued after a kill."""
+"""Converts a source of images to a folder of shards: planned here, done by processes, continued after a kill."""
 
 import concurrent.futures
 import dataclasses
@@ -36,16 +36,16 @@ def convert(
     max_unreadable: float = WorkSettings.max_unreadable,
     report: Callable[[str], None] = print,
 ) -> Manifest:
-    """Converts a source into a set of records in `output_dir`, or continues to, or finds that it is done.
+    """Converts a source into a set of records, continues an interrupted conversion, or mends a finished one.
 
     Image i of the source goes to place p(i) of a permutation drawn from the seed; each shard is a range of places. So
-    its bytes are a function of source, settings and versions of Pillow and libjpeg alone. It starts processes: a script
-    calls it below `if __name__ == "__main__":`.
+    its bytes are a function of source, settings and versions of Pillow and libjpeg alone. Processes do the work: a
+    script must call this below `if __name__ == "__main__":`.
 
     Args:
-        source: A `Source`.
+        source: The images.
         output_dir: The folder; made where it is missing.
-        settings: The `ConversionSettings`.
+        settings: What decides on the bytes of the shards.
         processes, max_unreadable: As in `WorkSettings`.
         report: Called with each line for the user.
 
@@ -57,7 +57,7 @@ def convert(
         DataError: for an output folder in use, unfit, full or of another conversion, and for too many unreadable
             images. Finished shards are kept; the same call continues.
     """
-    work = WorkSettings(processes, max_unreadable)
+    processes = WorkSettings(processes, max_unreadable).processes or available_processors()
     if not source.entries:
         raise DataError(f"the source ({source.kind}) holds no images")
     settings = settings.with_shards_for(len(source.entries))
@@ -70,14 +70,12 @@ def convert(
         _refuse_foreign(output_dir)
         output_dir.mkdir(parents=True, exist_ok=True)
         with sole_converter(output_dir, output_dir / UNFINISHED_NAME / LOCK_NAME):
-            conversion = _Conversion(
-                source, output_dir, settings, plan, work.processes or available_processors(), report
-            )
+            conversion = _Conversion(source, output_dir, settings, plan, processes, report)
             if (output_dir / MANIFEST_NAME).exists():
                 return conversion.mend()
             return conversion.run(max_unreadable)
     except OSError as error:
-        raise DataError(f"--output_dir={output_dir} cannot be written: {error.strerror or error}") from error
+        raise DataError(f"`output_dir={output_dir}` cannot be written: {error.strerror or error}") from error
 
 
 class _Conversion:
@@ -113,7 +111,7 @@ class _Conversion:
         return manifest
 
     def mend(self):
-        """Writes anew what is missing or damaged of a finished set."""
+        """Writes the shards of a finished set anew that are missing or damaged."""
         manifest = read_manifest(self.output_dir)
         self._refuse_other_plan({**manifest.settings, **manifest.source})
         faults = manifest.faults(self.output_dir)
@@ -125,7 +123,7 @@ class _Conversion:
             expected = {shard.name: shard for shard in manifest.shards}
             if other := [name for name, report in written.items() if report.shard != expected[name]]:
                 raise DataError(
-                    f"--output_dir={self.output_dir}: {other[0]} came out differently than before. The images, Pillow "
+                    f"`output_dir={self.output_dir}`: {other[0]} came out differently than before. The images, Pillow "
                     "or libjpeg have changed: convert into another folder"
                 )
         else:
@@ -155,23 +153,23 @@ class _Conversion:
         ]
         if different:
             raise DataError(
-                f"--output_dir={self.output_dir} holds a conversion of other images or with other settings:\n  "
+                f"`output_dir={self.output_dir}` holds a conversion of other images or with other settings:\n  "
                 + "\n  ".join(different)
             )
 
     def _refuse_full_disk(self, tasks):
-        """Raises a DataError where raw images, whose size is known beforehand, do not fit."""
+        """Raises a DataError where raw images, whose size is known beforehand, do not fit on the disk."""
         if self.settings.encoding == "raw":
             needed = 3 * self.settings.image_size**2 * sum(len(task.entries) for task in tasks)
             free = shutil.disk_usage(self.output_dir).free
             if needed > free:
                 raise DataError(
-                    f"--output_dir={self.output_dir}: the images need {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB "
-                    "are free. --encoding=jpeg needs about a quarter"
+                    f"`output_dir={self.output_dir}`: the images need {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB "
+                    "are free. `encoding=jpeg` needs about a quarter"
                 )
 
     def _tasks(self):
-        """The shards, each with its part of one permutation of all images."""
+        """Divides one permutation of all images among the shards."""
         import numpy as np
 
         count, total = self.settings.num_shards, len(self.source.entries)
@@ -193,7 +191,7 @@ class _Conversion:
         return tasks
 
     def _finished(self, tasks):
-        """The reports of shards finished before, by name; contents are compared with their digests."""
+        """Reads the reports of shards that are finished and whole, by name."""
         with concurrent.futures.ThreadPoolExecutor(self.processes) as threads:
             reports = threads.map(shards.finished_report, tasks)
             return {task.path.name: report for task, report in zip(tasks, reports) if report is not None}
@@ -223,16 +221,16 @@ class _Conversion:
             return future.result()
         except shards.ShardError as error:
             raise DataError(
-                f"--output_dir={self.output_dir}: {error}. Finished shards are kept, the same command continues"
+                f"`output_dir={self.output_dir}`: {error}. Finished shards are kept, the same command continues"
             ) from error
         except BrokenProcessPool as error:
             raise DataError(
-                "a process of the converter was ended from outside, perhaps for want of memory (fewer --processes "
+                "a process of the converter was ended from outside, perhaps for want of memory (fewer `processes` "
                 "need less). Finished shards are kept, the same command continues"
             ) from error
 
     def _list_unreadable(self, reports, max_unreadable):
-        """Writes the list of unreadable images; returns how many there are.
+        """Writes the list of unreadable images, and returns its length.
 
         Raises:
             DataError: for more than `max_unreadable` of all, and where no image is left.
@@ -248,7 +246,7 @@ class _Conversion:
         total = len(self.source.entries)
         if len(unreadable) == total or len(unreadable) > max_unreadable * total:
             raise DataError(
-                f"{len(unreadable)} of {total} images cannot be read, more than --max_unreadable={max_unreadable} of "
+                f"{len(unreadable)} of {total} images cannot be read, more than `max_unreadable={max_unreadable}` of "
                 f"all allows; they are listed in {path}. The same command with more allowed keeps the shards"
             )
         return len(unreadable)
@@ -259,10 +257,10 @@ def _refuse_foreign(output_dir):
     if any((output_dir / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
         return
     if output_dir.exists() and not output_dir.is_dir():
-        raise DataError(f"--output_dir must be a folder. Received: --output_dir={output_dir}")
+        raise DataError(f"`output_dir` must be a folder. Received: output_dir={output_dir}")
     if found := next(output_dir.glob("*tfrecord*"), None):
         raise DataError(
-            f"--output_dir={output_dir} holds records of something else, such as {found.name}; name another folder"
+            f"`output_dir={output_dir}` holds records of something else, such as {found.name}; name another folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""What there is to convert: images as ranges of bytes in files."""
+"""Lists of images to convert, each a range of bytes in a file."""
 
 import dataclasses
 import hashlib
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Entry(NamedTuple):
-    """One image: `length` bytes from `offset` on in the file `path`. In TFDS's files the label stands beside it."""
+    """One image: `length` bytes from `offset` on in the file `path`; `label` is None where the bytes hold it, too."""
 
     name: str
     label: int | None
@@ -20,19 +20,19 @@ class Source:
     """A list of images.
 
     Attributes:
-        kind: What it is, for messages and the manifest.
-        class_names: Sorted; an image's label is its class's place. TFDS's classes keep TFDS's order.
-        entries: Sorted by class and file.
-        example_keys: Where entries are serialized examples: the names of image and label in them.
+        kind: "folder", "tar", or TFDS's name of it; the manifest records it.
+        class_names: A label is a place in it. Sorted, but for TFDS, whose order stays.
+        entries: The images, sorted by class and file.
+        example_keys: The names of image and label, where entries are serialized examples.
     """
 
     kind: str
-    class_names: tuple
-    entries: tuple
-    example_keys: tuple = ()
+    class_names: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    example_keys: tuple[str, ...] = ()
 
-    def digest(self):
-        """SHA-256 of all names, labels and sizes: two conversions with the same one have the same input."""
+    def digest(self) -> str:
+        """SHA-256 of all names, labels and sizes: equal digests mean the same input."""
         digest = hashlib.sha256(repr((self.class_names, self.example_keys)).encode("utf-8", "backslashreplace"))
         for entry in self.entries:
             line = f"{entry.name}\t{entry.label}\t{entry.length}\n"

@@ -1,11 +1,12 @@
-"""The `tf.train.Example` of one image, written and read without TensorFlow.
+"""Writes and reads the `tf.train.Example` of one image without TensorFlow.
 
 The features are those of the published ImageNet records: `height`, `width`, `depth`, `label` (int64) and `image_raw`,
-the pixels' bytes by rows, three a pixel. Where the pixels are compressed, `image_jpeg` holds a JPEG file instead, so
-that nobody takes the one for the other.
+the pixels' bytes by rows, three a pixel. Compressed pixels stand in `image_jpeg` instead, a JPEG file, so that nobody
+takes the one for the other.
 """
 
 import functools
+from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
@@ -14,7 +15,7 @@ PAYLOAD_KEYS = {"raw": "image_raw", "jpeg": "image_jpeg"}
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 # The messages of tensorflow/core/example, as far as images need them: name -> fields (name, number, type, repeated).
-# A map is on the wire a list of entries, and a list has an order, which makes equal examples equal bytes.
+# A map is a list of entries on the wire; declared as a list it has an order, and equal examples have equal bytes.
 _MESSAGES = {
     "BytesList": [("value", 1, _FIELD.TYPE_BYTES, True)],
     "Int64List": [("value", 1, _FIELD.TYPE_INT64, True)],
@@ -26,17 +27,17 @@ _MESSAGES = {
 
 
 class ExampleError(ValueError):
-    """Bytes that are no example, or one without the feature asked for."""
+    """Bytes are no example, or lack the feature asked for."""
 
 
-def encode_image(payload, encoding, height, width, label):
-    """The serialized example of one RGB image.
+def encode_image(payload: bytes, encoding: str, height: int, width: int, label: int) -> bytes:
+    """Serializes the example of one RGB image.
 
     Args:
         payload: The image's bytes: `height * width * 3` of them, or a JPEG file.
-        encoding: "raw" or "jpeg", which of the two.
+        encoding: "raw" or "jpeg": which of the two.
         height, width: In pixels.
-        label: The class, an integer from 0.
+        label: The class, from 0.
 
     Returns:
         The same bytes as `tf.train.Example.SerializeToString(deterministic=True)`.
@@ -52,11 +53,18 @@ def encode_image(payload, encoding, height, width, label):
     return example.SerializeToString()
 
 
-def decode_features(serialized, *keys):
-    """The single values, bytes or int, of the features `keys` of a serialized example.
+def decode_features(serialized: bytes, *keys: str) -> list[Any]:
+    """Reads features of one value each, bytes or int, from a serialized example.
+
+    Args:
+        serialized: The example.
+        *keys: The names of the features.
+
+    Returns:
+        Their values.
 
     Raises:
-        ExampleError: that names the feature that is missing or has not one value.
+        ExampleError: that names the feature that is missing or has another number of values.
     """
     example = _example_class()()
     try:
@@ -88,7 +96,7 @@ def _example_class():
                 field.type, field.type_name = _FIELD.TYPE_MESSAGE, f".image_example.{kind}"
             else:
                 field.type = kind
-    # A pool of its own: TensorFlow's messages of the same form live in the common one.
+    # The default pool holds TensorFlow's messages of the same form.
     pool = descriptor_pool.DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("image_example.Example"))

@@ -1,7 +1,7 @@
-"""`manifest.json`, which is written last and says what a whole set of records is.
+"""`manifest.json`, written last, describes a whole set of records.
 
-A folder without it is no set. With it, every way in which shards can be missing, cut, altered or exchanged is found
-before the first of them is used: sizes by looking, contents by SHA-256.
+A folder without it is no set. Sizes and SHA-256 in it reveal each shard that is missing, cut, altered or exchanged,
+before the first of them is used.
 """
 
 import dataclasses
@@ -10,15 +10,16 @@ import json
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from igan_tf.errors import DataError
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.digests import file_digest
 
 MANIFEST_NAME = "manifest.json"
 UNFINISHED_NAME = "unfinished"
-# Raised when a reader of before could not read what is written now.
+# To be raised when an older reader could not read what is written now.
 FORMAT = 1
 
 _COMMAND = "python -m igan_tf.data.imagenet_records"
@@ -42,34 +43,34 @@ class Manifest:
     Attributes:
         images: How many there are.
         settings: The `ConversionSettings` as a dict.
-        source: The source's kind and the digest of its list of images.
+        source: The source's kind, the number of its images and the digest of its list of images.
         unreadable: How many images of the source were left out.
         class_names: A label is a place in it.
         shards: The files.
     """
 
     images: int
-    settings: dict
-    source: dict
+    settings: dict[str, Any]
+    source: dict[str, Any]
     unreadable: int
-    class_names: tuple
-    shards: tuple
+    class_names: tuple[str, ...]
+    shards: tuple[Shard, ...]
 
     @property
-    def digest(self):
-        """SHA-256 of everything above: equal where settings, classes and every byte of the shards are."""
+    def digest(self) -> str:
+        """SHA-256 of all attributes: equal where settings, classes and every byte of the shards are equal."""
         return hashlib.sha256(json.dumps(self._content(), sort_keys=True).encode()).hexdigest()
 
-    def write(self, folder):
+    def write(self, folder: StrPath) -> None:
         """Writes `manifest.json` into `folder`."""
         content = {**self._content(), "digest": self.digest}
         durable.write_text(Path(folder) / MANIFEST_NAME, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
-    def check_shards(self, folder):
-        """Compares every shard in `folder` with what was written, as many at a time as there are processors.
+    def check_shards(self, folder: StrPath) -> None:
+        """Compares every shard in `folder` with what was written.
 
         Raises:
-            DataError: that names each that is missing, empty, cut, altered or another one, and says how to mend it.
+            DataError: that names each that is missing, empty, cut, altered or exchanged, and says how to mend it.
         """
         if found := self.faults(folder):
             shown = [f"{name}: {fault}" for name, fault in found.items()]
@@ -78,11 +79,11 @@ class Manifest:
             raise DataError(
                 f"of the {len(self.shards)} shards in {folder}, {len(found)} are not as they were written:\n  "
                 + "\n  ".join(shown)
-                + f"\nThe converter ({_COMMAND}) with the same flags as before writes them anew."
+                + f"\nThe converter ({_COMMAND}) with the same arguments as before writes them anew."
             )
 
-    def faults(self, folder):
-        """What is wrong with the shards in `folder`: a dict from name to description, empty where nothing is."""
+    def faults(self, folder: StrPath) -> dict[str, str]:
+        """Describes the shards in `folder` that are not as they were written, by name; reads them in parallel."""
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
             found = pool.map(lambda shard: self._fault(Path(folder) / shard.name, shard), self.shards)
             return {shard.name: fault for shard, fault in zip(self.shards, found) if fault}
@@ -112,11 +113,8 @@ class Manifest:
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
-def read_manifest(folder):
-    """Reads the manifest of a set of records.
-
-    Returns:
-        The `Manifest`; the shards are not looked at.
+def read_manifest(folder: StrPath) -> Manifest:
+    """Reads the manifest of a set of records, and not its shards.
 
     Raises:
         DataError: where there is no such folder, no finished set in it, or a damaged manifest; it says what to run.
@@ -132,11 +130,11 @@ def read_manifest(folder):
         if (folder / UNFINISHED_NAME).is_dir():
             raise DataError(
                 f"{folder} holds a conversion to image records that is not finished. The converter ({_COMMAND}) with "
-                "the same flags as before continues it."
+                "the same arguments as before continues it."
             ) from None
         if next(folder.glob("*tfrecord*"), None):
             raise DataError(
-                f"{folder} holds TFRecords without a {MANIFEST_NAME}: they are not this program's. {to_convert}"
+                f"{folder} holds TFRecords without a {MANIFEST_NAME}: another program's. {to_convert}"
             ) from None
         raise DataError(f"{folder} is no folder of image records: it has no {MANIFEST_NAME}. {to_convert}") from None
     except (OSError, UnicodeDecodeError) as error:

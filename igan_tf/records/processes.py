@@ -69,7 +69,7 @@ def sole_converter(output_dir: Path, processes_lock: Path) -> Iterator[None]:
     Raises:
         DataError: where another converter, or a process of one, goes on working there.
     """
-    refusal = DataError(f"--output_dir={output_dir} is in use by another converter")
+    refusal = DataError(f"`output_dir={output_dir}` is in use by another converter")
     with held(output_dir / LOCK_NAME, refusal, patience=_SECONDS_FOR_THE_DYING):
         if processes_lock.exists():
             with held(processes_lock, refusal, patience=_SECONDS_FOR_THE_DYING):

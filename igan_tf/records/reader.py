@@ -1,35 +1,37 @@
-"""Batches from sharded records: checked on opening, in an order that is a function of (seed, epoch), from any step on.
+"""Reads sharded records, each by itself, by its place in a file.
 
-Every record can be read by itself, by its place in a file. So the order is a true permutation of all images, drawn
-anew each epoch, before anything is read or decoded; an epoch continues at any step at once; and each of several workers
-reads only its own part of every batch.
+So an order of images can be a permutation of all of them that is drawn before anything is read or decoded, an epoch can
+continue at any step at once, and each of several workers reads only its own part of every batch.
 """
 
 import os
 import weakref
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from igan_tf.errors import DataError
+from igan_tf.files import StrPath
 from igan_tf.records import tfrecords
 from igan_tf.records.example import PAYLOAD_KEYS
 from igan_tf.records.manifest import read_manifest
 
-# Open files that the rest of the process may need beside the shards.
+# Files that the rest of the process may open beside the shards.
 _OTHER_FILES = 256
 
 
 class ImageRecords:
-    """A set of records made by `igan_tf.data.imagenet_records`, open for reading.
+    """A set of records made by `igan_tf.records.converter`, open for reading.
 
-    Opening compares every shard with the manifest, which means to read all of it once.
+    Opening reads every shard once and compares it with the manifest.
 
     Args:
         folder: The folder of the records.
 
     Attributes:
+        folder: The folder, as a `Path`.
         manifest: The `Manifest`.
         class_names: A label is a place in it.
         image_shape: `(size, size, 3)`.
@@ -39,7 +41,7 @@ class ImageRecords:
             or altered.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: StrPath):
         self.folder = Path(folder)
         self.manifest = read_manifest(folder)
         self.manifest.check_shards(folder)
@@ -49,25 +51,28 @@ class ImageRecords:
         self._encoding = self.manifest.settings["encoding"]
         self._open_shards()
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.manifest.images
 
     @property
-    def num_classes(self):
+    def num_classes(self) -> int:
         return len(self.class_names)
 
-    def fingerprint(self):
-        """Sixteen hexadecimal digits that are another for other images, labels, settings or order of storage."""
+    def fingerprint(self) -> str:
+        """Sixteen hexadecimal digits that differ where images, labels, settings or the order of storage differ."""
         return self.manifest.digest[:16]
 
-    def read(self, indices):
-        """The serialized examples of the records `indices`, an array of integers below the number of images.
+    def read(self, indices: Sequence[int] | np.ndarray) -> list[bytes]:
+        """Reads records by their numbers.
+
+        Args:
+            indices: `(N,)` integers from 0 to the number of images - 1.
 
         Returns:
-            List of bytes.
+            N serialized examples.
 
         Raises:
-            DataError: for a record that differs from its checksum, so that damage after opening is not read either.
+            DataError: for a record that differs from its checksum: damage after opening is found, too.
         """
         records = []
         for index in np.asarray(indices).tolist():
@@ -80,8 +85,15 @@ class ImageRecords:
                 raise DataError(f"{self.folder / self.manifest.shards[shard].name}: {error}") from error
         return records
 
-    def decode(self, serialized):
-        """Images `(N, size, size, 3)`, uint8, and labels `(N,)`, int64, of N serialized examples; runs in graphs."""
+    def decode(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Decodes serialized examples; runs in graphs.
+
+        Args:
+            serialized: `(N,)` strings.
+
+        Returns:
+            Images `(N, size, size, 3)`, uint8, and labels `(N,)`, int64.
+        """
         key = PAYLOAD_KEYS[self._encoding]
         features = {key: tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
         parsed = tf.io.parse_example(serialized, features)
@@ -111,7 +123,7 @@ class ImageRecords:
 
 
 def _decode_jpeg(payload):
-    # The fast method is another on other processors.
+    # The fast method's pixels differ from processor to processor.
     return tf.io.decode_jpeg(payload, channels=3, dct_method="INTEGER_ACCURATE")
 
 

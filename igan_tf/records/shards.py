@@ -1,4 +1,4 @@
-"""What a process of the converter does: whole shards, one after another, from image files to a durable file."""
+"""Writes shards, each from its image files to one durable file: the work of the converter's processes."""
 
 import contextlib
 import ctypes
@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import threading
+from multiprocessing.sharedctypes import Synchronized
+from multiprocessing.synchronize import Event
 from pathlib import Path
 
 from igan_tf.files import durable, locks
@@ -17,13 +19,15 @@ from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, convert_image
 from igan_tf.records import sources
+from igan_tf.records.entries import Entry
 from igan_tf.records.example import encode_image
 from igan_tf.records.manifest import Shard
+from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.tfrecords import frame
 
 
 class ShardError(Exception):
-    """A shard cannot be written; the message names it and the reason."""
+    """A shard cannot be written."""
 
 
 class Stopped(Exception):
@@ -36,7 +40,7 @@ class ShardTask:
 
     Attributes:
         path: Where it goes.
-        report_path: Where its `ShardReport` goes, which says that the shard is finished.
+        report_path: Where its `ShardReport` goes once the shard is finished.
         entries: Its images, in order.
         example_keys, num_classes: The source's.
         settings: The `ConversionSettings`.
@@ -44,10 +48,10 @@ class ShardTask:
 
     path: Path
     report_path: Path
-    entries: tuple
-    example_keys: tuple
+    entries: tuple[Entry, ...]
+    example_keys: tuple[str, ...]
     num_classes: int
-    settings: object
+    settings: ConversionSettings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,44 +61,44 @@ class ShardReport:
     Attributes:
         shard: The `Shard`, as in the manifest.
         unreadable: Pairs of name and reason of the images left out.
-        unread: Whether some of them were left out since their file could not be read, which may pass.
+        unread: Whether a file could not be read, which may pass: the shard is then written anew.
     """
 
     shard: Shard
-    unreadable: tuple
+    unreadable: tuple[tuple[str, str], ...]
     unread: bool
 
 
-# Shared with the main process: how many images are done, and whether to stop.
+# Shared with the main process: the number of images done, and whether to stop.
 _progress = None
 _stop = None
 # Holds this process's lock.
 _held = contextlib.ExitStack()
 
-# Of glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes for the second.
+# From glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes for the second.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES = 32 * 2**20
 
 
-def start_process(progress, stop, lock_path):
+def start_process(progress: Synchronized, stop: Event, lock_path: Path) -> None:
     """Prepares a process for `write_shard`.
 
     Args:
         progress: A shared integer that counts images.
         stop: A shared event: shards are given up when it is set.
-        lock_path: The file that this process locks, shared with its siblings, for as long as it lives.
+        lock_path: The file that this process locks, shared with its siblings, as long as it lives.
     """
     global _progress, _stop
     _progress, _stop = progress, stop
     _held.enter_context(locks.held(lock_path, RuntimeError(f"{lock_path} is locked by another converter"), shared=True))
-    # Ctrl-C reaches every process of the terminal. The main one decides.
+    # Ctrl-C reaches every process of the terminal; the main one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
 def _keep_freed_memory():
-    """Has glibc keep the memory of one image for the next: asked for anew, its page faults take 10 % of the time."""
+    """Has glibc keep the memory of one image for the next: the page faults of new memory take 10% of the time."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
@@ -105,8 +109,8 @@ def _die_with_parent():
     os._exit(1)
 
 
-def finished_report(task):
-    """The report of a shard that an earlier process finished and that is still whole, or None."""
+def finished_report(task: ShardTask) -> ShardReport | None:
+    """Reads the report of a shard that an earlier process finished; None unless the shard is still whole."""
     try:
         content = json.loads(task.report_path.read_text(encoding="utf-8"))
         shard = Shard(**content["shard"])
@@ -118,15 +122,12 @@ def finished_report(task):
     return None if report.unread else report
 
 
-def write_shard(task):
+def write_shard(task: ShardTask) -> ShardReport:
     """Converts the images of a task and writes its shard, then its report.
-
-    Returns:
-        The `ShardReport`.
 
     Raises:
         ShardError: where the disk is full or fails.
-        Stopped: on the main process's wish; nothing is left.
+        Stopped: where the main process says so; nothing is left.
     """
     try:
         report = _write_shard(task)
@@ -164,11 +165,11 @@ class _UnreadFile(Exception):
 
 
 def _example(entry, task):
-    """The serialized example of one image."""
+    """Serializes one image as it goes into the shard."""
     try:
         data, label = sources.read_entry(entry, task.example_keys)
     except OSError as error:
-        # Apart from errors of the output, and without a path of this machine.
+        # Not taken for an error of the output, and without this machine's path.
         raise _UnreadFile(f"cannot be read: {error.strerror}") from error
     if not 0 <= label < task.num_classes:
         raise UnreadableImage(f"its label {label} is none of the {task.num_classes} classes")

@@ -1,15 +1,14 @@
-"""Where the images to convert come from: class folders, ImageNet's tar of tars, or a data set prepared by TFDS.
+"""Lists the images to convert: of class folders, of ImageNet's tar of tars, or of a data set prepared by TFDS.
 
 A source is a list of entries, each a range of bytes in a file, in an order that does not depend on the file system.
-Any entry can be read by itself: so images are shuffled, and an interrupted conversion continued, without unpacking
-anything.
+Each can be read by itself: images are shuffled, and an interrupted conversion continues, without unpacking anything.
 """
 
 import os
 import tarfile
 from pathlib import Path, PurePosixPath
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.images.decoding import UnreadableImage
 from igan_tf.records import tfrecords
 from igan_tf.records.entries import Entry, Source
@@ -20,14 +19,14 @@ _TFDS_PREFIX = "tfds:"
 _TAR_BLOCK = 512
 
 
-def open_source(source, tfds_data_dir="", tfds_split="train"):
+def open_source(source: str, data_dir: str = "", split: str = "train") -> Source:
     """Lists the images of `source`, without reading them.
 
     Args:
         source: A folder of class folders, an uncompressed tar of one tar a class such as ILSVRC2012_img_train.tar, or
             "tfds:" and the name of a data set that TFDS has prepared.
-        tfds_data_dir: TFDS's folder; by default TFDS's own.
-        tfds_split: Which of its splits.
+        data_dir: TFDS's folder; empty: TFDS's default.
+        split: Which of its splits.
 
     Returns:
         A `Source`.
@@ -36,9 +35,10 @@ def open_source(source, tfds_data_dir="", tfds_split="train"):
         DataError: that names what is wrong with it.
     """
     if not source:
-        raise DataError("--source must be a folder, a tar file or tfds:<name>. Received: --source=")
+        raise DataError("`source` must be a folder, a tar file or tfds:<name>. Received: source=")
     if source.startswith(_TFDS_PREFIX):
-        return list_tfds(source.removeprefix(_TFDS_PREFIX), tfds_data_dir, tfds_split)
+        with prefixed(f"`source={source}`"):
+            return list_tfds(source.removeprefix(_TFDS_PREFIX), data_dir, split)
     path = Path(source)
     try:
         if path.is_dir():
@@ -46,16 +46,23 @@ def open_source(source, tfds_data_dir="", tfds_split="train"):
         if path.is_file():
             return _list_tar(path)
     except OSError as error:
-        raise DataError(f"--source={source} cannot be read: {error}") from error
-    raise DataError(f"--source={source} does not exist")
+        raise DataError(f"`source={source}` cannot be read: {error}") from error
+    raise DataError(f"`source={source}` does not exist")
 
 
-def read_entry(entry, example_keys):
-    """The bytes and the label of one image.
+def read_entry(entry: Entry, example_keys: tuple[str, ...]) -> tuple[bytes, int]:
+    """Reads one image.
+
+    Args:
+        entry: Where it stands.
+        example_keys: The source's.
+
+    Returns:
+        The bytes of an image file, and the label.
 
     Raises:
         OSError: where the file cannot be read.
-        UnreadableImage: where what stands there is no image with a label.
+        UnreadableImage: where it is cut, or holds no example with an image and a label.
     """
     with open(entry.path, "rb", buffering=0) as file:
         if example_keys:
@@ -74,18 +81,18 @@ def read_entry(entry, example_keys):
 def _list_folder(root):
     classes = sorted(_visible(root, folders=True))
     if not classes:
-        raise DataError(f"--source={root} must hold one folder a class, and holds none")
+        raise DataError(f"`source={root}` must hold one folder a class, and holds none")
     entries = []
     for label, class_name in enumerate(classes):
         folder = root / class_name
         if inner := next(_visible(folder, folders=True), None):
             raise DataError(
-                f"--source={root}: the class folder {class_name} must hold images, and holds the folder {inner}. Is "
+                f"`source={root}`: the class folder {class_name} must hold images, and holds the folder {inner}. Is "
                 f"{root}/{class_name} the folder of class folders?"
             )
         files = sorted(_visible(folder, folders=False))
         if not files:
-            raise DataError(f"--source={root}: the class folder {class_name} holds no images")
+            raise DataError(f"`source={root}`: the class folder {class_name} holds no images")
         for file in files:
             path = os.path.join(folder, file)
             entries.append(Entry(f"{class_name}/{file}", label, path, 0, _size(path)))
@@ -93,10 +100,10 @@ def _list_folder(root):
 
 
 def _visible(folder, folders):
-    """Names of the folders, or of the files and of links to nowhere, in `folder`, without hidden ones."""
+    """Names of the folders, or of the files and the dangling links, in `folder`, without hidden ones."""
     with os.scandir(folder) as found:
         for item in found:
-            # Neither is a pipe, say, which would be waited for.
+            # A pipe is neither: reading it would wait.
             wanted = item.is_dir() if folders else item.is_file() or (item.is_symlink() and not item.is_dir())
             if wanted and not item.name.startswith("."):
                 yield item.name
@@ -105,7 +112,7 @@ def _visible(folder, folders):
 def _size(path):
     try:
         return os.stat(path).st_size
-    # A dangling link is listed among the unreadable, like other files that cannot be opened.
+    # A dangling link is listed among the unreadable images, like other files that cannot be opened.
     except OSError:
         return 0
 
@@ -117,10 +124,10 @@ def _list_tar(path):
         if name.endswith(".tar") and not name.startswith("."):
             class_name = name.removesuffix(".tar")
             if class_name in classes:
-                raise DataError(f"--source={path} holds {name} twice")
+                raise DataError(f"`source={path}` holds {name} twice")
             classes[class_name] = member
     if not classes:
-        raise DataError(f"--source={path} must hold one tar a class, as ILSVRC2012_img_train.tar, and holds none")
+        raise DataError(f"`source={path}` must hold one tar a class, as ILSVRC2012_img_train.tar, and holds none")
     entries = []
     for label, class_name in enumerate(sorted(classes)):
         outer = classes[class_name]
@@ -130,11 +137,11 @@ def _list_tar(path):
             if file.startswith("."):
                 continue
             if file in images:
-                raise DataError(f"--source={path}: {class_name}.tar in it holds {file} twice")
+                raise DataError(f"`source={path}`: {class_name}.tar in it holds {file} twice")
             offset = outer.offset_data + member.offset_data
             images[file] = Entry(f"{class_name}/{file}", label, str(path), offset, member.size)
         if not images:
-            raise DataError(f"--source={path}: {class_name}.tar in it holds no images")
+            raise DataError(f"`source={path}`: {class_name}.tar in it holds no images")
         entries += [images[file] for file in sorted(images)]
     return Source("tar", tuple(sorted(classes)), tuple(entries))
 
@@ -143,7 +150,7 @@ def _members(path, offset, size, what):
     """The regular files of the tar that stands in `path` at `offset`.
 
     Raises:
-        DataError: where it is compressed, cut or damaged. `tarfile` takes most such for the end of the archive.
+        DataError: where it is compressed, cut or damaged, most of which `tarfile` takes for the end of the archive.
     """
     with open(path, "rb") as file:
         part = _Part(file, offset, size)
@@ -152,15 +159,15 @@ def _members(path, offset, size, what):
                 members = archive.getmembers()
                 end = archive.offset
         except (tarfile.TarError, OSError) as error:
-            raise DataError(f"--source={path}: {what} is not a whole uncompressed tar: {error}") from error
+            raise DataError(f"`source={path}`: {what} is not a whole uncompressed tar: {error}") from error
         part.seek(end)
         if part.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
-            raise DataError(f"--source={path}: {what} is cut or damaged at byte {end} of {size}")
+            raise DataError(f"`source={path}`: {what} is cut or damaged at byte {end} of {size}")
     return [member for member in members if member.isfile()]
 
 
 class _Part:
-    """A range of bytes of an open file, as a file for `tarfile`."""
+    """Shows a range of bytes of an open file to `tarfile` as a file."""
 
     def __init__(self, file, offset, size):
         self._file, self._offset, self._size = file, offset, size

@@ -1,14 +1,16 @@
-"""The TFRecord file format: writing it without TensorFlow, finding and reading single records.
+"""Writes the TFRecord file format without TensorFlow, and finds and reads single records.
 
 A record is its length (8 bytes, little endian), the length's checksum (4), the data, the data's checksum (4); a
-checksum is a masked CRC-32C. A file is such records one after another and nothing else, so that one that is cut
-between two records looks whole: counts and digests are the manifest's business.
+checksum is a masked CRC-32C. A file is such records one after another and nothing else: one that is cut between two
+records looks whole, which the manifest's counts and digests reveal.
 """
 
 import os
 import struct
 
 import google_crc32c
+
+from igan_tf.files import StrPath
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
@@ -19,20 +21,20 @@ class RecordError(ValueError):
     """A record is cut or damaged; the message says where in the file."""
 
 
-def frame(data):
-    """`data` as it stands in a file."""
+def frame(data: bytes) -> bytes:
+    """Puts length and checksums around the data of a record."""
     length = struct.pack("<Q", len(data))
     return b"".join((length, _checksum(length), data, _checksum(data)))
 
 
-def record_spans(path):
-    """Where the records of a file stand, without reading them.
+def record_spans(path: StrPath) -> list[tuple[int, int]]:
+    """Finds the records of a file without reading them.
 
     Args:
         path: The file.
 
     Returns:
-        List of (offset, length) of each record's data, in bytes.
+        Offset and length of each record's data, in bytes.
 
     Raises:
         RecordError: for a damaged length, and for a file that ends within a record.
@@ -56,8 +58,12 @@ def record_spans(path):
     return spans
 
 
-def read_record(descriptor, offset, length):
-    """The data of the record that `record_spans` found at `offset` of an open file.
+def read_record(descriptor: int, offset: int, length: int) -> bytes:
+    """Reads the data of a record that `record_spans` found.
+
+    Args:
+        descriptor: Of the open file.
+        offset, length: Of the data, in bytes.
 
     Raises:
         RecordError: where the data is cut or differs from its checksum.

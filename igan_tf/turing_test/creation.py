@@ -1,42 +1,46 @@
-"""Making a study: a directory that is there whole or not at all."""
+"""Makes a study: a directory that is there whole or not at all."""
 
 import contextlib
 import dataclasses
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 from igan_tf.turing_test import design
 from igan_tf.turing_test.encoding import encode_images
-from igan_tf.turing_test.settings import StudyError
+from igan_tf.turing_test.settings import StudyError, StudySettings
+from igan_tf.turing_test.sources import Source
 from igan_tf.turing_test.storage import APPLICATION_ID, FILE, VERSION, new_secret, open_file
 
 
-def new_seed():
-    """A study's seed, which is a secret: whoever knew it could work out what is real."""
+def new_seed() -> int:
+    """Draws a study's seed, which is a secret: whoever knew it could work out what is real."""
     return secrets.randbits(64)
 
 
-def check_new_folder(study_dir):
-    """Raises a StudyError unless `study_dir` is a folder that a study can be made in: none yet, or an empty one."""
+def check_new_folder(study_dir: StrPath) -> None:
+    """Raises a StudyError unless a study can be made in `study_dir`: there is no such folder yet, or it is empty."""
     try:
         occupied = Path(study_dir).exists() and any(Path(study_dir).iterdir())
     except OSError as error:
-        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+        raise StudyError(f"`study_dir={study_dir}` cannot be made: {error}") from error
     if occupied:
-        raise StudyError(f"--study_dir={study_dir} holds other files and no study; name a new folder")
+        raise StudyError(f"`study_dir={study_dir}` holds other files and no study; name a new folder")
 
 
-def create_study(study_dir, settings, sources, seed=None):
+def create_study(
+    study_dir: StrPath, settings: StudySettings, sources: Sequence[Source], seed: int | None = None
+) -> None:
     """Makes a study directory.
 
     Args:
         study_dir: A folder that does not exist, or is empty.
-        settings: The `StudySettings`.
-        sources: `Source`s with their images, real first.
-        seed: Of every draw; by default a new one. It is kept in the study.
+        settings: What it asks of its annotators.
+        sources: Sources with their images, real first.
+        seed: Of every draw; None: a new one. It is kept in the study.
 
     Raises:
         StudyError: where the sources are too small, or the folder cannot be made.
@@ -57,10 +61,10 @@ def create_study(study_dir, settings, sources, seed=None):
                 connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 connection.execute(f"PRAGMA user_version = {VERSION}")
                 connection.execute("COMMIT")
-            # Another command may have made one meanwhile: it stays.
+            # A study that another command has made meanwhile stays.
             check_new_folder(study_dir)
     except OSError as error:
-        raise StudyError(f"--study_dir={study_dir} cannot be made: {error}") from error
+        raise StudyError(f"`study_dir={study_dir}` cannot be made: {error}") from error
 
 
 def _fill(connection, settings, sources, items, files, seed):

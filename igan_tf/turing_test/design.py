@@ -41,9 +41,9 @@ def draw_items(settings, sources, seed):
     for number, source in enumerate(sources):
         if len(source.images) < practice[number] + needed[number]:
             raise StudyError(
-                f"{source.flag} must have at least {practice[number] + needed[number]} images: {needed[number]} that "
-                f"an annotator sees of it by --trials={settings.trials}, and {practice[number]} to practise on by "
-                f"--practice={settings.practice}. Received: {len(source.images)} images"
+                f"{source.argument} must have at least {practice[number] + needed[number]} images: {needed[number]} "
+                f"that an annotator sees of it by `trials={settings.trials}`, and {practice[number]} to practise on by "
+                f"`practice={settings.practice}`. Received: {len(source.images)} images"
             )
         rows = generator.permutation(len(source.images))
         items += [Item(number, int(row), place < practice[number]) for place, row in enumerate(rows)]

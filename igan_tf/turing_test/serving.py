@@ -24,7 +24,7 @@ def listen(host, port):
         listener.listen(512)
     except OSError as error:
         listener.close()
-        raise StudyError(f"--host={host} --port={port} cannot be served on: {error}") from error
+        raise StudyError(f"`host={host}` `port={port}` cannot be served on: {error}") from error
     return listener
 
 

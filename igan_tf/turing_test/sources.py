@@ -1,7 +1,8 @@
-"""From `--real` and `--generated` to images of one size."""
+"""Reads a study's real and generated images, and makes them alike."""
 
 import dataclasses
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +23,9 @@ class Source:
     """Images of one origin.
 
     Attributes:
-        name: "real", or the name given with `--generated`.
+        name: "real", or the name of a generator.
         generated: Whether a generator made them.
-        place: What the flag named.
+        place: Where they come from: a run directory, or what `read_images` takes.
         images: uint8 `(N, height, width, channels)`; None before they are read.
     """
 
@@ -34,65 +35,72 @@ class Source:
     images: np.ndarray | None = None
 
     @property
-    def flag(self):
-        return f"--generated={self.name}={self.place}" if self.generated else f"--real={self.place}"
+    def argument(self) -> str:
+        """The argument of `parse_sources` that named it, for messages."""
+        return f"`generated={self.name}={self.place}`" if self.generated else f"`real={self.place}`"
 
 
-def parse_sources(real, generated):
-    """The sources that the flags name, images not yet read.
+def parse_sources(real: str, generated: Sequence[str]) -> list[Source]:
+    """Takes names and places apart, and reads no images.
 
     Args:
-        real: The value of `--real`.
-        generated: The values of `--generated`, each `name=place`.
+        real: The place of the real images.
+        generated: `name=place` of each generator's images.
+
+    Returns:
+        The sources, the real one first.
 
     Raises:
-        StudyError: for a missing, twofold or malformed name.
+        StudyError: for a missing, repeated or malformed name.
     """
     if not real:
-        raise StudyError(f"--real must name the real images: {FORMS}. Received: --real=")
+        raise StudyError(f"`real` must name the real images: {FORMS}. Received: real=")
     if not generated:
-        raise StudyError(f"--generated must name generated images, as name=place, place a run directory, {FORMS}")
+        raise StudyError(
+            f"`generated` must name generated images, as name=place, place a run directory, {FORMS}. "
+            "Received: generated="
+        )
     sources = [Source(REAL, False, real)]
     for value in generated:
         name, separator, place = value.partition("=")
         if not (separator and place and _NAME.fullmatch(name)):
             raise StudyError(
-                "--generated must be name=place, the name of up to 40 letters, digits, spaces and . + - _, the first a "
-                "letter or digit. "
-                f"Received: --generated={value}"
+                "`generated` must be name=place, the name of up to 40 letters, digits, spaces and . + - _, the first a "
+                f"letter or digit. Received: generated={value}"
             )
         if name in (source.name for source in sources):
-            raise StudyError(f"--generated must have a name of its own. Received: --generated={value}, named before")
+            raise StudyError(f"`generated` must have a name of its own. Received: generated={value}, named before")
         sources.append(Source(name, True, place))
     return sources
 
 
-def read_sources(sources, limit, seed, data_dir=""):
+def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str = "") -> list[Source]:
     """Reads the images of every source and makes them alike in channels.
 
     Args:
         sources: From `parse_sources`.
         limit: At most so many images of each, drawn at random; a run directory generates just so many.
         seed: Of the draws, and of the latents of a run directory.
-        data_dir: Folder of TFDS data.
+        data_dir: TFDS's folder; empty: TFDS's default.
 
     Returns:
         The sources with their images, all `(N, height, width, channels)` of one height, width and channels.
 
     Raises:
-        StudyError: that names the flag, and the file, of what is missing, empty, unreadable or of another size.
+        StudyError: that names the source, and the file, that is missing, empty, unreadable or of another size.
     """
     read = []
     for number, source in enumerate(sources):
         try:
             images = _read(source.place, limit, np.random.default_rng([seed, number]), data_dir)
-        except ValueError as error:  # DataError, and what a run directory raises: all name the file.
-            raise StudyError(f"{source.flag}: {error}") from error
+        # What a run directory raises names its files, too.
+        except ValueError as error:
+            raise StudyError(f"{source.argument}: {error}") from error
         read.append(dataclasses.replace(source, images=images))
         if images.shape[1:3] != read[0].images.shape[1:3]:
             raise StudyError(
                 f"all sources must have images of one size: another one would give them away. Received: "
-                f"{source.flag} with {_size(images)}, {read[0].flag} with {_size(read[0].images)}"
+                f"{source.argument} with {_size(images)}, {read[0].argument} with {_size(read[0].images)}"
             )
     channels = max(source.images.shape[-1] for source in read)
     return [

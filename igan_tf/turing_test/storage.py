@@ -82,14 +82,14 @@ class Storage:
         self.study_dir = Path(study_dir)
         path = self.study_dir / FILE
         if not path.is_file():
-            raise StudyError(f"--study_dir={study_dir} holds no study: {FILE} is missing")
+            raise StudyError(f"`study_dir={study_dir}` holds no study: {FILE} is missing")
         with contextlib.ExitStack() as opened:
             if serve:
-                refusal = StudyError(f"--study_dir={study_dir} is being served by another process")
+                refusal = StudyError(f"`study_dir={study_dir}` is being served by another process")
                 try:
                     opened.enter_context(locks.held(self.study_dir / locks.LOCK_NAME, refusal))
                 except OSError as error:
-                    raise StudyError(f"--study_dir={study_dir} cannot be written: {error}") from error
+                    raise StudyError(f"`study_dir={study_dir}` cannot be written: {error}") from error
             try:
                 self._reader = opened.enter_context(contextlib.closing(open_file(path)))
                 self._check_file(path)

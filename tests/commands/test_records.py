@@ -40,7 +40,7 @@ def run(capfd, *arguments):
         ("--max_unreadable=nan", "--max_unreadable must be a finite number. Received: --max_unreadable=nan"),
         ("--source=", "--source must be a folder, a tar file or tfds:<name>. Received: --source="),
         ("--source=nowhere", "--source=nowhere does not exist"),
-        ("--source=tfds:nosuchset", "--source=tfds:nosuchset is no data set of TFDS"),
+        ("--source=tfds:nosuchset", "--source=tfds:nosuchset: nosuchset is no data set of TFDS, nor prepared in"),
         ("--output_dir=", "--output_dir must be a folder. Received: --output_dir="),
         ("--output=x", "Unknown command line flag 'output'. Did you mean: output_dir"),
         ("extra", "unknown argument: extra"),

@@ -66,6 +66,13 @@ def test_flags_that_are_refused_before_anything_is_read(arguments, words):
     assert words in line.in_flags(caught.value)
 
 
+def test_a_source_that_is_refused_is_named_by_its_flag(tmp_path):
+    for given, received in (("b", "b"), ("=real=x", "=real=x")):
+        code, output = run(f"--study_dir={tmp_path}/study", "--real=x", f"--generated={given}")
+        assert code == 1 and "igan_tf: --generated must be name=place" in output
+        assert f"Received: --generated={received}\n" in output
+
+
 def test_the_defaults_are_the_settings_own():
     from igan_tf.turing_test.settings import StudySettings
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from igan_tf.data import SemiSupervisedBatches
+from igan_tf.errors import DataError
 
 # An image shows its own index.
 IMAGES = np.broadcast_to(np.arange(23, dtype="uint8")[:, None, None, None], (23, 2, 2, 1))
@@ -143,5 +144,5 @@ def test_initialization_may_see_the_labelled_examples_instead():
 
 @pytest.mark.parametrize("batch_size", [0, -2, 24])
 def test_a_batch_larger_than_the_data_is_refused(batch_size):
-    with pytest.raises(ValueError, match=f"`batch_size` must be from 1 to .*, 23. Received: batch_size={batch_size}"):
+    with pytest.raises(DataError, match=f"`batch_size` must be from 1 to .*, 23. Received: batch_size={batch_size}"):
         make_batches(batch_size=batch_size)

@@ -8,6 +8,7 @@ from PIL import Image
 from igan_tf.data.image_sources import read_images
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_bytes
+from tests.images.tfds_data import prepare
 
 _ORIENTATION = 0x0112
 
@@ -185,9 +186,14 @@ def test_tfds(real_data_dir):
 
 
 def test_tfds_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"tfds:mnist:test: no such prepared images in {tmp_path}"):
+    with pytest.raises(DataError, match=f"^tfds:mnist:test: no prepared data set mnist in `data_dir={tmp_path}`"):
         read_images("tfds:mnist:test", data_dir=str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+
+
+def test_tfds_images_of_several_sizes_are_refused(tmp_path):
+    prepare(tmp_path, sizes=(4, 5))
+    with pytest.raises(DataError, match=r"^tfds:tiny:train: .* one size\. Received: \[\(4, 4, 1\), \(5, 5"):
+        read_images("tfds:tiny:train", data_dir=str(tmp_path))
 
 
 def test_tensorflow_is_not_imported_for_files(tmp_path):

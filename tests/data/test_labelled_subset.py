@@ -41,12 +41,12 @@ def test_without_labels_nothing_is_drawn():
 
 @pytest.mark.parametrize("per_class", [0, -1])
 def test_per_class_must_be_positive(per_class):
-    with pytest.raises(ValueError, match=f"`per_class` must be at least 1. Received: per_class={per_class}"):
+    with pytest.raises(DataError, match=f"`per_class` must be at least 1. Received: per_class={per_class}"):
         labelled_subset(LABELS, per_class, 1)
 
 
 def test_a_class_that_is_too_small_is_named():
-    with pytest.raises(ValueError, match=r"examples of class 2, which has 1\. Received: per_class=2"):
+    with pytest.raises(DataError, match=r"examples of class 2, which has 1\. Received: per_class=2"):
         labelled_subset([0, 0, 2, 1, 1], 2, 1)
 
 
@@ -81,13 +81,13 @@ def test_a_label_file_is_read_in_its_order(tmp_path):
 )
 def test_each_error_in_a_label_file_names_file_and_line(tmp_path, text, message):
     path = write(tmp_path, text)
-    with pytest.raises(DataError, match=re.escape(f"--label_file={path}") + ",? ?" + re.escape(message)):
+    with pytest.raises(DataError, match=re.escape(f"`label_file={path}`") + ",? ?" + re.escape(message)):
         read_label_file(path, num_examples=10, num_classes=2)
 
 
 def test_an_unreadable_label_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"--label_file={tmp_path}/none cannot be read: .*No such file"):
+    with pytest.raises(DataError, match=f"`label_file={tmp_path}/none` cannot be read: .*No such file"):
         read_label_file(tmp_path / "none", 10, 2)
     (tmp_path / "binary").write_bytes(b"\xff\xfe1,0")
-    with pytest.raises(DataError, match=f"--label_file={tmp_path}/binary cannot be read"):
+    with pytest.raises(DataError, match=f"`label_file={tmp_path}/binary` cannot be read"):
         read_label_file(tmp_path / "binary", 10, 2)

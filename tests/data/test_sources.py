@@ -133,6 +133,11 @@ def test_without_data_dir_the_default_folder_is_named(monkeypatch, tmp_path):
         load_data(build_config())
 
 
+def test_data_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DataError, match=f"^`dataset=svhn`: no prepared data set svhn_cropped in `data_dir={tmp_path}`"):
+        load_data(build_config(dataset="svhn", data_dir=str(tmp_path)))
+
+
 def test_class_folders_unlabelled_and_loose_images(tmp_path):
     fill(tmp_path, {"b": 2, "a": 3, "unlabelled": 2, ".": 1})
     (tmp_path / "a" / "notes.txt").write_text("no image")

@@ -11,7 +11,7 @@ from PIL import Image
 if keras.backend.backend() != "tensorflow":
     pytest.skip("images are resized by TensorFlow", allow_module_level=True)
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import DataError, EvaluationError
 from igan_tf.evaluation.images import (
     ArraySource,
     FolderSource,
@@ -24,6 +24,7 @@ from igan_tf.evaluation.images import (
     prefetched,
 )
 from tests.evaluation.damage import altered
+from tests.images.tfds_data import prepare
 
 
 def images(count=10, size=(4, 5), channels=3, seed=0):
@@ -233,42 +234,33 @@ def test_cifar10_of_tfds(real_data_dir):
 
 @pytest.mark.parametrize(("name", "split"), [("mnist", "test"), ("nothing_of_this_name", "test")])
 def test_tfds_that_is_not_there(tmp_path, name, split):
-    with pytest.raises(
-        EvaluationError, match=f"--source=tfds:{name}:{split}: no such data set in --data_dir={tmp_path}"
-    ):
+    with pytest.raises(DataError, match=f"^--source=tfds:{name}:{split}: .*{name}.* in `data_dir={tmp_path}`"):
         TfdsSource(name, split, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_that_is_not_there(real_data_dir):
-    with pytest.raises(EvaluationError, match=r"tfds:mnist:validation: .* no such split"):
+    with pytest.raises(DataError, match=r"--source=tfds:mnist:validation: `split` must be one of train, test, or"):
         TfdsSource("mnist", "validation", str(real_data_dir / "tfds"))
 
 
 def test_a_slice_that_ends_before_it_begins(real_data_dir):
-    with pytest.raises(EvaluationError) as caught:
+    with pytest.raises(DataError, match=r"^--reference=tfds:mnist:test\[20:10\]: `split=test\[20:10\]` .* is empty$"):
         TfdsSource("mnist", "test[20:10]", str(real_data_dir / "tfds"), "--reference")
-    assert str(caught.value) == "--reference=tfds:mnist:test[20:10] holds no images"
 
 
 def test_a_data_set_without_images(tmp_path):
-    tfds = pytest.importorskip("tensorflow_datasets")
+    prepare(tmp_path, image="picture")
+    with pytest.raises(DataError, match=r"--source=tfds:tiny:test: tiny has no feature image\. Received: \w+, \w+$"):
+        TfdsSource("tiny", "test", str(tmp_path))
 
-    class NumbersAlone(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
 
-        def _info(self):
-            return self.dataset_info_from_configs(features=tfds.features.FeaturesDict({"number": np.int64}))
-
-        def _split_generators(self, download_manager):
-            return {"test": ((place, {"number": place}) for place in range(3))}
-
-        def _generate_examples(self):
-            raise NotImplementedError
-
-    NumbersAlone(data_dir=tmp_path).download_and_prepare()
-    with pytest.raises(EvaluationError, match=r"--source=tfds:numbers_alone:test has no feature `image`"):
-        TfdsSource("numbers_alone", "test", str(tmp_path))
+def test_a_damaged_data_set(tmp_path):
+    [path] = prepare(tmp_path).glob("*test*")
+    source = TfdsSource("tiny", "test", str(tmp_path))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"`split=test` of tiny in .* cannot be read: .*truncated record"):
+        gather(source)
 
 
 # Which images.

@@ -394,9 +394,7 @@ def test_a_flag_file_beside_another_is_found_from_anywhere(tmp_path, monkeypatch
 
 
 def test_flag_files_that_cannot_be_are_named(tmp_path):
-    with pytest.raises(
-        ConfigError, match=f"`flagfile` must be .* tried {tmp_path}/none.cfg"
-    ):
+    with pytest.raises(ConfigError, match=f"`flagfile` must be .* tried {tmp_path}/none.cfg"):
         expand_flagfiles([f"--flagfile={tmp_path}/none.cfg"])
     (tmp_path / "loop.cfg").write_text("--flagfile=loop.cfg\n")
     with pytest.raises(ConfigError, match=f"--flagfile={tmp_path}/loop.cfg includes itself"):

@@ -251,7 +251,7 @@ def test_too_many_unreadable_images_are_an_error_and_finished_work_is_kept(tmp_p
     folder = tmp_path / "records"
     lines = []
     for allowed in (0.0, 0.02):
-        with pytest.raises(DataError, match=f"3 of 100 images cannot be read, more than --max_unreadable={allowed}"):
+        with pytest.raises(DataError, match=f"3 of 100 images cannot be read, more than `max_unreadable={allowed}`"):
             convert_here(source, folder, max_unreadable=allowed, report=lines.append)
         assert not (folder / "manifest.json").exists() and len(listed(folder)) == 3
         with pytest.raises(DataError, match="not finished"):
@@ -435,7 +435,7 @@ def test_a_disk_that_takes_no_more_is_named(large, tmp_path):
 def test_raw_images_that_will_not_fit_are_refused_before_the_work(photos, tmp_path, monkeypatch):
     usage = converter.shutil.disk_usage(tmp_path)._replace(free=24 * 3 * 64 - 1)
     monkeypatch.setattr(converter.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match=r"--output_dir=.*are free"):
+    with pytest.raises(DataError, match=r"`output_dir=.*are free"):
         convert_here(photos, tmp_path / "records", encoding="raw")
     assert not any((tmp_path / "records").glob("*.tfrecord"))
     convert_here(photos, tmp_path / "jpeg")
@@ -511,7 +511,7 @@ def test_a_damaged_plan_is_named(photos, tmp_path, content):
 
 def test_records_of_something_else_are_left_alone(photos, tmp_path):
     (tmp_path / "train-00000-of-00004.tfrecord").write_bytes(b"precious")
-    with pytest.raises(DataError, match=f"--output_dir={tmp_path} holds records of something else"):
+    with pytest.raises(DataError, match=f"`output_dir={tmp_path}` holds records of something else"):
         convert_here(photos, tmp_path)
     assert contents(tmp_path) == {"train-00000-of-00004.tfrecord": b"precious"}
 
@@ -522,7 +522,7 @@ def test_a_second_converter_is_refused(photos, tmp_path, monkeypatch, path, shar
     (tmp_path / "unfinished").mkdir()
     with (
         locks.held(tmp_path / path, AssertionError(), shared=shared),
-        pytest.raises(DataError, match=f"--output_dir={tmp_path} is in use by another converter"),
+        pytest.raises(DataError, match=f"`output_dir={tmp_path}` is in use by another converter"),
     ):
         convert_here(photos, tmp_path)
     assert contents(tmp_path) == {}
@@ -532,7 +532,7 @@ def test_a_second_converter_is_refused(photos, tmp_path, monkeypatch, path, shar
 @pytest.mark.parametrize("place", ["file", "file/records", "/dev/null/records"])
 def test_an_output_folder_that_cannot_be_is_named(photos, tmp_path, place):
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=f"--output_dir.*{place}"):
+    with pytest.raises(DataError, match=f"`output_dir.*{place}"):
         convert_here(photos, tmp_path / place)
 
 

@@ -275,7 +275,7 @@ def test_what_is_no_set_of_records_says_what_to_run(tmp_path):
         ImageRecords(tmp_path)
     assert command in str(caught.value)
     (tmp_path / "train-00000-of-01024.tfrecord").write_bytes(frame(b"someone's"))
-    with pytest.raises(DataError, match=r"holds TFRecords without a manifest\.json: they are not this prog") as caught:
+    with pytest.raises(DataError, match=r"holds TFRecords without a manifest\.json: another program") as caught:
         ImageRecords(tmp_path)
     assert command in str(caught.value)
     (tmp_path / "unfinished").mkdir()

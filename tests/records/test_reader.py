@@ -253,18 +253,18 @@ def test_images_are_taken_by_index(records):
 
 @pytest.mark.parametrize("batch_size", [0, -1, IMAGES + 1])
 def test_a_batch_larger_than_the_data_is_refused(records, batch_size):
-    with pytest.raises(ValueError, match=f"`batch_size` must be from 1 to .*, 26. Received: batch_size={batch_size}"):
+    with pytest.raises(DataError, match=f"`batch_size` must be from 1 to .*, 26. Received: batch_size={batch_size}"):
         make_batches(records, batch_size)
 
 
 @pytest.mark.parametrize(("worker", "num_workers"), [(2, 2), (-1, 2), (0, 0)])
 def test_a_worker_that_is_none_is_refused(records, worker, num_workers):
-    with pytest.raises(ValueError, match=f"`worker` must be .* worker={worker}, num_workers={num_workers}"):
+    with pytest.raises(DataError, match=f"`worker` must be .* worker={worker}, num_workers={num_workers}"):
         make_batches(records, worker=worker, num_workers=num_workers)
 
 
 def test_a_batch_that_cannot_be_divided_is_refused(records):
-    with pytest.raises(ValueError, match=r"multiple of `num_workers`\. Received: batch_size=5, num_workers=2"):
+    with pytest.raises(DataError, match=r"multiple of `num_workers`\. Received: batch_size=5, num_workers=2"):
         make_batches(records, num_workers=2)
 
 

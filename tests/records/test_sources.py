@@ -10,6 +10,7 @@ from igan_tf.errors import DataError
 from igan_tf.images.decoding import UnreadableImage
 from igan_tf.records.sources import open_source, read_entry
 from igan_tf.records.tfrecords import record_spans
+from tests.images.tfds_data import prepare
 from tests.records.image_files import jpeg
 
 FILES = {
@@ -121,9 +122,9 @@ def test_a_dangling_link_is_listed_as_an_image(tmp_path):
 
 
 def test_wrong_paths_are_named(tmp_path):
-    refused("", "--source must be", "Received: --source=")
-    refused(tmp_path / "none", f"--source={tmp_path}/none does not exist")
-    refused(tmp_path, f"--source={tmp_path} must hold one folder a class")
+    refused("", "`source` must be", "Received: source=")
+    refused(tmp_path / "none", f"`source={tmp_path}/none` does not exist")
+    refused(tmp_path, f"`source={tmp_path}` must hold one folder a class")
 
 
 def test_an_empty_class_is_named(tmp_path):
@@ -133,20 +134,20 @@ def test_an_empty_class_is_named(tmp_path):
 
 def test_a_folder_one_level_too_high_is_refused(tmp_path):
     make_folder(tmp_path / "train")
-    refused(tmp_path, f"--source={tmp_path}", "train must hold images, and holds the folder n", f"Is {tmp_path}/train")
+    refused(tmp_path, f"`source={tmp_path}`", "train must hold images, and holds the folder n", f"Is {tmp_path}/train")
 
 
 def test_a_tar_of_images_is_refused(tmp_path):
     path = tmp_path / "a.tar"
     path.write_bytes(inner_tar([("a.JPEG", b"x")]))
-    refused(path, f"--source={path} must hold one tar a class", "ILSVRC2012_img_train.tar")
+    refused(path, f"`source={path}` must hold one tar a class", "ILSVRC2012_img_train.tar")
 
 
 def test_what_is_no_tar_is_refused(tmp_path):
     path = tmp_path / "a.tar"
     for content in (b"", b"some text", jpeg(0)):
         path.write_bytes(content)
-        refused(path, f"--source={path}", "not a whole uncompressed tar")
+        refused(path, f"`source={path}`", "not a whole uncompressed tar")
 
 
 def test_a_compressed_tar_is_refused(tmp_path):
@@ -175,7 +176,7 @@ def test_every_cut_of_a_tar_is_refused(tmp_path):
     path = tmp_path / "cut.tar"
     for length in [*range(0, end, 511), end, end + 511]:
         path.write_bytes(content[:length])
-        refused(path, f"--source={path}")
+        refused(path, f"`source={path}`")
 
 
 def test_a_damaged_header_within_a_tar_is_refused(tmp_path):
@@ -207,24 +208,18 @@ def test_tfds(real_data_dir):
         assert content[:2] == b"\xff\xd8" or content[:4] == b"\x89PNG"
 
 
-@pytest.mark.parametrize(
-    ("name", "split", "words"),
-    [
-        ("nosuchset", "train", ["tfds:nosuchset is no data set of TFDS"]),
-        ("cifar10", "train", ["no prepared data set in --tfds_data_dir=", "tfds.load('cifar10'"]),
-    ],
-)
-def test_tfds_sets_that_are_not_there(tmp_path, name, split, words):
-    with pytest.raises(DataError) as caught:
-        open_source(f"tfds:{name}", str(tmp_path), split)
-    for word in words:
-        assert word in str(caught.value)
-    assert list(tmp_path.iterdir()) == []
+def test_an_unknown_split_of_tfds_is_named(tmp_path):
+    prepare(tmp_path)
+    for split in ("all", "train[:2]"):
+        words = rf"^`source=tfds:tiny`: `split` must be one of \w+, \w+\. Received: split={re.escape(split)}$"
+        with pytest.raises(DataError, match=words):
+            open_source("tfds:tiny", str(tmp_path), split)
 
 
-def test_an_unknown_split_is_named(real_data_dir):
-    with pytest.raises(DataError, match=r"--tfds_split must be one of train, test .*Received: --tfds_split=all"):
-        open_source("tfds:cifar10", str(real_data_dir / "tfds"), "all")
+def test_tfds_without_one_image_and_its_label_is_refused(tmp_path):
+    prepare(tmp_path, image=None)
+    with pytest.raises(DataError, match=r"one image with one class label\. Received: images \[\], labels \['label'\]"):
+        open_source("tfds:tiny", str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_an_items_number_tells_nothing():
 def test_too_few_images_are_refused_with_the_number(count, needed):
     settings = StudySettings(trials=20, practice=4)
     message = (
-        rf"--real=photographs must have at least {needed} images: 10 .* by --trials=20, and 2 .* by --practice=4\. "
+        rf"`real=photographs` must have at least {needed} images: 10 .* by `trials=20`, and 2 .* by `practice=4`\. "
     )
     with pytest.raises(StudyError, match=message + f"Received: {count} images"):
         draw_items(settings, sources(count), seed=1)
@@ -108,7 +108,7 @@ def test_too_few_images_are_refused_with_the_number(count, needed):
 def test_a_small_generated_source_is_named():
     real, first, _ = sources(30, ("a", "b"))
     small = sources(5, ("b",))[1]
-    with pytest.raises(StudyError, match=r"--generated=b=b\.npz must have at least"):
+    with pytest.raises(StudyError, match=r"`generated=b=b\.npz` must have at least"):
         draw_items(StudySettings(trials=20, practice=4), [real, first, small], seed=1)
 
 

@@ -1,4 +1,4 @@
-"""What --real and --generated may name, and how images become files."""
+"""Where real and generated images may come from, and how images become files."""
 
 import io
 
@@ -26,15 +26,15 @@ def grey(count=10, size=6):
 @pytest.mark.parametrize(
     ("real", "generated", "words"),
     [
-        ("", ["a=x"], "--real must name the real images"),
-        ("x", [], "--generated must name generated images"),
-        ("x", ["a"], "Received: --generated=a"),
-        ("x", ["=y"], "Received: --generated==y"),
-        ("x", ["a="], "Received: --generated=a="),
-        ("x", ["=cmd()=y"], "Received: --generated==cmd"),
-        ("x", ["<b>=y"], "Received: --generated=<b>=y"),
-        ("x", ["a=y", "a=z"], "--generated must have a name of its own. Received: --generated=a=z"),
-        ("x", ["real=y"], "--generated must have a name of its own. Received: --generated=real=y"),
+        ("", ["a=x"], "`real` must name the real images"),
+        ("x", [], "`generated` must name generated images"),
+        ("x", ["a"], "Received: generated=a"),
+        ("x", ["=y"], "Received: generated==y"),
+        ("x", ["a="], "Received: generated=a="),
+        ("x", ["=cmd()=y"], "Received: generated==cmd"),
+        ("x", ["<b>=y"], "Received: generated=<b>=y"),
+        ("x", ["a=y", "a=z"], "`generated` must have a name of its own. Received: generated=a=z"),
+        ("x", ["real=y"], "`generated` must have a name of its own. Received: generated=real=y"),
         ("x", ["n" * 41 + "=y"], "name of up to 40"),
     ],
 )
@@ -50,20 +50,20 @@ def test_a_place_may_hold_an_equals_sign():
     assert (real.name, real.place, real.generated) == ("real", "r", False)
 
 
-def test_other_sizes_are_refused_with_both_flags(tmp_path):
+def test_other_sizes_are_refused_with_both_places(tmp_path):
     places = save(tmp_path / "a.npz", grey()), save(tmp_path / "b.npz", grey(size=7))
     with pytest.raises(StudyError) as caught:
         read_sources(parse_sources(places[0], [f"b={places[1]}"]), 100, seed=1)
-    assert f"--generated=b={places[1]} with 7x7 pixels, --real={places[0]} with 6x6 pixels" in str(caught.value)
+    assert f"`generated=b={places[1]}` with 7x7 pixels, `real={places[0]}` with 6x6 pixels" in str(caught.value)
 
 
-def test_a_bad_source_is_named_by_its_flag(tmp_path):
+def test_a_bad_source_is_named_by_its_argument(tmp_path):
     good = save(tmp_path / "a.npz", grey())
     (tmp_path / "empty").mkdir()
     for place, words in ((tmp_path / "empty", "holds no images"), (tmp_path / "nowhere", "does not exist")):
-        with pytest.raises(StudyError, match=f"^--generated=b={place}: .*{words}"):
+        with pytest.raises(StudyError, match=f"^`generated=b={place}`: .*{words}"):
             read_sources(parse_sources(good, [f"b={place}"]), 100, seed=1)
-        with pytest.raises(StudyError, match=f"^--real={place}: .*{words}"):
+        with pytest.raises(StudyError, match=f"^`real={place}`: .*{words}"):
             read_sources(parse_sources(str(place), [f"b={good}"]), 100, seed=1)
 
 
@@ -91,7 +91,7 @@ def test_a_run_directory_generates(tmp_path):
     assert not np.array_equal(read_sources(sources, 40, seed=2)[1].images, generated.images)
     for path in (tmp_path / "run" / "checkpoints").rglob("state.npz"):
         path.write_bytes(b"")
-    with pytest.raises(StudyError, match=f"^--generated=gan={tmp_path}/run: no checkpoint in .* is whole"):
+    with pytest.raises(StudyError, match=f"^`generated=gan={tmp_path}/run`: no checkpoint in .* is whole"):
         read_sources(sources, 40, seed=1)
 
 

@@ -59,7 +59,7 @@ def test_an_error_while_it_is_made_leaves_nothing(tmp_path, monkeypatch):
 
 def test_another_folder_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("ten years' work")
-    with pytest.raises(StudyError, match=f"--study_dir={tmp_path} holds other files and no study"):
+    with pytest.raises(StudyError, match=f"`study_dir={tmp_path}` holds other files and no study"):
         make_study(tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "ten years' work"
 
@@ -86,7 +86,7 @@ def test_a_foreign_database_is_refused(tmp_path):
 
 
 def test_a_missing_study_is_named(tmp_path):
-    with pytest.raises(StudyError, match=f"--study_dir={tmp_path} holds no study: {FILE} is missing"):
+    with pytest.raises(StudyError, match=f"`study_dir={tmp_path}` holds no study: {FILE} is missing"):
         Storage(tmp_path)
 
 

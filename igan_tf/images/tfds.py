@@ -1,0 +1,166 @@
+"""Data sets that TFDS has prepared on this machine. Nothing is downloaded."""
+
+import contextlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from google.protobuf import json_format
+
+from igan_tf.errors import DataError
+
+_COMMAND = "python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir!r})\""
+# What TFDS raises of data that is missing, damaged or named wrongly. It has hardly any error of its own; a RuntimeError
+# is NotImplementedError, or an error that could not be raised anew in its kind with more words.
+_EXPECTED = (AssertionError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError, json_format.Error)
+# TensorFlow's frames around a message.
+_FRAMES = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
+
+
+class PreparedData:
+    """A data set that TFDS has prepared.
+
+    Args:
+        name: Its name in TFDS, such as "mnist", "glue/cola" or "mnist:3.0.1".
+        data_dir: TFDS's folder; empty: TFDS's default.
+
+    Attributes:
+        full_name: Name, configuration and version.
+        splits: The names of its splits.
+        features: A dict from the name of each feature to its `tfds.features.FeatureConnector`.
+        label_key: The name of the feature that is the examples' label, if the data set says so.
+
+    Raises:
+        DataError: where there is no such data set, or it is not prepared, damaged, or of a file format that is not
+            read; it says what to run.
+    """
+
+    full_name: str
+    splits: tuple[str, ...]
+    features: dict[str, Any]
+    label_key: str | None
+
+    def __init__(self, name: str, data_dir: str = ""):
+        import tensorflow_datasets as tfds
+
+        self._name = name
+        default = tfds.core.constants.DATA_DIR
+        self._place = f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {default}"
+        self._command = _COMMAND.format(name=name, data_dir=data_dir or None)
+        missing = f"no prepared data set {name} in {self._place}"
+        with _refusing(missing, f"To prepare it, remove what is damaged there and run:\n  {self._command}"):
+            try:
+                self._builder = tfds.builder(name, data_dir=data_dir or None)
+            except tfds.core.DatasetNotFoundError as error:
+                raise DataError(f"{name} is no data set of TFDS, nor prepared in {self._place}") from error
+            info = self._builder.info
+            self.full_name, self.splits = info.full_name, tuple(info.splits)
+            self.features = dict(info.features) if isinstance(info.features, tfds.features.FeaturesDict) else {}
+            self.label_key = info.supervised_keys[1] if info.supervised_keys else None
+        # A download that was cut short leaves a folder without splits.
+        if not (self._builder.is_prepared() and self.splits):
+            raise DataError(f"{missing}. To prepare it, run:\n  {self._command}")
+        self._refuse_formats_but(tfds.core.FileFormat.with_tf_data())
+
+    def count(self, split: str) -> int:
+        """The number of examples in a split.
+
+        Args:
+            split: In TFDS's notation: "test", "train[:1000]".
+
+        Raises:
+            DataError: for a split that it has not, or that is empty.
+        """
+        try:
+            count = self._builder.info.splits[split].num_examples
+        except (KeyError, ValueError) as error:
+            raise DataError(
+                f"`split` must be one of {', '.join(self.splits)}, or a part of it such as {self.splits[0]}[:100]. "
+                f"Received: split={split}"
+            ) from error
+        # A slice that ends before it begins has a negative number.
+        if count < 1:
+            raise DataError(f"`split={split}` of {self._name} is empty")
+        return count
+
+    def count_images(self, split: str) -> int:
+        """As `count`.
+
+        Raises:
+            DataError: also where examples have no feature `image`.
+        """
+        if "image" not in self.features:
+            raise DataError(f"{self._name} has no feature image. Received: {', '.join(self.features)}")
+        return self.count(split)
+
+    def images(self, split: str) -> Iterator[np.ndarray]:
+        """Yields the images of a split in the order of its files, `(height, width, channels)`.
+
+        Raises:
+            DataError: as `count_images`, and for damage.
+        """
+        import tensorflow as tf
+
+        self.count_images(split)
+        with self._reading(split, tf.errors.OpError):
+            for example in self._dataset(split).as_numpy_iterator():
+                yield example["image"]
+
+    def arrays(self, split: str) -> dict[str, np.ndarray]:
+        """All examples of a split, stacked: a dict from the name of each feature to its array.
+
+        Raises:
+            DataError: as `count`, and for damage.
+        """
+        import tensorflow as tf
+        import tensorflow_datasets as tfds
+
+        self.count(split)
+        with self._reading(split, tf.errors.OpError):
+            return tfds.as_numpy(self._dataset(split, batch_size=-1))
+
+    def record_files(self, split: str) -> list[tuple[Path, int]]:
+        """The TFRecord files of a split, whole and by its name alone, with the number of records in each.
+
+        Raises:
+            DataError: for another file format.
+        """
+        import tensorflow_datasets as tfds
+
+        self._refuse_formats_but({tfds.core.FileFormat.TFRECORD})
+        with self._reading(split):
+            info = self._builder.info.splits[split]
+            return [(Path(path), length) for path, length in zip(info.filepaths, info.shard_lengths)]
+
+    def _dataset(self, split, **options):
+        import tensorflow_datasets as tfds
+
+        config = tfds.ReadConfig(try_autocache=False)
+        return self._builder.as_dataset(split=split, shuffle_files=False, read_config=config, **options)
+
+    def _reading(self, split, *more):
+        remedy = f"To prepare it anew, remove {self._builder.data_path} and run:\n  {self._command}"
+        return _refusing(f"`split={split}` of {self._name} in {self._place} cannot be read", remedy, *more)
+
+    def _refuse_formats_but(self, formats):
+        found = self._builder.info.file_format
+        if found not in formats:
+            raise DataError(
+                f"{self._name} in {self._place} must be prepared as {'TFRecords'}. Received: {found.value}. To prepare "
+                f"it so in another folder, run this with that folder as data_dir:\n  {self._command}"
+            )
+
+
+@contextlib.contextmanager
+def _refusing(what, remedy, *more):
+    """Turns what TFDS raises in the scope, and errors of the kinds `more`, into a DataError."""
+    try:
+        yield
+    except DataError:
+        raise
+    except (*_EXPECTED, *more) as error:
+        lines = _FRAMES.sub("", getattr(error, "message", None) or str(error)).strip().splitlines()
+        reason = lines[0] if lines else type(error).__name__
+        raise DataError(f"{what}: {reason}. {remedy}") from error
