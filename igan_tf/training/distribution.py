@@ -96,11 +96,11 @@ def build_strategy(name):
     worker = this_worker()
     if name == "multi_worker" or (name == "auto" and worker.count > 1):
         if not os.environ.get("TF_CONFIG"):
-            raise ClusterError("--strategy=multi_worker needs TF_CONFIG, which names the workers. Received: none")
+            raise ClusterError("`strategy=multi_worker` needs TF_CONFIG, which names the workers. Received: none")
         return _multi_worker_strategy()
     if worker.count > 1:
         # Each would train for itself and write into the others' run directory.
-        raise ClusterError(f"TF_CONFIG names {worker.count} workers. Received: --strategy={name}")
+        raise ClusterError(f"TF_CONFIG names {worker.count} workers. Received: strategy={name}")
     if name == "mirrored" or (name == "auto" and len(tf.config.list_logical_devices("GPU")) > 1):
         return mirrored_strategy()
     return tf.distribute.get_strategy()

@@ -87,7 +87,7 @@ class Trainer:
         if not same_step:
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
-                f"{self.checkpoints.folder}, others another: --run_dir must be on storage that all workers share"
+                f"{self.checkpoints.folder}, others another: `run_dir` must be on storage that all workers share"
             )
         if not same_settings:
             raise CheckpointError(

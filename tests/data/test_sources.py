@@ -101,38 +101,6 @@ def test_fewer_training_images():
         load_data(build_config(dataset="digits", train_images=1199))
 
 
-def test_mnist_without_data_tells_how_to_fetch_it_and_makes_nothing(tmp_path, monkeypatch):
-    import tensorflow_datasets as tfds
-
-    def refuse(*args, **kwargs):
-        raise AssertionError("downloads")
-
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", refuse)
-    place = tmp_path / "nowhere"
-    with pytest.raises(DataError) as caught:
-        load_data(build_config(data_dir=str(place)))
-    message = str(caught.value)
-    assert f"`dataset=mnist`: no prepared data set in `data_dir={place}`" in message
-    assert f"tfds.load('mnist', data_dir='{place}')" in message
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_mnist_half_prepared_tells_how_to_fetch_it(tmp_path):
-    (tmp_path / "mnist" / "3.0.1").mkdir(parents=True)
-    with pytest.raises(DataError, match="no prepared data set"):
-        load_data(build_config(data_dir=str(tmp_path)))
-    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
-
-
-def test_without_data_dir_the_default_folder_is_named(monkeypatch, tmp_path):
-    import tensorflow_datasets as tfds
-
-    monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
-    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: (_ for _ in ()).throw(FileNotFoundError(name)))
-    with pytest.raises(DataError, match=f"default folder, {tmp_path}.*\n.*data_dir=None"):
-        load_data(build_config())
-
-
 def test_data_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=f"^`dataset=svhn`: no prepared data set svhn_cropped in `data_dir={tmp_path}`"):
         load_data(build_config(dataset="svhn", data_dir=str(tmp_path)))
