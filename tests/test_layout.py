@@ -17,7 +17,7 @@ LEVELS = [
     {"losses"},
     {"networks"},
     {"models"},
-    {"evaluation", "training"},
+    {"evaluation", "training", "saved_models"},
     {"experiments"},
     {"tables", "turing_test"},
     {"commands"},

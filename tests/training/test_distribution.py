@@ -253,14 +253,14 @@ def test_several_workers_need_a_cluster(set_cluster, devices, monkeypatch):
     for text in (None, ""):
         if text is not None:
             monkeypatch.setenv("TF_CONFIG", text)
-        with pytest.raises(ClusterError, match=r"--strategy=multi_worker needs TF_CONFIG, .* Received: none"):
+        with pytest.raises(ClusterError, match=r"`strategy=multi_worker` needs TF_CONFIG, .* Received: none"):
             build_strategy("multi_worker")
 
 
 @pytest.mark.parametrize("name", ["single", "mirrored"])
 def test_in_a_cluster_no_worker_trains_for_itself(set_cluster, devices, name):
     set_cluster({"chief": 1, "worker": 2}, "worker", 0)
-    with pytest.raises(ClusterError, match=f"TF_CONFIG names 3 workers. Received: --strategy={name}"):
+    with pytest.raises(ClusterError, match=f"TF_CONFIG names 3 workers. Received: strategy={name}"):
         build_strategy(name)
 
 
