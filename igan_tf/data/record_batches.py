@@ -100,18 +100,18 @@ class RecordBatches:
         images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
         return as_unit_range(images) if self.as_float else images
 
-    def _generator(self, epoch, stream):
+    def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
-    def _read(self, rows):
+    def _read(self, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         serialized = tf.numpy_function(self._read_rows, [rows["indices"]], tf.string, stateful=False)
         serialized.set_shape(rows["indices"].shape)
         return serialized, rows["flipped"]
 
-    def _read_rows(self, indices):
+    def _read_rows(self, indices: np.ndarray) -> np.ndarray:
         return np.array(self.records.read(indices), object)
 
-    def _batch(self, serialized, flipped):
+    def _batch(self, serialized: tf.Tensor, flipped: tf.Tensor) -> dict[str, tf.Tensor]:
         images, labels = self.records.decode(serialized)
         images = tf.ensure_shape(images, [*serialized.shape, *self.records.image_shape])
         if self.flip:
