@@ -53,7 +53,7 @@ def read_images(
         return _read_folder(path, limit, generator)
     if path.suffix == ".npz":
         return as_bytes(_chosen(_read_npz(path), limit, generator), place)
-    raise DataError(f"images must come from {FORMS}. Received: {place!r}, which is none of them")
+    raise DataError(f"`place` must name {FORMS}. Received: place={place}")
 
 
 def _chosen(items: Any, limit: int | None, generator: np.random.Generator | None) -> Any:
@@ -126,7 +126,7 @@ def _read_digits(place: str) -> np.ndarray:
     data = load_digits(None)
     splits = {"digits:train": data.train_images, "digits:test": data.test_images}
     if place not in splits:
-        raise DataError(f"scikit-learn's digits have the splits train and test. Received: {place!r}")
+        raise DataError(f"`place` must be one of {', '.join(splits)}. Received: place={place}")
     return splits[place]
 
 
