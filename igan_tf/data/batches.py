@@ -97,20 +97,20 @@ class SemiSupervisedBatches:
         """Images by their indices, in [0, 1]."""
         return as_unit_range(tf.gather(self._images, indices))
 
-    def _tiled(self, epoch):
+    def _tiled(self, epoch: int) -> np.ndarray:
         """Positions in `labelled_indices`, shuffled repetition by repetition."""
         count = len(self.labelled_indices)
         generator = self._generator(epoch, _LABELLED)
         repetitions = [generator.permutation(count) for _ in range(-(-self.num_images // count))]
         return np.concatenate(repetitions)[: self.num_images]
 
-    def _permutation(self, epoch, stream, count):
+    def _permutation(self, epoch: int, stream: int, count: int) -> np.ndarray:
         return self._generator(epoch, stream).permutation(count)
 
-    def _generator(self, epoch, stream):
+    def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
-    def _gather(self, rows):
+    def _gather(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         batch = {
             name: as_unit_range(tf.gather(self._images, rows[name]))
             for name in ("unlabelled_images", "unlabelled_images_2")

@@ -99,7 +99,7 @@ class ImageBatches:
         """Images by their indices, not mirrored, in the form of the batches' images."""
         raise NotImplementedError
 
-    def _generator(self, epoch, stream):
+    def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
     def _read(self, rows):
@@ -147,7 +147,7 @@ class RecordBatches(ImageBatches):
         serialized.set_shape(rows["indices"].shape)
         return serialized, rows["flipped"]
 
-    def _read_rows(self, indices):
+    def _read_rows(self, indices: np.ndarray) -> np.ndarray:
         return np.array(self.records.read(indices), object)
 
     def _decode(self, found):

@@ -38,5 +38,5 @@ class ImageData:
         digest = hashlib.sha256(repr(tuple(self.class_names)).encode())
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
             digest.update(f"{array.dtype} {array.shape}".encode())
-            digest.update(np.ascontiguousarray(array))
+            digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()

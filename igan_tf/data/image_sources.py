@@ -6,6 +6,7 @@ hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 chan
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,7 @@ def read_images(
             one image array, or with one named `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as
             `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training takes them.
         limit: At most so many images, drawn at random without replacement; None: all.
-        generator: Of that draw.
+        generator: Of that draw; None: a new one.
         data_dir: TFDS's folder; empty: TFDS's default.
 
     Returns:
@@ -43,7 +44,8 @@ def read_images(
             than those before it.
     """
     if matched := _TFDS.fullmatch(place):
-        return as_bytes(_chosen(_read_tfds(place, *matched.groups(), data_dir), limit, generator), place)
+        images = _read_tfds(place, matched[1], matched[2], data_dir)
+        return as_bytes(_chosen(images, limit, generator), place)
     if place.startswith("digits:"):
         return as_bytes(_chosen(_read_digits(place), limit, generator), place)
     path = Path(place)
@@ -51,18 +53,19 @@ def read_images(
         return _read_folder(path, limit, generator)
     if path.suffix == ".npz":
         return as_bytes(_chosen(_read_npz(path), limit, generator), place)
-    raise DataError(f"images must come from {FORMS}. Received: {place!r}, which is none of them")
+    raise DataError(f"`place` must name {FORMS}. Received: place={place}")
 
 
-def _chosen(items, limit, generator):
+def _chosen(items: Any, limit: int | None, generator: np.random.Generator | None) -> Any:
     """Draws `limit` of the items, in their order; takes all where there are no more."""
     if limit is None or len(items) <= limit:
         return items
+    generator = generator or np.random.default_rng()
     rows = np.sort(generator.permutation(len(items))[:limit])
     return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows]
 
 
-def _read_folder(folder, limit, generator):
+def _read_folder(folder: Path, limit: int | None, generator: np.random.Generator | None) -> np.ndarray:
     refuse_unfinished(folder)
     if shards := npz_files(folder):
         found = [(path, image) for path in shards for image in as_bytes(_read_npz(path), path)]
@@ -81,20 +84,21 @@ def _read_folder(folder, limit, generator):
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for _, image in found])
 
 
-def _size(image):
+def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]} pixels"
 
 
-def _read_file(path):
+def _read_file(path: Path) -> np.ndarray:
     """One image, `(height, width, 1)` where the file is grey and `(height, width, 3)` where it is not."""
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(path) as image:
+        with Image.open(path) as file:
+            image: Image.Image = file
             if image.mode.startswith(_DEEP_MODES):
                 raise DataError(f"the image {path} has more than 8 bits a channel (Pillow's mode {image.mode})")
             image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+            if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
                 raise DataError(f"the image {path} has transparent pixels: what lies behind them is unknown")
             pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
     except DataError:
@@ -104,7 +108,7 @@ def _read_file(path):
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _read_npz(path):
+def _read_npz(path: Path) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as file:
             names = file.files
@@ -116,17 +120,17 @@ def _read_npz(path):
     raise DataError(f"{path} must hold one array, or one named images. Received: {', '.join(names)}")
 
 
-def _read_digits(place):
+def _read_digits(place: str) -> np.ndarray:
     from igan_tf.data.sources import load_digits
 
     data = load_digits(None)
     splits = {"digits:train": data.train_images, "digits:test": data.test_images}
     if place not in splits:
-        raise DataError(f"scikit-learn's digits have the splits train and test. Received: {place!r}")
+        raise DataError(f"`place` must be one of {', '.join(splits)}. Received: place={place}")
     return splits[place]
 
 
-def _read_tfds(place, name, split, data_dir):
+def _read_tfds(place: str, name: str, split: str, data_dir: str) -> np.ndarray:
     with prefixed(place):
         images = list(PreparedData(name, data_dir).images(split))
     sizes = sorted({image.shape for image in images})

@@ -49,7 +49,7 @@ def write_result(run_dir, result):
 
 @contextlib.contextmanager
 def sole_trainer(run_dir):
-    """Makes a run directory and holds its lock, so that a second trainer is refused; yields its path."""
+    """Makes a run directory, refuses a second trainer in it for the scope, and yields its path."""
     run_dir = Path(run_dir)
     refusal = ConfigError(f"`run_dir={run_dir}` is in use by another training process")
     with contextlib.ExitStack() as stack:

@@ -61,7 +61,7 @@ def durable_folder(path: StrPath) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _temporary(path, folder):
+def _temporary(path: Path, folder: bool) -> Iterator[Path]:
     """Yields an empty temporary file or folder of `path`, locked for the scope; removes it after an error."""
     temporary, descriptor = _claim(path, folder)
     try:
@@ -75,9 +75,11 @@ def _temporary(path, folder):
         os.close(descriptor)
 
 
-def _claim(path, folder):
+def _claim(path: Path, folder: bool) -> tuple[Path, int]:
     """Makes, or takes over, the first temporary name of `path` that is not locked; returns it and what locks it."""
-    for number in itertools.count():
+    numbers = itertools.count()
+    while True:
+        number = next(numbers)
         temporary = path.with_name(f".{path.name}.{number}.tmp" if number else f".{path.name}.tmp")
         with contextlib.suppress(FileExistsError):
             temporary.mkdir() if folder else temporary.touch(exist_ok=False)
@@ -89,7 +91,7 @@ def _claim(path, folder):
             os.close(descriptor)
 
 
-def _take_place(temporary, path):
+def _take_place(temporary: Path, path: Path) -> None:
     """Renames a folder to `path`, where others may do the same."""
     while True:
         try:
@@ -105,14 +107,14 @@ def _take_place(temporary, path):
             _remove(aside)
 
 
-def _remove(path):
+def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
 
 
-def _remove_contents(path):
+def _remove_contents(path: Path) -> None:
     """Empties a folder that a killed process has left; a file is cut when it is opened."""
     for entry in path.iterdir() if path.is_dir() else ():
         _remove(entry)

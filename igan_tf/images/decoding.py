@@ -3,12 +3,13 @@
 import io
 import struct
 import warnings
+from typing import Any
 
 from PIL import Image
 
 # The formats of photographs, as far as this Pillow reads them. Others start programs (EPS) or hold no picture.
 Image.init()
-_FORMATS = [
+_FORMATS: list[str] = [
     name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
 ]
 _ORIENTATION = 0x0112
@@ -86,18 +87,18 @@ def square_image(data: bytes, size: int) -> Image.Image:
         raise UnreadableImage(_reason(error)) from error
 
 
-def _load(data):
+def _load(data: bytes) -> Image.Image:
     """The whole image, RGB and upright."""
     if not data:
         raise UnreadableImage("the file is empty")
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     image = to_rgb(image)
     return image if upright is None else image.transpose(upright)
 
 
-def _orientation(image):
+def _orientation(image: Image.Image) -> Any:
     try:
         return image.getexif().get(_ORIENTATION)
     # Damaged metadata does not make an image unreadable.
@@ -123,7 +124,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _reason(error):
+def _reason(error: Exception) -> str:
     if isinstance(error, Image.UnidentifiedImageError):
         return "not an image of a known format"
     if isinstance(error, struct.error | IndexError | KeyError | TypeError | AttributeError):

@@ -7,13 +7,12 @@ import numpy as np
 from igan_tf.files import StrPath, durable
 
 
-def image_grid(images: np.ndarray, columns: int | None = None, margin: int = 1) -> np.ndarray:
-    """Puts images side by side on white.
+def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Puts images side by side on white, a pixel apart.
 
     Args:
         images: `(N, height, width, channels)` in [0, 1].
         columns: Images in a row; None: as many as make the grid nearly square.
-        margin: White pixels around each.
 
     Returns:
         The picture, float32 `(height, width, channels)`.
@@ -21,10 +20,10 @@ def image_grid(images: np.ndarray, columns: int | None = None, margin: int = 1) 
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
-    grid = np.ones((rows * (height + margin) + margin, columns * (width + margin) + margin, channels), "float32")
+    grid = np.ones((rows * (height + 1) + 1, columns * (width + 1) + 1, channels), "float32")
     for index, image in enumerate(images):
-        top = margin + index // columns * (height + margin)
-        left = margin + index % columns * (width + margin)
+        top = 1 + index // columns * (height + 1)
+        left = 1 + index % columns * (width + 1)
         grid[top : top + height, left : left + width] = image
     return grid
 

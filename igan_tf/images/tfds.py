@@ -2,7 +2,8 @@
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -134,17 +135,17 @@ class PreparedData:
             info = self._builder.info.splits[split]
             return [(Path(path), length) for path, length in zip(info.filepaths, info.shard_lengths)]
 
-    def _dataset(self, split, **options):
+    def _dataset(self, split: str, **options: Any) -> Any:
         import tensorflow_datasets as tfds
 
         config = tfds.ReadConfig(try_autocache=False)
         return self._builder.as_dataset(split=split, shuffle_files=False, read_config=config, **options)
 
-    def _reading(self, split, *more):
+    def _reading(self, split: str, *more: type[Exception]) -> AbstractContextManager[None]:
         remedy = f"To prepare it anew, remove {self._builder.data_path} and run:\n  {self._command}"
         return _refusing(f"`split={split}` of {self._name} in {self._place} cannot be read", remedy, *more)
 
-    def _refuse_formats_but(self, formats):
+    def _refuse_formats_but(self, formats: Container[Any]) -> None:
         found = self._builder.info.file_format
         if found not in formats:
             raise DataError(
@@ -154,7 +155,7 @@ class PreparedData:
 
 
 @contextlib.contextmanager
-def _refusing(what, remedy, *more):
+def _refusing(what: str, remedy: str, *more: type[Exception]) -> Iterator[None]:
     """Turns what TFDS raises in the scope, and errors of the kinds `more`, into a DataError."""
     try:
         yield

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -21,6 +22,7 @@ from igan_tf.records.entries import Source
 from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
 from igan_tf.records.processes import available_processors, pool, sole_converter
 from igan_tf.records.settings import ConversionSettings, WorkSettings
+from igan_tf.records.shards import ShardReport, ShardTask
 
 UNREADABLE_NAME = "unreadable.jsonl"
 _PLAN_NAME = "plan.json"
@@ -81,12 +83,20 @@ def convert(
 class _Conversion:
     """One conversion into one folder."""
 
-    def __init__(self, source, output_dir, settings, plan, processes, report):
+    def __init__(
+        self,
+        source: Source,
+        output_dir: Path,
+        settings: ConversionSettings,
+        plan: dict[str, dict[str, Any]],
+        processes: int,
+        report: Callable[[str], None],
+    ):
         self.source, self.output_dir, self.settings, self.plan = source, output_dir, settings, plan
         self.processes, self.report = processes, report
         self.unfinished = output_dir / UNFINISHED_NAME
 
-    def run(self, max_unreadable):
+    def run(self, max_unreadable: float) -> Manifest:
         """Writes the shards that are missing, then the list of unreadable images, then the manifest."""
         self._start_or_continue()
         tasks = self._tasks()
@@ -95,8 +105,8 @@ class _Conversion:
             self.report(f"{self.output_dir}: keeping {len(done)} of {len(tasks)} shards")
         to_write = [task for task in tasks if task.path.name not in done]
         self._refuse_full_disk(to_write)
-        reports = {**done, **self._write(to_write)}
-        reports = [reports[task.path.name] for task in tasks]
+        written = {**done, **self._write(to_write)}
+        reports = [written[task.path.name] for task in tasks]
         unreadable = self._list_unreadable(reports, max_unreadable)
         manifest = Manifest(
             images=sum(report.shard.records for report in reports),
@@ -110,7 +120,7 @@ class _Conversion:
         shutil.rmtree(self.unfinished)
         return manifest
 
-    def mend(self):
+    def mend(self) -> Manifest:
         """Writes the shards of a finished set anew that are missing or damaged."""
         manifest = read_manifest(self.output_dir)
         self._refuse_other_plan({**manifest.settings, **manifest.source})
@@ -131,7 +141,7 @@ class _Conversion:
         shutil.rmtree(self.unfinished, ignore_errors=True)
         return manifest
 
-    def _start_or_continue(self):
+    def _start_or_continue(self) -> None:
         plan_path = self.unfinished / _PLAN_NAME
         if plan_path.exists():
             try:
@@ -144,7 +154,7 @@ class _Conversion:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
 
-    def _refuse_other_plan(self, before):
+    def _refuse_other_plan(self, before: dict[str, Any]) -> None:
         now = {**self.plan["settings"], **self.plan["source"]}
         different = [
             f"{name}: the conversion was started with {before.get(name)!r}, now {now[name]!r}"
@@ -157,7 +167,7 @@ class _Conversion:
                 + "\n  ".join(different)
             )
 
-    def _refuse_full_disk(self, tasks):
+    def _refuse_full_disk(self, tasks: list[ShardTask]) -> None:
         """Raises a DataError where raw images, whose size is known beforehand, do not fit on the disk."""
         if self.settings.encoding == "raw":
             needed = 3 * self.settings.image_size**2 * sum(len(task.entries) for task in tasks)
@@ -168,7 +178,7 @@ class _Conversion:
                     "are free. `encoding=jpeg` needs about a quarter"
                 )
 
-    def _tasks(self):
+    def _tasks(self) -> list[ShardTask]:
         """Divides one permutation of all images among the shards."""
         import numpy as np
 
@@ -179,7 +189,7 @@ class _Conversion:
             name = f"train-{number:05d}-of-{count:05d}"
             places = order[number * total // count : (number + 1) * total // count]
             tasks.append(
-                shards.ShardTask(
+                ShardTask(
                     path=self.output_dir / f"{name}.tfrecord",
                     report_path=self.unfinished / f"{name}.json",
                     entries=tuple(self.source.entries[place] for place in places),
@@ -190,13 +200,13 @@ class _Conversion:
             )
         return tasks
 
-    def _finished(self, tasks):
+    def _finished(self, tasks: list[ShardTask]) -> dict[str, ShardReport]:
         """Reads the reports of shards that are finished and whole, by name."""
         with concurrent.futures.ThreadPoolExecutor(self.processes) as threads:
             reports = threads.map(shards.finished_report, tasks)
             return {task.path.name: report for task, report in zip(tasks, reports) if report is not None}
 
-    def _write(self, tasks):
+    def _write(self, tasks: list[ShardTask]) -> dict[str, ShardReport]:
         """Writes shards in processes; returns their reports by name."""
         if not tasks:
             return {}
@@ -216,7 +226,7 @@ class _Conversion:
         self.report(f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s")
         return reports
 
-    def _result(self, future):
+    def _result(self, future: concurrent.futures.Future[ShardReport]) -> ShardReport:
         try:
             return future.result()
         except shards.ShardError as error:
@@ -229,7 +239,7 @@ class _Conversion:
                 "need less). Finished shards are kept, the same command continues"
             ) from error
 
-    def _list_unreadable(self, reports, max_unreadable):
+    def _list_unreadable(self, reports: list[ShardReport], max_unreadable: float) -> int:
         """Writes the list of unreadable images, and returns its length.
 
         Raises:
@@ -252,7 +262,7 @@ class _Conversion:
         return len(unreadable)
 
 
-def _refuse_foreign(output_dir):
+def _refuse_foreign(output_dir: Path) -> None:
     """Raises a DataError where `output_dir` holds records that this program would overwrite or mix with its own."""
     if any((output_dir / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
         return
@@ -264,5 +274,5 @@ def _refuse_foreign(output_dir):
         )
 
 
-def _bar(images):
+def _bar(images: int) -> tqdm:
     return tqdm(total=images, unit=" images", disable=not sys.stderr.isatty(), smoothing=0.05)

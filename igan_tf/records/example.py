@@ -75,7 +75,7 @@ def decode_features(serialized: bytes, *keys: str) -> list[Any]:
     return [_single(features, key) for key in keys]
 
 
-def _single(features, key):
+def _single(features: dict[str, Any], key: str) -> Any:
     if key not in features:
         raise ExampleError(f"the example has no feature {key!r}")
     values = [*features[key].bytes_list.value, *features[key].int64_list.value]
@@ -85,7 +85,7 @@ def _single(features, key):
 
 
 @functools.cache
-def _example_class():
+def _example_class() -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="image_example.proto", package="image_example", syntax="proto3")
     for message_name, fields in _MESSAGES.items():
         message = file.message_type.add(name=message_name)

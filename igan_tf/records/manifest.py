@@ -88,7 +88,7 @@ class Manifest:
             found = pool.map(lambda shard: self._fault(Path(folder) / shard.name, shard), self.shards)
             return {shard.name: fault for shard, fault in zip(self.shards, found) if fault}
 
-    def _fault(self, path, shard):
+    def _fault(self, path: Path, shard: Shard) -> str:
         try:
             size = path.stat().st_size
             if size != shard.bytes:
@@ -104,12 +104,12 @@ class Manifest:
             return f"cannot be read: {error.strerror}"
         return ""
 
-    def _is_another(self, path, shard):
+    def _is_another(self, path: Path, shard: Shard) -> str:
         digest = file_digest(path)
         names = [other.name for other in self.shards if other.sha256 == digest and other != shard]
         return f"; it holds what belongs in {names[0]}" if names else ""
 
-    def _content(self):
+    def _content(self) -> dict[str, Any]:
         return {"format": FORMAT, **dataclasses.asdict(self)}
 
 
@@ -142,7 +142,7 @@ def read_manifest(folder: StrPath) -> Manifest:
     return _parse(text, path)
 
 
-def _parse(text, path):
+def _parse(text: str, path: Path) -> Manifest:
     again = f"Remove {path.parent} and run the converter ({_COMMAND}) again."
     try:
         content = json.loads(text)

@@ -103,9 +103,11 @@ class ImageRecords:
             images = tf.map_fn(_decode_jpeg, parsed[key], fn_output_signature=tf.uint8)
         return tf.ensure_shape(images, [None, *self.image_shape]), parsed["label"]
 
-    def _open_shards(self):
+    def _open_shards(self) -> None:
         _allow_open_files(len(self.manifest.shards) + _OTHER_FILES)
-        self._descriptors, spans, shard_of = [], [], []
+        self._descriptors: list[int] = []
+        spans: list[tuple[int, int]] = []
+        shard_of: list[int] = []
         weakref.finalize(self, _close, self._descriptors)
         for number, shard in enumerate(self.manifest.shards):
             path = self.folder / shard.name
@@ -122,17 +124,17 @@ class ImageRecords:
         self._shard_of = np.array(shard_of, "int32")
 
 
-def _decode_jpeg(payload):
+def _decode_jpeg(payload: tf.Tensor) -> tf.Tensor:
     # The fast method's pixels differ from processor to processor.
     return tf.io.decode_jpeg(payload, channels=3, dct_method="INTEGER_ACCURATE")
 
 
-def _close(descriptors):
+def _close(descriptors: list[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def _allow_open_files(count):
+def _allow_open_files(count: int) -> None:
     """Raises this process's limit of open files to `count`, where the system allows."""
     import resource
 

@@ -70,8 +70,8 @@ class ShardReport:
 
 
 # Shared with the main process: the number of images done, and whether to stop.
-_progress = None
-_stop = None
+_progress: Synchronized | None = None
+_stop: Event | None = None
 # Holds this process's lock.
 _held = contextlib.ExitStack()
 
@@ -97,15 +97,16 @@ def start_process(progress: Synchronized, stop: Event, lock_path: Path) -> None:
     threading.Thread(target=_die_with_parent, daemon=True).start()
 
 
-def _keep_freed_memory():
+def _keep_freed_memory() -> None:
     """Has glibc keep the memory of one image for the next: the page faults of new memory take 10% of the time."""
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
-def _die_with_parent():
-    multiprocessing.parent_process().join()
+def _die_with_parent() -> None:
+    if parent := multiprocessing.parent_process():
+        parent.join()
     os._exit(1)
 
 
@@ -137,7 +138,7 @@ def write_shard(task: ShardTask) -> ShardReport:
     return report
 
 
-def _write_shard(task):
+def _write_shard(task: ShardTask) -> ShardReport:
     digest, size, records = hashlib.sha256(), 0, 0
     unreadable, unread = [], False
     with durable.durable_file(task.path) as file:
@@ -164,7 +165,7 @@ class _UnreadFile(Exception):
     """An image's file cannot be read."""
 
 
-def _example(entry, task):
+def _example(entry: Entry, task: ShardTask) -> bytes:
     """Serializes one image as it goes into the shard."""
     try:
         data, label = sources.read_entry(entry, task.example_keys)
@@ -179,7 +180,7 @@ def _example(entry, task):
     return encode_image(payload, settings.encoding, size, size, label)
 
 
-def _count_one():
+def _count_one() -> None:
     if _progress is not None:
         with _progress.get_lock():
             _progress.value += 1

@@ -6,7 +6,9 @@ Each can be read by itself: images are shuffled, and an interrupted conversion c
 
 import os
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
 from igan_tf.errors import DataError, prefixed
 from igan_tf.images.decoding import UnreadableImage
@@ -75,10 +77,12 @@ def read_entry(entry: Entry, example_keys: tuple[str, ...]) -> tuple[bytes, int]
         data = os.pread(file.fileno(), entry.length, entry.offset)
     if len(data) < entry.length:
         raise UnreadableImage(f"the file ends after {len(data)} of {entry.length} bytes")
+    # Of examples alone the label stands beside the image.
+    assert entry.label is not None
     return data, entry.label
 
 
-def _list_folder(root):
+def _list_folder(root: Path) -> Source:
     classes = sorted(_visible(root, folders=True))
     if not classes:
         raise DataError(f"`source={root}` must hold one folder a class, and holds none")
@@ -99,7 +103,7 @@ def _list_folder(root):
     return Source("folder", tuple(classes), tuple(entries))
 
 
-def _visible(folder, folders):
+def _visible(folder: Path, folders: bool) -> Iterator[str]:
     """Names of the folders, or of the files and the dangling links, in `folder`, without hidden ones."""
     with os.scandir(folder) as found:
         for item in found:
@@ -109,7 +113,7 @@ def _visible(folder, folders):
                 yield item.name
 
 
-def _size(path):
+def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     # A dangling link is listed among the unreadable images, like other files that cannot be opened.
@@ -117,7 +121,7 @@ def _size(path):
         return 0
 
 
-def _list_tar(path):
+def _list_tar(path: Path) -> Source:
     classes = {}
     for member in _members(path, 0, path.stat().st_size, path.name):
         name = PurePosixPath(member.name).name
@@ -146,14 +150,14 @@ def _list_tar(path):
     return Source("tar", tuple(sorted(classes)), tuple(entries))
 
 
-def _members(path, offset, size, what):
+def _members(path: Path, offset: int, size: int, what: str) -> list[tarfile.TarInfo]:
     """The regular files of the tar that stands in `path` at `offset`.
 
     Raises:
         DataError: where it is compressed, cut or damaged, most of which `tarfile` takes for the end of the archive.
     """
     with open(path, "rb") as file:
-        part = _Part(file, offset, size)
+        part: Any = _Part(file, offset, size)
         try:
             with tarfile.open(fileobj=part, mode="r:") as archive:
                 members = archive.getmembers()
@@ -169,17 +173,17 @@ def _members(path, offset, size, what):
 class _Part:
     """Shows a range of bytes of an open file to `tarfile` as a file."""
 
-    def __init__(self, file, offset, size):
+    def __init__(self, file: BinaryIO, offset: int, size: int):
         self._file, self._offset, self._size = file, offset, size
         self._position = 0
 
-    def seek(self, position):
+    def seek(self, position: int) -> None:
         self._position = position
 
-    def tell(self):
+    def tell(self) -> int:
         return self._position
 
-    def read(self, count):
+    def read(self, count: int) -> bytes:
         count = max(0, min(count, self._size - self._position))
         data = os.pread(self._file.fileno(), count, self._offset + self._position)
         self._position += len(data)

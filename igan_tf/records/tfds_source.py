@@ -37,7 +37,7 @@ def list_tfds(name: str, data_dir: str, split: str) -> Source:
     return Source(f"tfds:{prepared.full_name}", class_names, tuple(entries), (image_key, label_key))
 
 
-def _image_and_label(prepared):
+def _image_and_label(prepared: PreparedData) -> tuple[str, str]:
     """The keys of the one image and the one class label of an example."""
     import tensorflow_datasets as tfds
 

@@ -39,7 +39,7 @@ def record_spans(path: StrPath) -> list[tuple[int, int]]:
     Raises:
         RecordError: for a damaged length, and for a file that ends within a record.
     """
-    spans = []
+    spans: list[tuple[int, int]] = []
     with open(path, "rb") as file:
         descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
         offset = 0
@@ -77,6 +77,6 @@ def read_record(descriptor: int, offset: int, length: int) -> bytes:
     return data
 
 
-def _checksum(data):
+def _checksum(data: bytes) -> bytes:
     crc = google_crc32c.value(data)
     return _CHECKSUM.pack(((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF)

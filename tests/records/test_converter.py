@@ -331,7 +331,9 @@ def test_killed_again_and_again_it_ends_with_the_same_bytes(large, tmp_path):
         # A shard without its report is not finished: the report was to follow.
         reports = {path.stem for path in finished_shards(folder)}
         kept = {file: time for file, time in now.items() if file.removesuffix(".tfrecord") in reports}
-        with pytest.raises(DataError, match="not finished"):
+        # A death may come before anything but the folder is there.
+        words = "not finished" if (folder / "unfinished").exists() else "no folder of image records"
+        with pytest.raises(DataError, match=words):
             ImageRecords(folder)
     assert killed >= 5
     code, text = finish(start(*flags, f"--output_dir={folder}"))
