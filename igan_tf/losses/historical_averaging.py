@@ -1,11 +1,66 @@
 """Historical averaging: a player is held to the mean of its own past."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import backend, ops
 
+from igan_tf.losses.technique import PlayerStep, Technique
+
 
 @keras.saving.register_keras_serializable("igan_tf")
-class HistoricalAveraging(keras.layers.Layer):
+class HistoricalAveraging(Technique):
+    """Adds to each player's loss the distance of its parameters from the mean of their past values.
+
+        loss <- loss + weight * sum_v || theta_v - 1/t sum_{i=1..t} theta_v[i] ||^2
+
+    for the player's variables theta_v; see `HistoricalPenalty`, of which each player has one. Logged as
+    `discriminator_history_loss` and `generator_history_loss`.
+
+    ```python
+    model.compile(optimizer, other_optimizer, techniques=[HistoricalAveraging(0.001)])
+    ```
+
+    Args:
+        weight: Factor of the penalties. The paper gives none.
+        **kwargs: `Technique` arguments.
+
+    Raises:
+        ValueError: for a negative `weight`.
+
+    Reference:
+        arXiv:1606.03498, section 3.3. Differs from the original code: that has no such term.
+    """
+
+    def track(self, model: keras.Model) -> None:
+        self.histories = {}
+        for player in ("discriminator", "generator"):
+            self.histories[player] = history = HistoricalPenalty(name=f"{player}_history")
+            history.build(getattr(model, player).trainable_variables)
+            # Where files of saved models have had these weights before there were techniques.
+            setattr(model, history.name, history)
+
+    def discriminator_terms(self, step: PlayerStep) -> dict[str, Any]:
+        return {"discriminator_history_loss": self.histories["discriminator"].penalty(step.variables)}
+
+    def generator_terms(self, step: PlayerStep) -> dict[str, Any]:
+        return {"generator_history_loss": self.histories["generator"].penalty(step.variables)}
+
+    def after_update(self, player: str, variables: list[keras.Variable]) -> None:
+        self.histories[player].update(variables)
+
+    def restart(self, model: keras.Model) -> None:
+        for player, history in self.histories.items():
+            history.restart(getattr(model, player).trainable_variables)
+
+    def state_groups(self) -> dict[str, list[keras.Variable]]:
+        return {history.name: history.variables for history in self.histories.values()}
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class HistoricalPenalty(keras.layers.Layer):
     """The historical averaging penalty of one player, and the running mean that it needs.
 
         penalty = sum_v || theta_v - m_v ||^2,    m_v = 1/t sum_{i=1..t} theta_v[i]    (no gradient through m)
@@ -18,7 +73,7 @@ class HistoricalAveraging(keras.layers.Layer):
     It is a layer for its weights' sake: as an attribute of the model that owns the player, its means are saved and
     restored with that model's weights (build it before they are loaded). It is not called. One instance a player:
 
-        self.generator_history = HistoricalAveraging()                               # in __init__
+        self.generator_history = HistoricalPenalty()                                 # in __init__
         self.generator_history.build(generator.trainable_variables)                  # when the generator is built
         loss += weight * self.generator_history.penalty(generator.trainable_variables)
         self.generator_history.update(generator.trainable_variables)                 # after optimizer.apply(...)
@@ -134,7 +189,7 @@ class HistoricalAveraging(keras.layers.Layer):
     def _values(self, variables):
         """The values in the means' dtypes, after a check that these are the variables of `build`."""
         if not self.built:
-            raise ValueError("Call `build(variables)` first: this HistoricalAveraging has no means yet")
+            raise ValueError("Call `build(variables)` first: this HistoricalPenalty has no means yet")
         variables = list(variables)
         found, expected = ([tuple(tensor.shape) for tensor in tensors] for tensors in (variables, self.means))
         if found != expected:

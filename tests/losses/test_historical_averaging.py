@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from igan_tf.losses import HistoricalAveraging
+from igan_tf.losses import HistoricalPenalty
 from tests.layers.gradients import float64_enabled, value_and_gradients
 from tests.losses.closeness import assert_close
 from tests.parity import losses as oracle
@@ -22,7 +22,7 @@ def values(seed):
 
 
 def built(seed=0):
-    history = HistoricalAveraging()
+    history = HistoricalPenalty()
     variables = [keras.Variable(value) for value in values(seed)]
     history.build(variables)
     return history, variables
@@ -156,7 +156,7 @@ def test_owns_means_and_count_alone():
 def test_precision(dtype, expected):
     with float64_enabled():
         variable = keras.Variable(np.full(3, 256.0), dtype=dtype)
-        history = HistoricalAveraging(dtype="mixed_float16")
+        history = HistoricalPenalty(dtype="mixed_float16")
         history.build([variable])
         assert history.means[0].dtype == expected
         # A step that half precision would lose in the mean, and a square that float16 cannot hold.
@@ -194,7 +194,7 @@ class Player(keras.Model):
     def __init__(self):
         super().__init__()
         self.network = keras.layers.Dense(3)
-        self.history = HistoricalAveraging()
+        self.history = HistoricalPenalty()
 
     def build(self, input_shape):
         self.network.build(input_shape)
@@ -226,12 +226,12 @@ def test_saved_and_restored_with_its_model(tmp_path):
 def test_serialized_with_its_shapes():
     history, _ = built()
     config = json.loads(json.dumps(keras.saving.serialize_keras_object(history)))
-    assert config["registered_name"] == "igan_tf>HistoricalAveraging"
+    assert config["registered_name"] == "igan_tf>HistoricalPenalty"
     copy = keras.saving.deserialize_keras_object(config)
     assert [tuple(weight.shape) for weight in copy.weights] == [*SHAPES, ()]
     copy.set_weights(history.get_weights())
     assert_close(copy.penalty(values(1)), history.penalty(values(1)))
-    unbuilt = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(HistoricalAveraging()))
+    unbuilt = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(HistoricalPenalty()))
     assert not unbuilt.built
 
 
@@ -270,7 +270,7 @@ def test_on_two_replicas():
         """Gradient descent on the penalty and a linear term, one update a step, in the replicas' context."""
         with strategy.scope():
             variable = keras.Variable(values(0)[0])
-            history = HistoricalAveraging()
+            history = HistoricalPenalty()
             history.build([variable])
             optimizer = keras.optimizers.SGD(0.1)
             optimizer.build([variable])
@@ -307,7 +307,7 @@ def test_replicas_keep_one_mean():
 
     strategy = two_replicas()
     with strategy.scope():
-        history = HistoricalAveraging()
+        history = HistoricalPenalty()
         history.build([np.zeros(2, "float32")])
 
     @tf.function
@@ -340,12 +340,12 @@ def test_xy_game_needs_it():
 def test_invalid_arguments():
     history, variables = built()
     with pytest.raises(ValueError, match="must name at least one variable"):
-        HistoricalAveraging().build([])
+        HistoricalPenalty().build([])
     with pytest.raises(ValueError, match=r"must be floating, to have a mean. Received: steps of dtype int32"):
-        HistoricalAveraging().build([keras.Variable(1, dtype="int32", trainable=False, name="steps")])
+        HistoricalPenalty().build([keras.Variable(1, dtype="int32", trainable=False, name="steps")])
     for method in ("penalty", "update"):
         with pytest.raises(ValueError, match=r"Call `build\(variables\)` first"):
-            getattr(HistoricalAveraging(), method)(variables)
+            getattr(HistoricalPenalty(), method)(variables)
         with pytest.raises(ValueError, match=r"those given to `build`, .* Received: shapes \[\(2, 3\)\], built"):
             getattr(history, method)(variables[:1])
         with pytest.raises(ValueError, match=r"Received: shapes \[\(4,\), \(2, 3\), \(\)\]"):

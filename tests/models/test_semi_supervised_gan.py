@@ -19,6 +19,7 @@ from igan_tf.layers import (
     WeightNorm,
     data_dependent_initialization,
 )
+from igan_tf.losses import HistoricalAveraging
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.models.randomness import is_seed_state, step_key
 from igan_tf.optimizers import InsideRootAdam
@@ -49,7 +50,8 @@ def discriminator_network(noise=0.0, classes=CLASSES, couple=None):
 
 
 def make_model(noise=0.0, classes=CLASSES, couple=None, seed=0, optimizer=None, kind=SemiSupervisedGAN, **settings):
-    """A compiled model whose weights are the same at every call."""
+    """A compiled model whose weights are the same at every call; `historical_averaging` is the technique's weight."""
+    settings["techniques"] = [HistoricalAveraging(settings.pop("historical_averaging", 0))]
     compile_settings = {key: settings.pop(key) for key in list(settings) if key not in ("joint_passes", "latent_range")}
     keras.utils.set_random_seed(0)
     model = kind(
@@ -526,7 +528,7 @@ def test_noise_differs_between_the_passes_of_a_step():
     model = make_model(noise=0.5, joint_passes=False)
     images = make_batch()["labelled_images"]
     with tf.GradientTape():
-        outputs = model._discriminate({"labelled": images, "unlabelled": images}, tf.constant([1, 2]), "logits")
+        outputs = model._discriminate({"labelled": images, "unlabelled": images}, tf.constant([1, 2]))("logits")
     assert np.abs(outputs["labelled"] - outputs["unlabelled"]).min() > 0
 
 
@@ -619,8 +621,9 @@ def test_saved_and_loaded_it_continues_the_same(tmp_path, settings):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is SemiSupervisedGAN
     assert (loaded.seed, loaded.latent_range, loaded.joint_passes) == (5, (-1.0, 1.0), None)
-    for name, value in settings.items():
-        assert loaded.get_compile_config()[name] == value
+    found, expected = loaded.get_compile_config(), model.get_compile_config()
+    for name in ("techniques", *settings):
+        assert found.get(name) == expected.get(name)
     assert isinstance(loaded.generator_optimizer, InsideRootAdam)
     for steps in range(2):
         found, expected = loaded.state_variables(), model.state_variables()
@@ -753,7 +756,10 @@ def test_fit_and_evaluate_on_two_replicas(strategy):
         ({"feature_matching_norm": "l3"}, r"`feature_matching_norm` must be 'l1' or 'l2'. Received: .*='l3'"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=1.0"),
         ({"label_smoothing": -0.1}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=-0.1"),
-        ({"historical_averaging": -1.0}, r"`historical_averaging` must not be negative. Received: .*=-1.0"),
+        (
+            {"historical_averaging": -1.0},
+            "`weight` of HistoricalAveraging must not be .* Received: weight=-1.0",
+        ),
         ({"unlabelled_weight": float("nan")}, r"`unlabelled_weight` must not be negative. Received: .*=nan"),
         ({"generator_steps": -1}, "`generator_steps` must not be negative. Received: generator_steps=-1"),
         ({"average_decay": 1.0}, r"`decay` must be in \[0, 1\). Received: decay=1.0"),

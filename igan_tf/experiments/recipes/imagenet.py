@@ -7,6 +7,7 @@ from igan_tf.data import RecordBatches
 from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.experiments.config import ConfigError
 from igan_tf.experiments.recipes.parts import check_batch_size, optimizer, precision
+from igan_tf.losses import FeatureMatching, HistoricalAveraging
 from igan_tf.models import ImageNetGAN
 from igan_tf.networks import imagenet
 
@@ -63,8 +64,7 @@ def build_model(config, image_shape, num_classes, steps_per_epoch):
         optimizer(config, config.discriminator_learning_rate, steps_per_epoch),
         optimizer(config, config.generator_learning_rate, steps_per_epoch),
         label_smoothing=config.label_smoothing,
-        historical_averaging=config.historical_averaging,
-        feature_matching=config.feature_matching,
+        techniques=[FeatureMatching(config.feature_matching), HistoricalAveraging(config.historical_averaging)],
     )
     return model
 

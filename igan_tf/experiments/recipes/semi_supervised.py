@@ -9,6 +9,7 @@ from igan_tf.data import SemiSupervisedBatches, labelled_subset, read_label_file
 from igan_tf.evaluation.images import ArraySource
 from igan_tf.experiments.config import ConfigError
 from igan_tf.experiments.recipes.parts import check_batch_size, optimizer, precision
+from igan_tf.losses import HistoricalAveraging
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
 
@@ -99,7 +100,7 @@ def build_model(config, image_shape, num_classes, steps_per_epoch):
         generator_objective=config.generator_objective,
         feature_matching_norm=config.feature_matching_norm,
         label_smoothing=config.label_smoothing,
-        historical_averaging=config.historical_averaging,
+        techniques=[HistoricalAveraging(config.historical_averaging)],
         unlabelled_weight=config.unlabelled_weight,
         generator_steps=config.generator_steps,
         average_decay=config.average_decay,
