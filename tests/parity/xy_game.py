@@ -24,8 +24,8 @@ def play(weight, steps=STEPS):
     """
     x, y = (np.array([value], "float32") for value in START)
     x_history, y_history = HistoricalPenalty(), HistoricalPenalty()
-    x_history.build([x])
-    y_history.build([y])
+    x_history.track([x])
+    y_history.track([y])
     path = [(x[0], y[0])]
     for _ in range(steps):
         opponents = {"x": ops.convert_to_tensor(x), "y": ops.convert_to_tensor(y)}
