@@ -36,6 +36,9 @@ class BatchStatisticsNorm(keras.layers.Layer):
     Differs from the original code: in nothing; its Theano generators have no `gamma`, one bias and 1e-6.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(self, center=True, scale=False, epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
         self.center = center

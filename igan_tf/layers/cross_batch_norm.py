@@ -52,6 +52,9 @@ class CrossBatchNorm(keras.layers.Layer):
     Differs from the original code: it has no inference, and no moving averages.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(
         self,
         momentum=0.99,

@@ -69,6 +69,9 @@ class MinibatchDiscrimination(keras.layers.Layer):
     ImageNet code's, less the bias of its projection, which cancels in the distances.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(
         self,
         num_kernels=100,

@@ -7,14 +7,12 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.images.arrays import as_unit_range
-from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
+from igan_tf.layers import data_dependent_initialization
 from igan_tf.models.adversarial_model import AdversarialModel, classification_error
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, step_key
 
 GENERATOR_OBJECTIVES = ("feature_matching", "minimax", "non_saturating")
-# Layers whose output for one example depends on the others: through them D must not see real and generated together.
-_COUPLING_LAYERS = (MinibatchDiscrimination, BatchStatisticsNorm, keras.layers.BatchNormalization)
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -51,8 +49,9 @@ class SemiSupervisedGAN(AdversarialModel):
         latent_range: Bounds of the uniform distribution of z.
         seed: Of all of the training's randomness.
         joint_passes: Whether D sees labelled, unlabelled and generated examples in one pass, which is faster and
-            the same where no layer couples a batch's examples. None: unless D holds minibatch discrimination or
-            batch normalization.
+            the same where no layer couples a batch's examples. None: unless D has a layer that does. Such a layer, of
+            this package or of your own, has the attribute `couples_examples = True`; Keras's `BatchNormalization` is
+            known without.
         **kwargs: `keras.Model` arguments.
 
     Raises:
@@ -65,7 +64,7 @@ class SemiSupervisedGAN(AdversarialModel):
     def __init__(self, generator, discriminator, latent_range=(0.0, 1.0), seed=0, joint_passes=None, **kwargs):
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.joint_passes = joint_passes
-        couples = any(isinstance(layer, _COUPLING_LAYERS) for layer in discriminator._flatten_layers())
+        couples = any(_couples_examples(layer) for layer in discriminator._flatten_layers())
         self._joint = joint_passes if joint_passes is not None else not couples
 
     def compile(
@@ -320,6 +319,11 @@ class SemiSupervisedGAN(AdversarialModel):
             "average_decay": self.discriminator_average.decay,
             "average_debias": self.discriminator_average.debias,
         }
+
+
+def _couples_examples(layer):
+    """Whether an example's output depends on the batch's others: D must not see real and generated ones together."""
+    return getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
 
 
 def _as_batch(data):

@@ -14,8 +14,10 @@ from keras import layers
 
 from igan_tf.layers import (
     BatchStatisticsNorm,
+    CrossBatchNorm,
     GaussianNoise,
     MinibatchDiscrimination,
+    SeparateBatchNorm,
     WeightNorm,
     data_dependent_initialization,
 )
@@ -377,20 +379,57 @@ def test_joint_and_separate_passes_agree_without_noise():
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=1e-6)
 
 
+class MeanOfBatch(layers.Layer):
+    """A user's own layer that couples examples."""
+
+    couples_examples = True
+
+    def call(self, inputs):
+        return inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
+
+
+class Rows(layers.Layer):
+    """A user's own layer that does not."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+class StillBatchNormalization(layers.BatchNormalization):
+    couples_examples = False
+
+
+def nested(layer):
+    inner = keras.Sequential([keras.Input((6,)), layer], name="inner")
+    return keras.Sequential([keras.Input((6,)), layers.Dense(6), inner], name="outer")
+
+
 @pytest.mark.parametrize(
     ("couple", "joint"),
     [
         (None, True),
-        (lambda x: layers.Dropout(0.5)(x), True),
-        (lambda x: MinibatchDiscrimination(4, 2)(x), False),
-        (lambda x: keras.Sequential([keras.Input((6,)), MinibatchDiscrimination(4, 2)])(x), False),
-        (lambda x: layers.BatchNormalization()(x), False),
-        (lambda x: BatchStatisticsNorm()(x), False),
+        (lambda: layers.Dropout(0.5), True),
+        (lambda: Rows(), True),
+        (lambda: StillBatchNormalization(), True),
+        (lambda: nested(Rows()), True),
+        (lambda: MeanOfBatch(), False),
+        (lambda: nested(MeanOfBatch()), False),
+        (lambda: MinibatchDiscrimination(4, 2), False),
+        (lambda: nested(MinibatchDiscrimination(4, 2)), False),
+        (lambda: layers.BatchNormalization(), False),
+        (lambda: nested(layers.BatchNormalization()), False),
+        (lambda: BatchStatisticsNorm(), False),
+        (lambda: CrossBatchNorm(), False),
+        (lambda: SeparateBatchNorm(), False),
     ],
-    ids=["rows", "dropout", "minibatch discrimination", "nested", "batch norm", "batch statistics"],
+    ids=[
+        *("rows", "dropout", "own rows", "batch norm that says no", "nested rows"),
+        *("own", "nested own", "minibatch discrimination", "nested minibatch discrimination"),
+        *("batch norm", "nested batch norm", "batch statistics", "cross batch norm", "separate batch norm"),
+    ],
 )
 def test_a_coupling_discriminator_sees_each_kind_of_data_by_itself(monkeypatch, couple, joint):
-    model = make_model(couple=couple)
+    model = make_model(couple=couple and (lambda x: couple()(x)))
     calls = spy(monkeypatch, model.discriminator, "call")
     model.train_step(tensors(make_batch(6, labelled=4)))
     assert [images.shape[0] for images, *_ in calls] == ([16, 12] if joint else [4, 6, 6, 6, 6])
