@@ -4,7 +4,7 @@ from igan_tf.layers.batch_statistics_norm import BatchStatisticsNorm
 from igan_tf.layers.blocked_conv2d_transpose import BlockedConv2DTranspose
 from igan_tf.layers.concatenate_noise import ConcatenateNoise
 from igan_tf.layers.cross_batch_norm import CrossBatchNorm
-from igan_tf.layers.data_dependent import data_dependent_initialization
+from igan_tf.layers.data_dependent import data_dependent_initialization, initializes_now
 from igan_tf.layers.drop_reference import DropReference
 from igan_tf.layers.freeze_reference import freeze_reference, unfreeze_reference
 from igan_tf.layers.gaussian_noise import GaussianNoise
@@ -28,5 +28,6 @@ __all__ = [
     "WeightNorm",
     "data_dependent_initialization",
     "freeze_reference",
+    "initializes_now",
     "unfreeze_reference",
 ]

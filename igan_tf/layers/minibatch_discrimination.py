@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
 
 REDUCTIONS = ("sum", "mean", "mean_all_pairs")
@@ -123,6 +124,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
             )
 
     def call(self, inputs):
+        if initializes_now(self):
+            return self.data_dependent_initialize(inputs)
         flat = self._flatten(inputs)
         features = self._features(pairwise_distances(self._projections(flat)))
         if self.use_bias:

@@ -5,6 +5,7 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
 
 _DENSE = (keras.layers.Dense,)
@@ -85,6 +86,8 @@ class WeightNorm(keras.layers.Wrapper):
         self.scale = self.add_weight(shape=(units,), initializer="ones", trainable=self.train_scale, name="scale")
 
     def call(self, inputs):
+        if initializes_now(self):
+            return self.data_dependent_initialize(inputs)
         pre_activation = self._product(inputs, ops.cast(self.scale, self._wide_dtype()) * self._inverse_norm())
         if self.layer.use_bias:
             pre_activation = ops.add(pre_activation, self._broadcast(self.layer.bias))
