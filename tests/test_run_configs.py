@@ -132,7 +132,7 @@ def test_a_row_differs_from_ours_in_its_technique_alone(row, cifar10_like, tmp_p
     ours = {
         "generator norm": "VirtualBatchNorm",
         "minibatch features": True,
-        "corruption": "GaussianNoise",
+        "corruption": "TableGaussianNoise",
         "label smoothing": 0.1,
         "labels": (True, 10),
         "techniques": [],

@@ -10,8 +10,8 @@ import pytest
 from keras import layers, ops
 
 from igan_tf.layers import (
-    GaussianNoise,
     MinibatchDiscrimination,
+    TableGaussianNoise,
     WeightNorm,
     data_dependent_initialization,
     initializes_now,
@@ -169,7 +169,7 @@ def test_kernels_are_left_alone():
 
 
 def test_noise_is_on():
-    model = keras.Sequential([keras.Input((4,)), GaussianNoise(10.0, seed=1), WeightNorm(layers.Dense(3))])
+    model = keras.Sequential([keras.Input((4,)), TableGaussianNoise(10.0, seed=1), WeightNorm(layers.Dense(3))])
     inputs = normal(500, 4).astype("float32")
     data_dependent_initialization(model, inputs)
     # The scale makes room for the noise's variance of 100: without it the outputs spread by 1 / sqrt(101).

@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy.special import expit, logsumexp
 
 from igan_tf import losses
-from igan_tf.layers import ConcatenateNoise, GaussianNoise
+from igan_tf.layers import ConcatenateNoise, TableGaussianNoise
 from igan_tf.models import ImageNetGAN
 from igan_tf.models.randomness import step_key
 from igan_tf.networks import imagenet
@@ -301,7 +301,7 @@ def given_noise(monkeypatch):
         return tf.gather_nd(latents, rows(count, 1))
 
     monkeypatch.setattr(ConcatenateNoise, "call", concatenate)
-    monkeypatch.setattr(GaussianNoise, "call", lambda self, x, training=False: x + self.stddev * noise(x.shape, 2))
+    monkeypatch.setattr(TableGaussianNoise, "call", lambda self, x, training=False: x + self.stddev * noise(x.shape, 2))
     monkeypatch.setattr(ImageNetGAN, "_draw_latents", draw_latents)
 
 

@@ -15,9 +15,9 @@ from keras import layers
 from igan_tf.layers import (
     BatchStatisticsNorm,
     CrossBatchNorm,
-    GaussianNoise,
     MinibatchDiscrimination,
     SeparateBatchNorm,
+    TableGaussianNoise,
     WeightNorm,
     data_dependent_initialization,
 )
@@ -35,7 +35,7 @@ def generator_network(noise=0.0):
     latents = keras.Input((3,))
     hidden = layers.Dense(5, "tanh", bias_initializer="normal")(latents)
     if noise:
-        hidden = GaussianNoise(noise)(hidden)
+        hidden = TableGaussianNoise(noise)(hidden)
     pixels = WeightNorm(layers.Dense(8, "sigmoid"), name="pixels")(hidden)
     return keras.Model(latents, layers.Reshape((2, 2, 2))(pixels), name="generator")
 
@@ -44,7 +44,7 @@ def discriminator_network(noise=0.0, classes=CLASSES, couple=None):
     images = keras.Input((2, 2, 2))
     hidden = layers.Flatten()(images)
     if noise:
-        hidden = GaussianNoise(noise)(hidden)
+        hidden = TableGaussianNoise(noise)(hidden)
     features = WeightNorm(layers.Dense(6, "tanh"), train_scale=False, epsilon=0.0, name="hidden")(hidden)
     last = couple(features) if couple else features
     logits = layers.Dense(classes, kernel_initializer=keras.initializers.RandomNormal(stddev=1.0), name="logits")(last)

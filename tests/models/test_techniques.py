@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from igan_tf.layers import CrossBatchNorm, GaussianNoise, WeightNorm
+from igan_tf.layers import CrossBatchNorm, TableGaussianNoise, WeightNorm
 from igan_tf.losses import FeatureMatching, HistoricalAveraging, Technique, feature_matching_loss
 from igan_tf.models import ImageNetGAN, SemiSupervisedGAN
 from igan_tf.models.randomness import fold_in, step_key
@@ -51,7 +51,7 @@ def networks(noise=0.0, norm=False):
     generator = keras.Model(latents, layers.Reshape(SHAPE)(pixels), name="generator")
     hidden = layers.Flatten()(images)
     if noise:
-        hidden = GaussianNoise(noise)(hidden)
+        hidden = TableGaussianNoise(noise)(hidden)
     features = layers.Dense(6, "tanh")(hidden)
     if norm:
         features = CrossBatchNorm()(features)
