@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.precision import wide_dtype
+
 
 @keras.saving.register_keras_serializable("igan_tf")
 class BatchStatisticsNorm(keras.layers.Layer):
@@ -56,7 +58,7 @@ class BatchStatisticsNorm(keras.layers.Layer):
             self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
 
     def call(self, inputs):
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        dtype = wide_dtype(self.compute_dtype)
         axes = list(range(len(inputs.shape) - 1))
         inputs = ops.cast(inputs, dtype)
         sizes = ops.shape(inputs)

@@ -7,6 +7,7 @@ from keras import ops
 
 from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
+from igan_tf.precision import wide_dtype
 
 REDUCTIONS = ("sum", "mean", "mean_all_pairs")
 
@@ -195,7 +196,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
 
     def _projections(self, flat):
         """M (N, B, C), in at least float32."""
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        dtype = wide_dtype(self.compute_dtype)
         theta = ops.cast(self.theta, dtype)
         # Not ops.matmul, nor ops.mean: Keras 3.15 lets float64 through float32 there, under PyTorch and JAX.
         projections = ops.cast(flat, dtype) @ ops.reshape(theta, (theta.shape[0], -1))

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from igan_tf.losses.precision import mean, to_loss_precision
 from igan_tf.losses.technique import PlayerStep, Technique
+from igan_tf.precision import mean, to_wide
 
 NORMS = ("l2", "l1")
 
@@ -79,7 +79,7 @@ def feature_matching_loss(real_features, fake_features, norm="l2"):
         over features, F times the mean taken here.
     """
     _check_norm(norm)
-    real_features, fake_features = to_loss_precision(real_features, fake_features)
+    real_features, fake_features = to_wide(real_features, fake_features)
     for name, features in (("real_features", real_features), ("fake_features", fake_features)):
         if len(features.shape) < 2:
             raise ValueError(f"`{name}` must have shape (batch, ...). Received: shape={tuple(features.shape)}")

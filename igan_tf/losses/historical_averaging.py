@@ -9,6 +9,7 @@ import keras
 from keras import backend, ops
 
 from igan_tf.losses.technique import PlayerStep, Technique
+from igan_tf.precision import wide_dtype
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -125,7 +126,7 @@ class HistoricalPenalty(keras.layers.Layer):
             self.add_weight(
                 shape=tuple(variable.shape),
                 initializer=_copy_of(variable),
-                dtype=_mean_dtype(variable),
+                dtype=wide_dtype(variable.dtype),
                 name=f"mean_{index}",
                 **state,
             )
@@ -145,7 +146,7 @@ class HistoricalPenalty(keras.layers.Layer):
             ops.sum(ops.square(value - ops.stop_gradient(ops.convert_to_tensor(mean))))
             for value, mean in zip(values, self.means)
         ]
-        dtype = "float64" if any(mean.dtype == "float64" for mean in self.means) else "float32"
+        dtype = wide_dtype(*(mean.dtype for mean in self.means))
         return ops.sum(ops.stack([ops.cast(term, dtype) for term in terms]))
 
     def update(self, variables: Sequence[Any]) -> None:
@@ -183,10 +184,6 @@ class HistoricalPenalty(keras.layers.Layer):
                 f"Received: shapes {found}, tracked {expected}"
             )
         return [ops.cast(ops.convert_to_tensor(variable), mean.dtype) for variable, mean in zip(variables, self.means)]
-
-
-def _mean_dtype(variable):
-    return "float64" if backend.standardize_dtype(variable.dtype) == "float64" else "float32"
 
 
 def _copy_of(variable):
