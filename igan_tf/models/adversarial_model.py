@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from igan_tf.losses import FeatureMatching, HistoricalAveraging, Technique
+from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state
 from igan_tf.models.sampling import LatentSampling
 
@@ -47,7 +48,15 @@ class AdversarialModel(LatentSampling, keras.Model):
         self.num_outputs = outputs["logits"].shape[-1]
         self.built = True
 
-    def _compile_players(self, discriminator_optimizer, generator_optimizer, label_smoothing, techniques, **kwargs):
+    def _compile_players(
+        self,
+        discriminator_optimizer,
+        generator_optimizer,
+        label_smoothing,
+        techniques,
+        generator_average_decay,
+        **kwargs,
+    ):
         """Takes the optimizers and the techniques that every GAN has, and creates their state."""
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
@@ -68,6 +77,11 @@ class AdversarialModel(LatentSampling, keras.Model):
         # Built now: under a strategy it cannot be done within a step, and a restored model needs the slots to restore.
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)
+        self.generator_average = None
+        if generator_average_decay:
+            self.generator_average = ParameterAverage(generator_average_decay, name="generator_average")
+            self.generator_average.track(self.generator.trainable_variables)
+        self._samplings = {}
         self.techniques = [technique for technique in techniques if technique.weight]
         for technique in self.techniques:
             technique.track(self)
@@ -92,9 +106,11 @@ class AdversarialModel(LatentSampling, keras.Model):
         return loss
 
     def _update(self, player, gradients):
-        """Moves a player, and lets the techniques know."""
+        """Moves a player; averages and techniques take its new values in."""
         variables = getattr(self, player).trainable_variables
         getattr(self, f"{player}_optimizer").apply(gradients, variables)
+        if player == "generator" and self.generator_average:
+            self.generator_average.update(variables)
         for technique in self.techniques:
             technique.after_update(player, variables)
 
@@ -124,6 +140,8 @@ class AdversarialModel(LatentSampling, keras.Model):
         }
         for technique in self.techniques:
             groups.update(technique.state_groups())
+        if self.generator_average:
+            groups["generator_average"] = self.generator_average.variables
         return groups
 
     def get_config(self):
@@ -148,6 +166,7 @@ class AdversarialModel(LatentSampling, keras.Model):
             "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
             "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
             "label_smoothing": self.label_smoothing,
+            "generator_average_decay": self.generator_average.decay if self.generator_average else 0.0,
             "techniques": [keras.saving.serialize_keras_object(technique) for technique in self.techniques],
         }
 

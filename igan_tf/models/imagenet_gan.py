@@ -61,6 +61,7 @@ class ImageNetGAN(AdversarialModel):
         generator_optimizer,
         label_smoothing=0.25,
         techniques=(),
+        generator_average_decay=0.0,
         **kwargs,
     ):
         """Sets optimizers and techniques, and creates all state that training needs.
@@ -70,12 +71,16 @@ class ImageNetGAN(AdversarialModel):
             label_smoothing: The discriminator's target of real data is `1 - label_smoothing`; with 0 the generator's
                 target is 1, too.
             techniques: `igan_tf.losses.Technique`s that add terms to the losses, summed in this order.
+            generator_average_decay: Decay of a running average of the generator's parameters, debiased, that takes them
+                in after each of its updates and with which `generate` draws; 0 keeps none.
             **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
 
         Raises:
             ValueError: that names the argument and the value received.
         """
-        self._compile_players(discriminator_optimizer, generator_optimizer, label_smoothing, techniques, **kwargs)
+        self._compile_players(
+            discriminator_optimizer, generator_optimizer, label_smoothing, techniques, generator_average_decay, **kwargs
+        )
 
     @property
     def metrics(self):

@@ -79,6 +79,7 @@ class SemiSupervisedGAN(AdversarialModel):
         generator_steps=1,
         average_decay=0.9999,
         average_debias=True,
+        generator_average_decay=0.0,
         **kwargs,
     ):
         """Sets optimizers and techniques, and creates all state that training needs.
@@ -94,6 +95,8 @@ class SemiSupervisedGAN(AdversarialModel):
             generator_steps: Generator updates after each discriminator update.
             average_decay: Decay of the running average of D's parameters.
             average_debias: Whether the average is corrected for its start at 0.
+            generator_average_decay: Decay of a running average of the generator's parameters, debiased, that takes them
+                in after each of its updates and with which `generate` draws; 0 keeps none.
             **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
 
         Raises:
@@ -112,7 +115,9 @@ class SemiSupervisedGAN(AdversarialModel):
         for argument, value in (("unlabelled_weight", unlabelled_weight), ("generator_steps", generator_steps)):
             if not value >= 0:
                 raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
-        self._compile_players(discriminator_optimizer, generator_optimizer, label_smoothing, techniques, **kwargs)
+        self._compile_players(
+            discriminator_optimizer, generator_optimizer, label_smoothing, techniques, generator_average_decay, **kwargs
+        )
         self.generator_objective = generator_objective
         self.feature_matching_norm = feature_matching_norm
         self.unlabelled_weight = unlabelled_weight
