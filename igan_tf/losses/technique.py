@@ -81,6 +81,8 @@ class Technique(keras.layers.Layer):
             player: "discriminator" or "generator".
             variables: The player's trainable variables, updated.
         """
+        # Not a docstring alone: AutoGraph cannot convert that.
+        return None
 
     def restart(self, model: keras.Model) -> None:
         """Called when the variables have been set to new initial values: forgets the values before."""

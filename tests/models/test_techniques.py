@@ -223,6 +223,16 @@ def test_initialization_from_data_restarts_techniques():
     assert called == [model]
 
 
+def test_a_techniques_defaults_trace_without_a_warning(caplog):
+    model = make(SemiSupervisedGAN, [Technique(1.0)])
+    tf.get_logger().addHandler(caplog.handler)
+    try:
+        tf.function(model.train_step)(batch_of(SemiSupervisedGAN))
+    finally:
+        tf.get_logger().removeHandler(caplog.handler)
+    assert "AutoGraph" not in caplog.text
+
+
 def test_on_two_replicas():
     strategy = mirrored_strategy()
     with strategy.scope():
