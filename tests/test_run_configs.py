@@ -96,7 +96,7 @@ def techniques(experiment):
         "corruption": type(model.discriminator.get_layer("corruption")).__name__,
         "label smoothing": model.label_smoothing,
         "labels": ("labelled_images" in batch, model.num_outputs),
-        "historical averaging": model.generator_history is not None and model.discriminator_history is not None,
+        "techniques": [(technique.name, technique.weight) for technique in model.techniques],
         "objective": (model.generator_objective, model.generator_steps, model.unlabelled_weight),
         "rates": [
             (type(optimizer).__name__, float(optimizer.learning_rate), optimizer.beta_1)
@@ -121,7 +121,7 @@ def build(name, data, folder):
 CHANGES = {
     "our methods": {},
     "-VBN+BN": {"generator norm": "BatchStatisticsNorm"},
-    "-L+HA": {"labels": (False, 1), "historical averaging": True},
+    "-L+HA": {"labels": (False, 1), "techniques": [("historical_averaging", 0.001)]},
     "-LS": {"label smoothing": 0.0},
     "-L": {"labels": (False, 1)},
     "-MBF": {"minibatch features": False},
@@ -133,10 +133,10 @@ def test_a_row_differs_from_ours_in_its_technique_alone(row, cifar10_like, tmp_p
     ours = {
         "generator norm": "VirtualBatchNorm",
         "minibatch features": True,
-        "corruption": "GaussianNoise",
+        "corruption": "TableGaussianNoise",
         "label smoothing": 0.1,
         "labels": (True, 10),
-        "historical averaging": False,
+        "techniques": [],
         "objective": ("minimax", 3, 1.0),
         "rates": [("InsideRootAdam", pytest.approx(0.0003), 0.5)] * 2,
     }

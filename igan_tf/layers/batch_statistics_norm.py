@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.precision import wide_dtype
+
 
 @keras.saving.register_keras_serializable("igan_tf")
 class BatchStatisticsNorm(keras.layers.Layer):
@@ -36,6 +38,9 @@ class BatchStatisticsNorm(keras.layers.Layer):
     Differs from the original code: in nothing; its Theano generators have no `gamma`, one bias and 1e-6.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(self, center=True, scale=False, epsilon=1e-6, **kwargs):
         super().__init__(**kwargs)
         self.center = center
@@ -53,7 +58,7 @@ class BatchStatisticsNorm(keras.layers.Layer):
             self.beta = self.add_weight(shape=shape, initializer="zeros", name="beta")
 
     def call(self, inputs):
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        dtype = wide_dtype(self.compute_dtype)
         axes = list(range(len(inputs.shape) - 1))
         inputs = ops.cast(inputs, dtype)
         sizes = ops.shape(inputs)

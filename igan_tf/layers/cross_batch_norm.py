@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
+from igan_tf.precision import wide_dtype
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -52,6 +53,9 @@ class CrossBatchNorm(keras.layers.Layer):
     Differs from the original code: it has no inference, and no moving averages.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(
         self,
         momentum=0.99,
@@ -90,7 +94,7 @@ class CrossBatchNorm(keras.layers.Layer):
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
 
     def call(self, inputs, training=None):
-        x = ops.cast(inputs, "float64" if self.compute_dtype == "float64" else "float32")
+        x = ops.cast(inputs, wide_dtype(self.compute_dtype))
         if training:
             mean, variance = self._joint_statistics(x)
             self._record(mean, variance)

@@ -1,18 +1,31 @@
 """Data-dependent initialization of every layer of a model that knows how."""
 
-import contextlib
+from __future__ import annotations
+
+import contextvars
+from typing import Any
+
+import keras
+
+# The layers that the pass of `data_dependent_initialization` has initialized so far; None: no such pass is on.
+_initialized: contextvars.ContextVar[set | None] = contextvars.ContextVar("igan_tf_initialized", default=None)
 
 
-def data_dependent_initialization(model, inputs):
+def data_dependent_initialization(model: keras.layers.Layer, inputs: Any) -> Any:
     """Sets scales and biases from one batch, each layer's initialized output feeding the next.
 
-    One eager pass in training mode, so with noise and dropout on. Every layer with a method
-    `data_dependent_initialize(inputs) -> outputs` takes part, nested ones included: `WeightNorm` gives each
+    One eager pass in training mode, so with noise and dropout on. Nested layers take part: `WeightNorm` gives each
     pre-activation mean 0 and deviation `init_std`, `MinibatchDiscrimination` centres its features. A layer that the
     model uses several times is initialized at its first use. Units that are constant on `inputs` keep their values.
+    A layer of your own takes part if its `call` asks `initializes_now(self)`.
 
     Under `tf.distribute` call it once, in the strategy's scope but outside `strategy.run`: all replicas get the same
     values.
+
+    ```python
+    model = keras.Sequential([keras.Input((4,)), WeightNorm(keras.layers.Dense(3))])
+    data_dependent_initialization(model, np.random.default_rng(0).normal(size=(500, 4)))
+    ```
 
     Args:
         model: A built `keras.Model` or layer.
@@ -27,30 +40,39 @@ def data_dependent_initialization(model, inputs):
     Reference:
         [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), section 3.
     """
-    layers = [layer for layer in model._flatten_layers() if hasattr(layer, "data_dependent_initialize")]
-    if not layers:
-        raise ValueError(f"`model` has no layer with data-dependent initialization. Received: model={model}")
-    with contextlib.ExitStack() as stack:
-        for layer in layers:
-            stack.enter_context(_initializing(layer))
-        return model(inputs, training=True)
-
-
-@contextlib.contextmanager
-def _initializing(layer):
-    """Lets `layer`'s first call initialize it. `call` itself stays free of assignments."""
-    ordinary_call = layer.call
-    done = False
-
-    def call(*args, **kwargs):
-        nonlocal done
-        if done:
-            return ordinary_call(*args, **kwargs)
-        done = True
-        return layer.data_dependent_initialize(*args, **kwargs)
-
-    layer.call = call
+    initialized: set[keras.layers.Layer] = set()
+    token = _initialized.set(initialized)
     try:
-        yield
+        outputs = model(inputs, training=True)
     finally:
-        del layer.call
+        _initialized.reset(token)
+    if not initialized:
+        raise ValueError(f"`model` has no layer with data-dependent initialization. Received: model={model}")
+    return outputs
+
+
+def initializes_now(layer: keras.layers.Layer) -> bool:
+    """Whether a call of `layer` is its first one in `data_dependent_initialization`, and has to initialize it.
+
+    ```python
+    class Centred(keras.layers.Layer):
+        def build(self, input_shape):
+            self.mean = self.add_weight(shape=input_shape[-1:], initializer="zeros")
+
+        def call(self, inputs):
+            if initializes_now(self):
+                self.mean.assign(ops.mean(inputs, axis=0))
+            return inputs - self.mean
+    ```
+
+    Args:
+        layer: The layer that asks, in its `call`.
+
+    Returns:
+        True once for each layer in each such pass, False otherwise.
+    """
+    initialized = _initialized.get()
+    if initialized is None or layer in initialized:
+        return False
+    initialized.add(layer)
+    return True

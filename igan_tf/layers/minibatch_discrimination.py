@@ -5,7 +5,9 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
+from igan_tf.precision import wide_dtype
 
 REDUCTIONS = ("sum", "mean", "mean_all_pairs")
 
@@ -69,6 +71,9 @@ class MinibatchDiscrimination(keras.layers.Layer):
     ImageNet code's, less the bias of its projection, which cancels in the distances.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(
         self,
         num_kernels=100,
@@ -120,6 +125,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
             )
 
     def call(self, inputs):
+        if initializes_now(self):
+            return self.data_dependent_initialize(inputs)
         flat = self._flatten(inputs)
         features = self._features(pairwise_distances(self._projections(flat)))
         if self.use_bias:
@@ -189,7 +196,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
 
     def _projections(self, flat):
         """M (N, B, C), in at least float32."""
-        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        dtype = wide_dtype(self.compute_dtype)
         theta = ops.cast(self.theta, dtype)
         # Not ops.matmul, nor ops.mean: Keras 3.15 lets float64 through float32 there, under PyTorch and JAX.
         projections = ops.cast(flat, dtype) @ ops.reshape(theta, (theta.shape[0], -1))

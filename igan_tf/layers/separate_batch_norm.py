@@ -39,6 +39,9 @@ class SeparateBatchNorm(keras.layers.BatchNormalization):
     Differs from the original code: it runs the discriminator twice.
     """
 
+    # An example's output depends on the others of its batch (`SemiSupervisedGAN`'s `joint_passes`).
+    couples_examples = True
+
     def __init__(self, momentum=0.9, epsilon=1e-5, gamma_initializer=None, **kwargs):
         if gamma_initializer is None:
             gamma_initializer = keras.initializers.RandomNormal(mean=1.0, stddev=0.02)

@@ -9,6 +9,7 @@ from keras import ops
 
 from igan_tf.layers.reference_layer import ReferenceLayer
 from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
+from igan_tf.precision import wide_dtype
 
 # A variance never is: marks statistics that nobody has stored.
 UNSET = -1.0
@@ -119,7 +120,7 @@ class VirtualBatchNorm(ReferenceLayer):
             )
         statistics = {
             "shape": (channels,),
-            "dtype": at_least_float32(self.variable_dtype),
+            "dtype": wide_dtype(self.variable_dtype),
             "trainable": False,
             "autocast": False,
         }
@@ -133,7 +134,7 @@ class VirtualBatchNorm(ReferenceLayer):
         self.refuse_training(training)
         self.check_batch_size(inputs.shape)
         axis = self._channel_axis(inputs.shape)
-        x = ops.moveaxis(ops.cast(inputs, at_least_float32(inputs.dtype)), axis, -1)
+        x = ops.moveaxis(ops.cast(inputs, wide_dtype(inputs.dtype)), axis, -1)
         shape = ops.shape(x)
         x = to_rows(x)
 
@@ -231,11 +232,6 @@ class VirtualBatchNorm(ReferenceLayer):
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "beta_initializer": keras.initializers.serialize(self.beta_initializer),
         }
-
-
-def at_least_float32(dtype):
-    dtype = keras.backend.standardize_dtype(dtype)
-    return "float32" if dtype in ("float16", "bfloat16") else dtype
 
 
 @contextlib.contextmanager

@@ -5,7 +5,9 @@ import math
 import keras
 from keras import ops
 
+from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
+from igan_tf.precision import wide_dtype
 
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -85,7 +87,9 @@ class WeightNorm(keras.layers.Wrapper):
         self.scale = self.add_weight(shape=(units,), initializer="ones", trainable=self.train_scale, name="scale")
 
     def call(self, inputs):
-        pre_activation = self._product(inputs, ops.cast(self.scale, self._wide_dtype()) * self._inverse_norm())
+        if initializes_now(self):
+            return self.data_dependent_initialize(inputs)
+        pre_activation = self._product(inputs, self._factor())
         if self.layer.use_bias:
             pre_activation = ops.add(pre_activation, self._broadcast(self.layer.bias))
         return self._activate(pre_activation)
@@ -99,8 +103,8 @@ class WeightNorm(keras.layers.Wrapper):
         Returns:
             The layer's outputs after the initialization.
         """
-        dtype = self._wide_dtype()
-        product = ops.cast(self._product(inputs, ops.cast(self.scale, dtype) * self._inverse_norm()), dtype)
+        dtype = wide_dtype(self.compute_dtype)
+        product = ops.cast(self._product(inputs, self._factor()), dtype)
         channels_first = getattr(self.layer, "data_format", None) == "channels_first"
         unit_axis = 1 if channels_first else len(product.shape) - 1
         axes = [axis for axis in range(len(product.shape)) if axis != unit_axis]
@@ -126,7 +130,7 @@ class WeightNorm(keras.layers.Wrapper):
         plain = type(self.layer).from_config(self.layer.get_config())
         plain.build(self._inner_shape)
         plain.built = True
-        plain.kernel.assign(self._effective_kernel(ops.cast(self.scale, self._wide_dtype()) * self._inverse_norm()))
+        plain.kernel.assign(self._effective_kernel(self._factor()))
         if self.layer.use_bias:
             plain.bias.assign(self.layer.bias)
         return plain
@@ -138,15 +142,13 @@ class WeightNorm(keras.layers.Wrapper):
         config = {"train_scale": self.train_scale, "init_std": self.init_std, "epsilon": self.epsilon}
         return {**super().get_config(), **config}
 
-    def _wide_dtype(self):
-        """Norms are summed in float32 at least: half precision loses a sum over a few thousand squares."""
-        return "float64" if self.compute_dtype == "float64" else "float32"
-
-    def _inverse_norm(self):
-        kernel = ops.convert_to_tensor(ops.cast(self.layer.kernel, self._wide_dtype()))
+    def _factor(self):
+        """`g / sqrt(sum V^2 + epsilon)`, `(units,)`."""
+        dtype = wide_dtype(self.compute_dtype)
+        kernel = ops.convert_to_tensor(ops.cast(self.layer.kernel, dtype))
         unit_axis = len(kernel.shape) + self._unit_axis
         axes = [axis for axis in range(len(kernel.shape)) if axis != unit_axis]
-        return _inverse_norm(kernel, axes, self.epsilon)
+        return ops.cast(self.scale, dtype) * _inverse_norm(kernel, axes, self.epsilon)
 
     def _effective_kernel(self, factor):
         if self._unit_axis == -2:

@@ -7,8 +7,8 @@ from igan_tf.losses.adversarial import (
     label_smoothing_real_loss,
     sigmoid_kl_with_logits,
 )
-from igan_tf.losses.feature_matching import feature_matching_loss
-from igan_tf.losses.historical_averaging import HistoricalAveraging
+from igan_tf.losses.feature_matching import FeatureMatching, feature_matching_loss
+from igan_tf.losses.historical_averaging import HistoricalAveraging, HistoricalPenalty
 from igan_tf.losses.semi_supervised import (
     explicit_gan_logit,
     gan_logit,
@@ -18,9 +18,14 @@ from igan_tf.losses.semi_supervised import (
     unsupervised_loss,
     unsupervised_real_loss,
 )
+from igan_tf.losses.technique import PlayerStep, Technique
 
 __all__ = [
+    "FeatureMatching",
     "HistoricalAveraging",
+    "HistoricalPenalty",
+    "PlayerStep",
+    "Technique",
     "explicit_gan_logit",
     "feature_matching_loss",
     "gan_logit",

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from igan_tf.losses.precision import mean, to_loss_precision
+from igan_tf.precision import mean, to_wide
 
 
 def sigmoid_kl_with_logits(logits, target):
@@ -31,7 +31,7 @@ def sigmoid_kl_with_logits(logits, target):
         arXiv:1606.03498, section 3.4; the ImageNet code. Differs from the original code: nothing.
     """
     check_target("target", target)
-    logits = to_loss_precision(logits)
+    logits = to_wide(logits)
     target = ops.convert_to_tensor(target, dtype=logits.dtype)
     _check_broadcast(logits, target)
     cross_entropy = -target * ops.log_sigmoid(logits) - (1.0 - target) * ops.log_sigmoid(-logits)

@@ -1,10 +1,56 @@
 """Feature matching: the generator's features are to have the data's mean."""
 
-import math
+from __future__ import annotations
 
+import math
+from typing import Any
+
+import keras
 from keras import ops
 
-from igan_tf.losses.precision import mean, to_loss_precision
+from igan_tf.losses.technique import PlayerStep, Technique
+from igan_tf.precision import mean, to_wide
+
+NORMS = ("l2", "l1")
+
+
+@keras.saving.register_keras_serializable("igan_tf")
+class FeatureMatching(Technique):
+    """Adds feature matching to the generator's loss, beside its adversarial loss.
+
+        loss <- loss + weight * feature_matching_loss(f(real), f(generated), norm)
+
+    for the discriminator's features f. Logged as `feature_matching_loss`. Where it is the generator's whole objective,
+    as in the published MNIST code, it is `SemiSupervisedGAN`'s `generator_objective`.
+
+    ```python
+    model.compile(optimizer, other_optimizer, techniques=[FeatureMatching(1.0)])
+    ```
+
+    Args:
+        weight: Factor of the loss.
+        norm: "l2" or "l1", see `feature_matching_loss`.
+        **kwargs: `Technique` arguments.
+
+    Raises:
+        ValueError: for a negative `weight` or another `norm`.
+
+    Reference:
+        arXiv:1606.03498, section 3.1. Differs from the original code: the ImageNet code has no such term.
+    """
+
+    def __init__(self, weight: float, norm: str = "l2", **kwargs: Any) -> None:
+        _check_norm(norm)
+        super().__init__(weight, **kwargs)
+        self.norm = norm
+
+    def generator_terms(self, step: PlayerStep) -> dict[str, Any]:
+        return {
+            "feature_matching_loss": feature_matching_loss(step.real("features"), step.generated("features"), self.norm)
+        }
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "norm": self.norm}
 
 
 def feature_matching_loss(real_features, fake_features, norm="l2"):
@@ -32,9 +78,8 @@ def feature_matching_loss(real_features, fake_features, norm="l2"):
         arXiv:1606.03498, section 3.1. Differs from the original code: nothing; the paper's own formula is the sum
         over features, F times the mean taken here.
     """
-    if norm not in ("l1", "l2"):
-        raise ValueError(f'`norm` must be "l2" or "l1". Received: norm={norm!r}')
-    real_features, fake_features = to_loss_precision(real_features, fake_features)
+    _check_norm(norm)
+    real_features, fake_features = to_wide(real_features, fake_features)
     for name, features in (("real_features", real_features), ("fake_features", fake_features)):
         if len(features.shape) < 2:
             raise ValueError(f"`{name}` must have shape (batch, ...). Received: shape={tuple(features.shape)}")
@@ -49,3 +94,8 @@ def feature_matching_loss(real_features, fake_features, norm="l2"):
     fake_mean = ops.reshape(mean(fake_features, axis=0), (-1,))
     difference = real_mean - fake_mean
     return mean(ops.square(difference) if norm == "l2" else ops.abs(difference))
+
+
+def _check_norm(norm):
+    if norm not in NORMS:
+        raise ValueError(f"`norm` must be one of {NORMS}. Received: norm={norm!r}")

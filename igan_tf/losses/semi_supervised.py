@@ -9,7 +9,7 @@ All are in float32 (float64 where the logits are), stable for logits of any fini
 from keras import backend, ops
 
 from igan_tf.losses.adversarial import check_target, sigmoid_kl_with_logits
-from igan_tf.losses.precision import mean, to_loss_precision
+from igan_tf.precision import mean, to_wide
 
 
 def gan_logit(logits):
@@ -196,7 +196,7 @@ def _real_logit(logits, explicit_fake_class):
 
 
 def _logits_of_rank_2(logits, least):
-    logits = to_loss_precision(logits)
+    logits = to_wide(logits)
     shape = tuple(logits.shape)
     if len(shape) != 2 or (shape[1] is not None and shape[1] < least):
         raise ValueError(f"Logits must have shape (N, K), K at least {least}. Received: shape={shape}")

@@ -3,9 +3,13 @@
 import keras
 import tensorflow as tf
 
-from igan_tf import losses
-from igan_tf.models.randomness import is_seed_state
+from igan_tf.losses import FeatureMatching, HistoricalAveraging, Technique
+from igan_tf.models.parameter_average import ParameterAverage
+from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state
 from igan_tf.models.sampling import LatentSampling
+
+# Arguments of `compile` in files saved before they became techniques, in the order in which their terms were added.
+_FORMER_ARGUMENTS = {"feature_matching": FeatureMatching, "historical_averaging": HistoricalAveraging}
 
 
 class AdversarialModel(LatentSampling, keras.Model):
@@ -45,15 +49,22 @@ class AdversarialModel(LatentSampling, keras.Model):
         self.built = True
 
     def _compile_players(
-        self, discriminator_optimizer, generator_optimizer, label_smoothing, historical_averaging, **kwargs
+        self,
+        discriminator_optimizer,
+        generator_optimizer,
+        label_smoothing,
+        techniques,
+        generator_average_decay,
+        **kwargs,
     ):
         """Takes the optimizers and the techniques that every GAN has, and creates their state."""
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
-        if not historical_averaging >= 0:
-            raise ValueError(
-                f"`historical_averaging` must not be negative. Received: historical_averaging={historical_averaging}"
-            )
+        if not all(isinstance(technique, Technique) for technique in techniques):
+            raise ValueError(f"`techniques` must be `igan_tf.losses.Technique`s. Received: techniques={techniques}")
+        names = [technique.name for technique in techniques]
+        if len(set(names)) < len(names):
+            raise ValueError(f"`techniques` must have different names. Received: techniques named {names}")
         # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
         keras.Model.compile(self, optimizer=discriminator_optimizer, **kwargs)
         self.discriminator_optimizer = self.optimizer
@@ -63,20 +74,45 @@ class AdversarialModel(LatentSampling, keras.Model):
             generator_optimizer = scaled(generator_optimizer)
         self.generator_optimizer = generator_optimizer
         self.label_smoothing = label_smoothing
-        self.historical_averaging = historical_averaging
         # Built now: under a strategy it cannot be done within a step, and a restored model needs the slots to restore.
         self.discriminator_optimizer.build(self.discriminator.trainable_variables)
         self.generator_optimizer.build(self.generator.trainable_variables)
-        self.discriminator_history = self.generator_history = None
-        if historical_averaging:
-            self.discriminator_history = losses.HistoricalAveraging(name="discriminator_history")
-            self.discriminator_history.build(self.discriminator.trainable_variables)
-            self.generator_history = losses.HistoricalAveraging(name="generator_history")
-            self.generator_history.build(self.generator.trainable_variables)
+        self.generator_average = None
+        if generator_average_decay:
+            self.generator_average = ParameterAverage(generator_average_decay, name="generator_average")
+            self.generator_average.track(self.generator.trainable_variables)
+        self._samplings = {}
+        self.techniques = [technique for technique in techniques if technique.weight]
+        for technique in self.techniques:
+            technique.track(self)
 
     def call(self, images, training=False):
         """The discriminator's logits, the classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
         return self.discriminator(images, training=training)["logits"]
+
+    def _generate(self, count, key):
+        """Generated images of one step, `count` of them."""
+        latents = self._draw_latents(count, fold_in(key, 0))
+        with drawing_from(self.generator, fold_in(key, 1)):
+            return self.generator(latents, training=True)
+
+    def _add_terms(self, loss, logs, player, step):
+        """`loss` and the techniques' terms in the player's loss, which go into `logs`, too."""
+        for technique in self.techniques:
+            terms = getattr(technique, f"{player}_terms")(step)
+            for term in terms.values():
+                loss += technique.weight * term
+            logs.update(terms)
+        return loss
+
+    def _update(self, player, gradients):
+        """Moves a player; averages and techniques take its new values in."""
+        variables = getattr(self, player).trainable_variables
+        getattr(self, f"{player}_optimizer").apply(gradients, variables)
+        if player == "generator" and self.generator_average:
+            self.generator_average.update(variables)
+        for technique in self.techniques:
+            technique.after_update(player, variables)
 
     def _replica_share(self, loss):
         """Keras sums gradients over replicas; each gives its share of the mean."""
@@ -102,9 +138,10 @@ class AdversarialModel(LatentSampling, keras.Model):
             "discriminator_optimizer": self.discriminator_optimizer.variables,
             "generator_optimizer": self.generator_optimizer.variables,
         }
-        if self.historical_averaging:
-            groups["discriminator_history"] = self.discriminator_history.variables
-            groups["generator_history"] = self.generator_history.variables
+        for technique in self.techniques:
+            groups.update(technique.state_groups())
+        if self.generator_average:
+            groups["generator_average"] = self.generator_average.variables
         return groups
 
     def get_config(self):
@@ -129,15 +166,20 @@ class AdversarialModel(LatentSampling, keras.Model):
             "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
             "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
             "label_smoothing": self.label_smoothing,
-            "historical_averaging": self.historical_averaging,
+            "generator_average_decay": self.generator_average.decay if self.generator_average else 0.0,
+            "techniques": [keras.saving.serialize_keras_object(technique) for technique in self.techniques],
         }
 
     def compile_from_config(self, config):
-        optimizers = {
-            name: keras.saving.deserialize_keras_object(config[name])
-            for name in ("discriminator_optimizer", "generator_optimizer")
-        }
-        self.compile(**{**config, **optimizers})
+        former = {name: config[name] for name in _FORMER_ARGUMENTS if name in config}
+        arguments = {name: value for name, value in config.items() if name not in former}
+        for name in ("discriminator_optimizer", "generator_optimizer"):
+            arguments[name] = keras.saving.deserialize_keras_object(config[name])
+        arguments["techniques"] = [
+            *(keras.saving.deserialize_keras_object(technique) for technique in config.get("techniques", ())),
+            *(kind(former[name]) for name, kind in _FORMER_ARGUMENTS.items() if name in former),
+        ]
+        self.compile(**arguments)
 
 
 def classification_error(logits, labels):

@@ -20,10 +20,11 @@ class ImageNetGAN(AdversarialModel):
 
     the class loss over all K + 1 logits, and the generator
 
-    `mean KL(t || sigmoid(l(generated))) + feature_matching * feature_matching_loss(f(real), f(generated))`,
+    `mean KL(t || sigmoid(l(generated)))`,
 
-    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without. Both gradients
-    come from the same forward pass, as in the published code: the players move at once.
+    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without; to both,
+    techniques may add terms. Both gradients come from the same forward pass, as in the published code: the players move
+    at once.
 
     Randomness (latents, noise) is a function of `seed`, the discriminator's step and the replica: a model restored at a
     step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are means over
@@ -59,8 +60,8 @@ class ImageNetGAN(AdversarialModel):
         discriminator_optimizer,
         generator_optimizer,
         label_smoothing=0.25,
-        historical_averaging=0.0,
-        feature_matching=0.0,
+        techniques=(),
+        generator_average_decay=0.0,
         **kwargs,
     ):
         """Sets optimizers and techniques, and creates all state that training needs.
@@ -69,19 +70,17 @@ class ImageNetGAN(AdversarialModel):
             discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`; built here.
             label_smoothing: The discriminator's target of real data is `1 - label_smoothing`; with 0 the generator's
                 target is 1, too.
-            historical_averaging: Weight of the penalty on both players; 0 turns it off.
-            feature_matching: Weight of feature matching in the generator's loss; 0 turns it off.
+            techniques: `igan_tf.losses.Technique`s that add terms to the losses, summed in this order.
+            generator_average_decay: Decay of a running average of the generator's parameters, debiased, that takes them
+                in after each of its updates and with which `generate` draws; 0 keeps none.
             **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
 
         Raises:
             ValueError: that names the argument and the value received.
         """
-        if not feature_matching >= 0:
-            raise ValueError(f"`feature_matching` must not be negative. Received: feature_matching={feature_matching}")
         self._compile_players(
-            discriminator_optimizer, generator_optimizer, label_smoothing, historical_averaging, **kwargs
+            discriminator_optimizer, generator_optimizer, label_smoothing, techniques, generator_average_decay, **kwargs
         )
-        self.feature_matching = feature_matching
 
     @property
     def metrics(self):
@@ -106,42 +105,46 @@ class ImageNetGAN(AdversarialModel):
         elif labels is None:
             raise ValueError("ImageNetGAN's discriminator has classes: `data` must hold labels. Received: images alone")
         key = step_key(self.seed, self.discriminator_optimizer.iterations)
-        players = (
-            ("discriminator", self.discriminator, self.discriminator_optimizer, self.discriminator_history),
-            ("generator", self.generator, self.generator_optimizer, self.generator_history),
-        )
+        players = ("discriminator", "generator")
         with tf.GradientTape(persistent=True) as tape:
-            real, generated = self._joint_pass(images, key)
+            generated_images, real, generated = self._joint_pass(images, key)
+
+            def discriminate(images):
+                return self._discriminate(images, generated_images, key, assign=False)[0]
+
             discriminator_loss, logs = self._discriminator_loss(real, generated, labels)
-            generator_loss, generator_logs = self._generator_loss(real, generated)
-            logs |= generator_logs
             totals, scaled = {}, []
-            for loss, (name, network, optimizer, history) in zip((discriminator_loss, generator_loss), players):
-                if history:
-                    logs[f"{name}_history_loss"] = history.penalty(network.trainable_variables)
-                    loss += self.historical_averaging * logs[f"{name}_history_loss"]
-                totals[f"{name}_loss"] = loss
-                scaled.append(optimizer.scale_loss(self._replica_share(loss)))
+            for player, loss in zip(players, (discriminator_loss, self._generator_loss(generated))):
+                step = losses.PlayerStep(
+                    variables=getattr(self, player).trainable_variables,
+                    real_images=images,
+                    real=real.__getitem__,
+                    generated=generated.__getitem__,
+                    discriminate=discriminate,
+                    gan_logit=self._gan_logit,
+                )
+                loss = self._add_terms(loss, logs, player, step)
+                totals[f"{player}_loss"] = loss
+                scaled.append(getattr(self, f"{player}_optimizer").scale_loss(self._replica_share(loss)))
         # Both before either player moves.
         gradients = [
-            tape.gradient(loss, network.trainable_variables) for loss, (_, network, _, _) in zip(scaled, players)
+            tape.gradient(loss, getattr(self, player).trainable_variables) for loss, player in zip(scaled, players)
         ]
         del tape
-        for gradient, (_, network, optimizer, history) in zip(gradients, players):
-            optimizer.apply(gradient, network.trainable_variables)
-            if history:
-                history.update(network.trainable_variables)
+        for player, gradient in zip(players, gradients):
+            self._update(player, gradient)
         return totals | logs
 
     def _joint_pass(self, images, key):
-        """The discriminator's outputs on real and on generated images, as many of either."""
-        count = images.shape[0] or tf.shape(images)[0]
-        latents = self._draw_latents(count, fold_in(key, 0))
-        with drawing_from(self.generator, fold_in(key, 1)):
-            generated = self.generator(latents, training=True)
+        """Generated images, as many as real ones, and the discriminator's outputs on real and on generated ones."""
+        generated_images = self._generate(images.shape[0] or tf.shape(images)[0], key)
+        return generated_images, *self._discriminate(images, generated_images, key)
+
+    def _discriminate(self, images, generated_images, key, assign=True):
+        """The discriminator's outputs on each half of the joint batch."""
         dtype = self.discriminator.compute_dtype
-        joint = tf.concat([tf.cast(images, dtype), tf.cast(generated, dtype)], 0)
-        with drawing_from(self.discriminator, fold_in(key, 2)):
+        joint = tf.concat([tf.cast(images, dtype), tf.cast(generated_images, dtype)], 0)
+        with drawing_from(self.discriminator, fold_in(key, 2), assign):
             outputs = self.discriminator(joint, training=True)
         halves = {name: tf.split(output, 2) for name, output in outputs.items()}
         return [{name: half[which] for name, half in halves.items()} for which in (0, 1)]
@@ -159,17 +162,11 @@ class ImageNetGAN(AdversarialModel):
             errors["running_error"] = self.running_error(errors["error"])
         return sum(terms.values()), {**terms, **errors}
 
-    def _generator_loss(self, real, generated):
-        """Generated images as real as the best discriminator would find real ones' equals; features like real ones'."""
-        logs = {}
+    def _generator_loss(self, generated):
+        """Generated images as real as the best discriminator would find real ones' equals."""
         real_target = 1.0 - self.label_smoothing
-        loss = losses.label_smoothing_generator_loss(
-            self._gan_logit(generated["logits"]), real_target, target=None if self.label_smoothing else 1.0
-        )
-        if self.feature_matching:
-            logs["feature_matching_loss"] = losses.feature_matching_loss(real["features"], generated["features"])
-            loss += self.feature_matching * logs["feature_matching_loss"]
-        return loss, logs
+        target = None if self.label_smoothing else 1.0
+        return losses.label_smoothing_generator_loss(self._gan_logit(generated["logits"]), real_target, target)
 
     def _gan_logit(self, logits):
         return losses.gan_logit(logits) if self.num_outputs == 1 else losses.explicit_gan_logit(logits)
@@ -178,9 +175,6 @@ class ImageNetGAN(AdversarialModel):
 
     def _state_groups(self):
         return {**super()._state_groups(), "running_error": self.running_error.variables}
-
-    def get_compile_config(self):
-        return {**super().get_compile_config(), "feature_matching": self.feature_matching}
 
 
 def _images_and_labels(data):

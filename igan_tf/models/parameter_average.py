@@ -1,4 +1,4 @@
-"""The running average of a discriminator's parameters, with which it is evaluated."""
+"""The running average of a player's parameters, with which it is evaluated."""
 
 import math
 

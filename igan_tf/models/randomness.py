@@ -28,11 +28,11 @@ def fold_in(key, number):
 
 
 @contextlib.contextmanager
-def drawing_from(model, key):
+def drawing_from(model, key, assign=True):
     """In this scope every random layer of `model` draws from `key`, not from its own seed generator's state.
 
     The seed generators' variables stay as they are. Other variables that a call assigns, such as moving averages,
-    get their values when the scope ends.
+    get their values when the scope ends, or never with `assign=False`.
     """
     variables = model.variables
     states = [variable for variable in variables if is_seed_state(variable)]
@@ -42,6 +42,8 @@ def drawing_from(model, key):
         mapping = list(zip(states, tf.unstack(tf.cast(seeds, tf.int64))))
     with keras.StatelessScope(mapping) as scope:
         yield
+    if not assign:
+        return
     for variable in variables:
         if not is_seed_state(variable) and (value := scope.get_current_value(variable)) is not None:
             variable.assign(value)

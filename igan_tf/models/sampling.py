@@ -1,6 +1,9 @@
 """Images from latents, for every model with a generator."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Iterable, Iterator
 
 import keras
 import numpy as np
@@ -16,26 +19,49 @@ class LatentSampling:
     """What a Keras model needs to be sampled from, to inherit from before `keras.Model`.
 
     The model has the attributes `generator`, a built `keras.Model`, `(N, latent_size)` -> images, and `latent_range`,
-    the bounds of the uniform distribution of z.
+    the bounds of the uniform distribution of z. It may have `generator_average`, a `ParameterAverage` of the
+    generator's trainable variables, or None.
 
     Images are drawn in whole batches of which the last is cut: batch statistics make an image depend on the others of
     its batch. Batch b is a function of (seed, b, the batch size, the weights) alone, whatever was drawn before it.
 
     A generator with virtual batch normalization is sampled without a reference in each batch: when the first batch is
-    drawn, a copy of it gets the weights of that moment and is frozen (`igan_tf.layers.freeze_reference`). The
-    generator itself is left alone, so that training may go on, and be traced, while a sampler waits for its consumer.
+    drawn, a copy of it gets the weights of that moment and is frozen (`igan_tf.layers.freeze_reference`). An averaged
+    generator is a copy as well, with the averages of that moment. The generator itself is left alone, so that training
+    may go on, and be traced, while a sampler waits for its consumer.
     """
 
     @property
-    def latent_size(self):
+    def latent_size(self) -> int:
         """Numbers in one z."""
         return self.generator.input_shape[-1]
 
-    def generate(self, count, seed, batch_size=BATCH_SIZE):
-        """Returns `count` images as a NumPy array, a function of `seed`, the batch size and the weights alone."""
-        return np.concatenate(list(self.generate_batches(count, seed, batch_size)))
+    def generate(self, count: int, seed: int, batch_size: int = BATCH_SIZE, averaged: bool | None = None) -> np.ndarray:
+        """Draws images.
 
-    def generate_batches(self, count, seed, batch_size=BATCH_SIZE, batches=None):
+        Args:
+            count: How many.
+            seed: Of latents and noise.
+            batch_size: Images in a batch.
+            averaged: Whether the generator has the running average of its parameters (before the first update: the
+                parameters themselves). None: if the model keeps an average.
+
+        Returns:
+            `(count, height, width, channels)`, a function of `seed`, the batch size and the weights alone.
+
+        Raises:
+            ValueError: for `averaged=True` where the model keeps no average.
+        """
+        return np.concatenate(list(self.generate_batches(count, seed, batch_size, averaged=averaged)))
+
+    def generate_batches(
+        self,
+        count: int,
+        seed: int,
+        batch_size: int = BATCH_SIZE,
+        batches: Iterable[int] | None = None,
+        averaged: bool | None = None,
+    ) -> Iterator[np.ndarray]:
         """Yields the images of `generate` batch by batch, for more of them than memory holds.
 
         Args:
@@ -43,8 +69,12 @@ class LatentSampling:
             seed: Of latents and noise.
             batch_size: Images in a batch.
             batches: Numbers of the batches to yield, from 0, where only some are wanted; None: all.
+            averaged: As of `generate`.
+
+        Raises:
+            ValueError: for `averaged=True` where the model keeps no average.
         """
-        draw = self._sampler()
+        draw = self._sampler(averaged)
         for index in range(math.ceil(count / batch_size)) if batches is None else batches:
             key = fold_in(tf.constant([seed, 1], tf.int32), index)
             yield draw(key, tf.constant(batch_size))[: count - index * batch_size].numpy()
@@ -53,12 +83,22 @@ class LatentSampling:
         low, high = self.latent_range
         return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
 
-    def _sampler(self):
+    def _sampler(self, averaged=None):
         """The function that draws a batch with the weights of this moment, traced once in the model's life."""
-        if getattr(self, "_sampling", None) is None:
-            self._sampling = _Sampling(self)
-        self._sampling.refresh()
-        return self._sampling.draw
+        average = getattr(self, "generator_average", None)
+        if averaged and average is None:
+            raise ValueError(
+                "`averaged` needs a model compiled with `generator_average_decay` above 0. Received: averaged=True"
+            )
+        if averaged is False:
+            average = None
+        if getattr(self, "_samplings", None) is None:
+            self._samplings = {}
+        kind = "present" if average is None else "averaged"
+        if kind not in self._samplings:
+            self._samplings[kind] = _Sampling(self, average)
+        self._samplings[kind].refresh()
+        return self._samplings[kind].draw
 
 
 class _Sampling:
@@ -67,10 +107,11 @@ class _Sampling:
     No Keras object, so that the copy's weights do not become the model's.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, average):
         self._original = self._generator = model.generator
+        self._average = average
         self._virtual = any(isinstance(layer, VirtualBatchNorm) for layer in model.generator._flatten_layers())
-        if self._virtual:
+        if self._virtual or average is not None:
             self._generator = keras.models.clone_model(model.generator)
 
         def draw(key, batch_size):
@@ -81,8 +122,13 @@ class _Sampling:
         self.draw = tf.function(draw, reduce_retracing=True)
 
     def refresh(self):
-        """Brings a frozen copy up to date, which takes one pass over the reference."""
+        """Brings a copy up to date, which takes one pass over the reference if there is one."""
+        if self._generator is self._original:
+            return
+        for copied, variable in zip(self._generator.weights, self._original.weights):
+            copied.assign(variable)
+        if self._average is not None and self._average.count.value.numpy() > 0:
+            for copied, value in zip(self._generator.trainable_variables, self._average.values()):
+                copied.assign(value)
         if self._virtual:
-            for copied, variable in zip(self._generator.weights, self._original.weights):
-                copied.assign(variable)
             freeze_reference(self._generator)

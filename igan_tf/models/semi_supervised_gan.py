@@ -7,14 +7,11 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.images.arrays import as_unit_range
-from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, data_dependent_initialization
+from igan_tf.layers import data_dependent_initialization
 from igan_tf.models.adversarial_model import AdversarialModel, classification_error
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, step_key
-
-# Layers whose output for one example depends on the others: through them D must not see real and generated together.
-_COUPLING_LAYERS = (MinibatchDiscrimination, BatchStatisticsNorm, keras.layers.BatchNormalization)
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -30,7 +27,8 @@ class SemiSupervisedGAN(AdversarialModel):
     - `feature_matching`: `feature_matching_loss(f(u'), f(generated))`, on a second batch `u'` of unlabelled data;
     - `minimax`, `non_saturating`: `semi_supervised_generator_loss(generated)` of that form.
 
-    With one logit and no labels it is the ordinary GAN with D = sigmoid(logit).
+    to both of which techniques may add terms. With one logit and no labels it is the ordinary GAN with
+    D = sigmoid(logit).
 
     Randomness (latents, dropout, noise) is a function of `seed`, the discriminator's step and the replica: a model
     restored at a step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are
@@ -50,8 +48,9 @@ class SemiSupervisedGAN(AdversarialModel):
         latent_range: Bounds of the uniform distribution of z.
         seed: Of all of the training's randomness.
         joint_passes: Whether D sees labelled, unlabelled and generated examples in one pass, which is faster and
-            the same where no layer couples a batch's examples. None: unless D holds minibatch discrimination or
-            batch normalization.
+            the same where no layer couples a batch's examples. None: unless D has a layer that does. Such a layer, of
+            this package or of your own, has the attribute `couples_examples = True`; Keras's `BatchNormalization` is
+            known without.
         **kwargs: `keras.Model` arguments.
 
     Raises:
@@ -64,7 +63,7 @@ class SemiSupervisedGAN(AdversarialModel):
     def __init__(self, generator, discriminator, latent_range=(0.0, 1.0), seed=0, joint_passes=None, **kwargs):
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.joint_passes = joint_passes
-        couples = any(isinstance(layer, _COUPLING_LAYERS) for layer in discriminator._flatten_layers())
+        couples = any(_couples_examples(layer) for layer in discriminator._flatten_layers())
         self._joint = joint_passes if joint_passes is not None else not couples
 
     def compile(
@@ -74,11 +73,12 @@ class SemiSupervisedGAN(AdversarialModel):
         generator_objective="feature_matching",
         feature_matching_norm="l2",
         label_smoothing=0.0,
-        historical_averaging=0.0,
+        techniques=(),
         unlabelled_weight=1.0,
         generator_steps=1,
         average_decay=0.9999,
         average_debias=True,
+        generator_average_decay=0.0,
         **kwargs,
     ):
         """Sets optimizers and techniques, and creates all state that training needs.
@@ -88,12 +88,14 @@ class SemiSupervisedGAN(AdversarialModel):
             generator_objective: "feature_matching", "minimax" or "non_saturating".
             feature_matching_norm: "l2" or "l1".
             label_smoothing: The target of real data is `1 - label_smoothing`; that of generated data stays 0.
-            historical_averaging: Weight of the penalty on both players; 0 turns it off.
+            techniques: `igan_tf.losses.Technique`s that add terms to the losses, summed in this order.
             unlabelled_weight: Weight of the unsupervised loss. 0, with no generator steps, trains the discriminator
                 on the labelled data alone: the supervised baseline.
             generator_steps: Generator updates after each discriminator update.
             average_decay: Decay of the running average of D's parameters.
             average_debias: Whether the average is corrected for its start at 0.
+            generator_average_decay: Decay of a running average of the generator's parameters, debiased, that takes them
+                in after each of its updates and with which `generate` draws; 0 keeps none.
             **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
 
         Raises:
@@ -113,7 +115,7 @@ class SemiSupervisedGAN(AdversarialModel):
             if not value >= 0:
                 raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
         self._compile_players(
-            discriminator_optimizer, generator_optimizer, label_smoothing, historical_averaging, **kwargs
+            discriminator_optimizer, generator_optimizer, label_smoothing, techniques, generator_average_decay, **kwargs
         )
         self.generator_objective = generator_objective
         self.feature_matching_norm = feature_matching_norm
@@ -148,10 +150,8 @@ class SemiSupervisedGAN(AdversarialModel):
             latents = self._draw_latents(num_latents, fold_in(key, 1))
             with drawing_from(self.generator, fold_in(key, 2)):
                 data_dependent_initialization(self.generator, latents)
-        # The values before it are no past of the players'.
-        if self.historical_averaging:
-            self.discriminator_history.restart(self.discriminator.trainable_variables)
-            self.generator_history.restart(self.generator.trainable_variables)
+        for technique in self.techniques:
+            technique.restart(self)
 
     # One training step.
 
@@ -183,27 +183,26 @@ class SemiSupervisedGAN(AdversarialModel):
             inputs["unlabelled"] = batch["unlabelled_images"]
             inputs["generated"] = self._generate(tf.shape(batch["unlabelled_images"])[0], fold_in(key, 0))
         variables = self.discriminator.trainable_variables
+        real = "unlabelled" if self.unlabelled_weight else "labelled"
         logs = {}
         with tf.GradientTape() as tape:
-            outputs = self._discriminate(inputs, fold_in(key, 1), output="logits")
+            outputs = self._discriminate(inputs, fold_in(key, 1))
+            logits = outputs("logits")
             loss = 0.0
-            if "labelled" in outputs:
-                logs["supervised_loss"] = losses.supervised_loss(outputs["labelled"], batch["labels"])
-                logs["train_error"] = classification_error(outputs["labelled"], batch["labels"])
+            if "labelled" in logits:
+                logs["supervised_loss"] = losses.supervised_loss(logits["labelled"], batch["labels"])
+                logs["train_error"] = classification_error(logits["labelled"], batch["labels"])
                 loss += logs["supervised_loss"]
-            if "unlabelled" in outputs:
-                logs["unlabelled_loss"] = losses.unsupervised_real_loss(outputs["unlabelled"], real_target)
-                logs["generated_loss"] = losses.unsupervised_fake_loss(outputs["generated"])
+            if "unlabelled" in logits:
+                logs["unlabelled_loss"] = losses.unsupervised_real_loss(logits["unlabelled"], real_target)
+                logs["generated_loss"] = losses.unsupervised_fake_loss(logits["generated"])
                 loss += self.unlabelled_weight * (logs["unlabelled_loss"] + logs["generated_loss"])
-            if self.discriminator_history:
-                logs["discriminator_history_loss"] = self.discriminator_history.penalty(variables)
-                loss += self.historical_averaging * logs["discriminator_history_loss"]
+            step = self._player_step(variables, inputs[real], outputs, real, key)
+            loss = self._add_terms(loss, logs, "discriminator", step)
             scaled = self.discriminator_optimizer.scale_loss(self._replica_share(loss))
         # As published, the average takes the parameters as they were before the update.
         self.discriminator_average.update(variables)
-        self.discriminator_optimizer.apply(tape.gradient(scaled, variables), variables)
-        if self.discriminator_history:
-            self.discriminator_history.update(variables)
+        self._update("discriminator", tape.gradient(scaled, variables))
         return {"discriminator_loss": loss, **logs}
 
     def _train_generator(self, batch, key):
@@ -214,41 +213,59 @@ class SemiSupervisedGAN(AdversarialModel):
         with tf.GradientTape() as tape:
             generated = self._generate(tf.shape(real)[0], fold_in(key, 0))
             if self.generator_objective == "feature_matching":
-                outputs = self._discriminate({"real": real, "generated": generated}, fold_in(key, 1), "features")
+                outputs = self._discriminate({"real": real, "generated": generated}, fold_in(key, 1))
+                features = outputs("features")
                 loss = losses.feature_matching_loss(
-                    outputs["real"], outputs["generated"], norm=self.feature_matching_norm
+                    features["real"], features["generated"], norm=self.feature_matching_norm
                 )
             else:
-                outputs = self._discriminate({"generated": generated}, fold_in(key, 1), "logits")
-                loss = losses.semi_supervised_generator_loss(outputs["generated"], form=self.generator_objective)
-            if self.generator_history:
-                logs["generator_history_loss"] = self.generator_history.penalty(variables)
-                loss += self.historical_averaging * logs["generator_history_loss"]
+                outputs = self._discriminate({"generated": generated}, fold_in(key, 1))
+                loss = losses.semi_supervised_generator_loss(
+                    outputs("logits")["generated"], form=self.generator_objective
+                )
+            loss = self._add_terms(loss, logs, "generator", self._player_step(variables, real, outputs, "real", key))
             scaled = self.generator_optimizer.scale_loss(self._replica_share(loss))
-        self.generator_optimizer.apply(tape.gradient(scaled, variables), variables)
-        if self.generator_history:
-            self.generator_history.update(variables)
+        self._update("generator", tape.gradient(scaled, variables))
         return {"generator_loss": loss, **logs}
 
-    def _generate(self, count, key):
-        latents = self._draw_latents(count, fold_in(key, 0))
-        with drawing_from(self.generator, fold_in(key, 1)):
-            return self.generator(latents, training=True)
+    def _player_step(self, variables, real_images, outputs, real, key):
+        """What techniques may use of an update; `outputs` has the real images' under the name `real`, if at all."""
 
-    def _discriminate(self, inputs, key, output):
-        """One of D's outputs for each named batch, in one pass where D allows it."""
+        def discriminate(images):
+            with drawing_from(self.discriminator, fold_in(key, 2), assign=False):
+                return self.discriminator(images, training=True)
+
+        def output_on_real(output):
+            found = outputs(output)
+            return found[real] if real in found else discriminate(real_images)[output]
+
+        return losses.PlayerStep(
+            variables=variables,
+            real_images=real_images,
+            real=output_on_real,
+            generated=lambda output: outputs(output)["generated"],
+            discriminate=discriminate,
+            gan_logit=losses.gan_logit,
+        )
+
+    def _discriminate(self, inputs, key):
+        """D on each named batch, in one pass where D allows it.
+
+        Returns:
+            Function of "logits" or "features": a dict of that output for each batch.
+        """
         if not self._joint:
-            outputs = {}
+            found = {}
             for index, (name, images) in enumerate(inputs.items()):
                 with drawing_from(self.discriminator, fold_in(key, index)):
-                    outputs[name] = self.discriminator(images, training=True)[output]
-            return outputs
+                    found[name] = self.discriminator(images, training=True)
+            return lambda output: {name: outputs[output] for name, outputs in found.items()}
         sizes = [images.shape[0] or tf.shape(images)[0] for images in inputs.values()]
         # Generated images come in the generator's precision.
         joint = tf.concat([tf.cast(images, self.discriminator.compute_dtype) for images in inputs.values()], 0)
         with drawing_from(self.discriminator, key):
-            joint = self.discriminator(joint, training=True)[output]
-        return dict(zip(inputs, tf.split(joint, sizes)))
+            outputs = self.discriminator(joint, training=True)
+        return lambda output: dict(zip(inputs, tf.split(outputs[output], sizes)))
 
     # Evaluation; sampling is `LatentSampling`'s.
 
@@ -306,6 +323,11 @@ class SemiSupervisedGAN(AdversarialModel):
             "average_decay": self.discriminator_average.decay,
             "average_debias": self.discriminator_average.debias,
         }
+
+
+def _couples_examples(layer):
+    """Whether an example's output depends on the batch's others: D must not see real and generated ones together."""
+    return getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
 
 
 def _as_batch(data):

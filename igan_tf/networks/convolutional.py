@@ -5,7 +5,7 @@ Images are in [0, 1] outside and in [-1, 1] inside: every network of this packag
 
 import keras
 
-from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm
+from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
 from igan_tf.networks.parts import GeneratorNorm, normal
 from igan_tf.networks.registry import INPUT_CORRUPTIONS
 
@@ -93,7 +93,7 @@ def build_discriminator(image_shape, num_outputs, filters, minibatch_discriminat
     # Every layer has a name: one that Keras numbers could meet another's.
     if corruption == "auto":
         corruption = "noise" if minibatch_discrimination else "dropout"
-    layer = GaussianNoise if corruption == "noise" else keras.layers.Dropout
+    layer = TableGaussianNoise if corruption == "noise" else keras.layers.Dropout
     hidden = layer(0.2, name="corruption")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):

@@ -4,7 +4,7 @@ import math
 
 import keras
 
-from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm
+from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
 from igan_tf.networks.parts import GeneratorNorm, normal
 
 # Weight normalization divides it out of the forward pass; it sets how far an optimizer's step goes.
@@ -78,14 +78,14 @@ def build_discriminator(
     if corruption not in ("auto", "noise"):
         raise ValueError(f"`corruption` must be 'auto' or 'noise'. Received: corruption={corruption!r}")
     images = keras.Input(image_shape, name="images")
-    hidden = GaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
+    hidden = TableGaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
     for index, units in enumerate(hidden_units, start=1):
         dense = keras.layers.Dense(units, "relu", kernel_initializer=normal(_KERNEL_STDDEV))
         features = WeightNorm(dense, train_scale=False, epsilon=0.0, name=f"dense_{index}")(hidden)
         if minibatch_discrimination and index == len(hidden_units):
             hidden = MinibatchDiscrimination(name="minibatch_discrimination")(features)
         else:
-            hidden = GaussianNoise(hidden_noise, name=f"noise_{index}")(features)
+            hidden = TableGaussianNoise(hidden_noise, name=f"noise_{index}")(features)
     output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV))
     logits = WeightNorm(output, epsilon=0.0, name="logits")(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

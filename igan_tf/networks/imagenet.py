@@ -11,9 +11,9 @@ from igan_tf.layers import (
     BlockedConv2DTranspose,
     ConcatenateNoise,
     CrossBatchNorm,
-    GaussianNoise,
     MinibatchDiscrimination,
     SeparateBatchNorm,
+    TableGaussianNoise,
 )
 from igan_tf.networks.parts import GeneratorNorm, normal
 from igan_tf.networks.registry import DISCRIMINATOR_NORMS
@@ -126,7 +126,7 @@ def build_discriminator(
 
     images = keras.Input(image_shape, name="images")
     hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images)
-    hidden = GaussianNoise(0.1, name="corruption")(hidden)
+    hidden = TableGaussianNoise(0.1, name="corruption")(hidden)
     for index, multiple in enumerate(_CONVOLUTIONS):
         hidden = keras.layers.Conv2D(
             df_dim * multiple,

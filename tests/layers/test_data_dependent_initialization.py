@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from igan_tf.layers import GaussianNoise, MinibatchDiscrimination, WeightNorm, data_dependent_initialization
+from igan_tf.layers import (
+    MinibatchDiscrimination,
+    TableGaussianNoise,
+    WeightNorm,
+    data_dependent_initialization,
+    initializes_now,
+)
 from tests.layers.gradients import float64_enabled
 from tests.parity import minibatch_discrimination as minibatch_oracle
 from tests.parity import weight_norm as oracle
@@ -163,7 +169,7 @@ def test_kernels_are_left_alone():
 
 
 def test_noise_is_on():
-    model = keras.Sequential([keras.Input((4,)), GaussianNoise(10.0, seed=1), WeightNorm(layers.Dense(3))])
+    model = keras.Sequential([keras.Input((4,)), TableGaussianNoise(10.0, seed=1), WeightNorm(layers.Dense(3))])
     inputs = normal(500, 4).astype("float32")
     data_dependent_initialization(model, inputs)
     # The scale makes room for the noise's variance of 100: without it the outputs spread by 1 / sqrt(101).
@@ -182,20 +188,17 @@ def test_a_shared_layer_is_initialized_at_its_first_use():
     assert np.abs(second.std(0) - 1).max() > 1e-3
 
 
-def test_call_is_itself_again_afterwards():
-    model, parts = nested_model("float32")
+def test_calls_afterwards_initialize_nothing():
+    model, _ = nested_model("float32")
     inputs = normal(8, 4, 4, 2).astype("float32")
     data_dependent_initialization(model, inputs)
-    for layer in parts.values():
-        assert "call" not in vars(layer)
-        assert layer.call.__func__ is type(layer).call
     before = model.get_weights()
-    model(2 * inputs)
+    model(2 * inputs, training=True)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(new, old)
 
 
-def test_call_is_itself_again_after_an_error():
+def test_calls_after_an_error_initialize_nothing():
     class Failing(layers.Layer):
         def call(self, inputs):
             if not isinstance(inputs, keras.KerasTensor) and getattr(self, "armed", False):
@@ -203,12 +206,62 @@ def test_call_is_itself_again_after_an_error():
             return inputs
 
     failing = Failing()
-    model = keras.Sequential([keras.Input((4,)), WeightNorm(layers.Dense(3)), failing, WeightNorm(layers.Dense(2))])
+    last = WeightNorm(layers.Dense(2))
+    model = keras.Sequential([keras.Input((4,)), WeightNorm(layers.Dense(3)), failing, last])
     failing.armed = True
+    inputs = normal(5, 4).astype("float32")
     with pytest.raises(RuntimeError, match="in the middle"):
-        data_dependent_initialization(model, normal(5, 4).astype("float32"))
-    for layer in model.layers:
-        assert "call" not in vars(layer)
+        data_dependent_initialization(model, inputs)
+    failing.armed = False
+    before = last.get_weights()
+    model(inputs, training=True)
+    for old, new in zip(before, last.get_weights()):
+        np.testing.assert_array_equal(new, old)
+
+
+class Centred(layers.Layer):
+    """A user's own layer, of another interface than this package's."""
+
+    def build(self, input_shape):
+        self.mean = self.add_weight(shape=input_shape[-1:], initializer="zeros", trainable=False)
+
+    def call(self, inputs):
+        if initializes_now(self):
+            self.mean.assign(ops.mean(inputs, axis=0))
+        return inputs - self.mean
+
+
+def test_a_users_own_layer_in_a_nested_model_takes_part():
+    inner = keras.Sequential([keras.Input((4,)), Centred()])
+    model = keras.Sequential([keras.Input((4,)), inner, WeightNorm(layers.Dense(3))])
+    inputs = (5 + normal(50, 4)).astype("float32")
+    data_dependent_initialization(inner, inputs)
+    np.testing.assert_allclose(ops.convert_to_numpy(inner(inputs)).mean(0), 0, atol=1e-5)
+    outputs = ops.convert_to_numpy(data_dependent_initialization(model, 2 * inputs))
+    np.testing.assert_allclose(ops.convert_to_numpy(inner(2 * inputs)).mean(0), 0, atol=1e-5)
+    np.testing.assert_allclose(outputs.std(0), 1, rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="tf.distribute")
+def test_in_a_strategys_scope_all_replicas_get_one_devices_values():
+    from igan_tf.training.distribution import mirrored_strategy
+
+    inputs = (1 + normal(20, 4)).astype("float32")
+
+    def initialized():
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((4,)), WeightNorm(layers.Dense(3)), MinibatchDiscrimination(2, 2)])
+        data_dependent_initialization(model, inputs)
+        return model
+
+    single, strategy = initialized(), mirrored_strategy()
+    with strategy.scope():
+        mirrored = initialized()
+    for weight, expected in zip(mirrored.weights, single.get_weights()):
+        copies = strategy.experimental_local_results(weight.value)
+        assert len(copies) == 2
+        for copy in copies:
+            np.testing.assert_array_equal(copy.numpy(), expected, err_msg=weight.path)
 
 
 def test_a_subclassed_model_and_a_layer_alone():

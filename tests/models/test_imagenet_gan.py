@@ -11,7 +11,7 @@ import tensorflow as tf
 from scipy.special import expit, logsumexp
 
 from igan_tf import losses
-from igan_tf.layers import ConcatenateNoise, GaussianNoise
+from igan_tf.layers import ConcatenateNoise, TableGaussianNoise
 from igan_tf.models import ImageNetGAN
 from igan_tf.models.randomness import step_key
 from igan_tf.networks import imagenet
@@ -24,7 +24,10 @@ TOLERANCE = {"rtol": 0, "atol": 1e-5}
 
 
 def make_model(classes=CLASSES, norms=("virtual", "cross"), minibatch=True, optimizer=None, **settings):
-    """A compiled model of the real networks, thin, whose weights are the same at every call."""
+    """A compiled model of the real networks, thin, whose weights are the same at every call.
+
+    `feature_matching` and `historical_averaging` are weights of techniques.
+    """
     keras.utils.set_random_seed(0)
     generator = imagenet.build_generator(SHAPE, latent_size=6, norm=norms[0], reference_size=3, gf_dim=8)
     discriminator = imagenet.build_discriminator(
@@ -32,7 +35,11 @@ def make_model(classes=CLASSES, norms=("virtual", "cross"), minibatch=True, opti
     )
     model = ImageNetGAN(generator, discriminator, seed=3, name="gan")
     optimizer = optimizer or (lambda: keras.optimizers.SGD(0.1))
-    model.compile(optimizer(), optimizer(), **settings)
+    techniques = [
+        losses.FeatureMatching(settings.pop("feature_matching", 0)),
+        losses.HistoricalAveraging(settings.pop("historical_averaging", 0)),
+    ]
+    model.compile(optimizer(), optimizer(), techniques=techniques, **settings)
     return model
 
 
@@ -49,7 +56,7 @@ def values(network):
 
 
 def outputs_of_the_next_step(model, batch):
-    real, generated = model._joint_pass(
+    _, real, generated = model._joint_pass(
         tf.constant(batch["images"]), step_key(model.seed, model.discriminator_optimizer.iterations)
     )
     return real, generated
@@ -91,14 +98,17 @@ def plain_step(model, batch):
     new = []
     for network, player in ((model.discriminator, "discriminator"), (model.generator, "generator")):
         with tf.GradientTape() as tape:
-            real, generated = model._joint_pass(tf.constant(batch["images"]), key)
+            _, real, generated = model._joint_pass(tf.constant(batch["images"]), key)
             if player == "discriminator":
                 loss, _ = model._discriminator_loss(real, generated, batch["labels"])
             else:
-                loss, _ = model._generator_loss(real, generated)
-            if model.historical_averaging:
-                history = getattr(model, f"{player}_history")
-                loss += model.historical_averaging * history.penalty(network.trainable_variables)
+                loss = model._generator_loss(generated)
+            for technique in model.techniques:
+                if isinstance(technique, losses.HistoricalAveraging):
+                    loss += technique.weight * technique.histories[player].penalty(network.trainable_variables)
+                elif player == "generator":
+                    features = (half["features"] for half in (real, generated))
+                    loss += technique.weight * losses.feature_matching_loss(*features)
         gradients = tape.gradient(loss, network.trainable_variables)
         new.append([v.numpy() - 0.1 * g.numpy() for v, g in zip(network.trainable_variables, gradients)])
     return new
@@ -255,11 +265,7 @@ def test_state_variables_hold_all_that_a_step_changes():
     ("settings", "message"),
     [
         ({"label_smoothing": 1.0}, "`label_smoothing` must be in .* Received: label_smoothing=1.0"),
-        (
-            {"historical_averaging": -1},
-            "`historical_averaging` must not be negative. Received: historical_averaging=-1",
-        ),
-        ({"feature_matching": -1}, "`feature_matching` must not be negative. Received: feature_matching=-1"),
+        ({"feature_matching": -1}, "`weight` of FeatureMatching must not be negative. Received: weight=-1"),
     ],
 )
 def test_refused_compile_arguments(settings, message):
@@ -307,7 +313,7 @@ def given_noise(monkeypatch):
         return tf.gather_nd(latents, rows(count, 1))
 
     monkeypatch.setattr(ConcatenateNoise, "call", concatenate)
-    monkeypatch.setattr(GaussianNoise, "call", lambda self, x, training=False: x + self.stddev * noise(x.shape, 2))
+    monkeypatch.setattr(TableGaussianNoise, "call", lambda self, x, training=False: x + self.stddev * noise(x.shape, 2))
     monkeypatch.setattr(ImageNetGAN, "_draw_latents", draw_latents)
 
 
@@ -378,6 +384,6 @@ def test_the_losses_are_those_of_the_losses_module():
     """The published pair of targets: 0.75 for real images, 0.375 for the generator's."""
     logits = np.random.default_rng(0).normal(0, 2, (5, CLASSES + 1)).astype("float32")
     model = make_model()
-    loss, _ = model._generator_loss({}, {"logits": tf.constant(logits)})
+    loss = model._generator_loss({"logits": tf.constant(logits)})
     expected = losses.label_smoothing_generator_loss(losses.explicit_gan_logit(logits), target=0.375)
     assert float(loss) == pytest.approx(float(expected), abs=1e-6)

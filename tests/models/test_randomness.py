@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.layers import GaussianNoise
+from igan_tf.layers import TableGaussianNoise
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
 from igan_tf.training.distribution import mirrored_strategy
 
@@ -15,7 +15,7 @@ def key_of(*arguments):
 
 def noisy_model():
     inputs = keras.Input((100,))
-    first = GaussianNoise(1.0, seed=1)(inputs)
+    first = TableGaussianNoise(1.0, seed=1)(inputs)
     inner = keras.Sequential([keras.Input((100,)), keras.layers.GaussianNoise(1.0, seed=1)])
     return keras.Model(inputs, [first, inner(inputs), keras.layers.GaussianDropout(0.5, seed=1)(inputs + 1)])
 

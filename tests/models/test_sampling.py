@@ -40,13 +40,13 @@ def plain_generator():
     return keras.Model(latents, layers.Reshape((2, 2, 2))(layers.Dense(8, "sigmoid", name="pixels")(latents)))
 
 
-def make_model(generator=virtual_generator):
+def make_model(generator=virtual_generator, **settings):
     keras.utils.set_random_seed(0)
     images = keras.Input((2, 2, 2))
     features = layers.Dense(6, "tanh")(layers.Flatten()(images))
     discriminator = keras.Model(images, {"logits": layers.Dense(1)(features), "features": features})
     model = SemiSupervisedGAN(generator(), discriminator, latent_range=(-1.0, 1.0), name="gan")
-    model.compile(InsideRootAdam(0.01), InsideRootAdam(0.01))
+    model.compile(InsideRootAdam(0.01), InsideRootAdam(0.01), **settings)
     return model
 
 
@@ -223,3 +223,106 @@ def test_imagenets_generator():
     expected = np.concatenate([expected_images(model, 2, 4, index) for index in range(2)])[:6]
     assert found.shape == (6, 32, 32, 3) and found.std() > 0.01
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+
+
+# The running average of the generator's parameters.
+
+DECAY = 0.75
+
+
+def trained(generator, steps=3, **settings):
+    """A model after some steps, and the generator's parameters after each of its updates."""
+    model = make_model(generator, generator_steps=2, **settings)
+    history = []
+    update = model._update
+
+    def noting(player, gradients):
+        update(player, gradients)
+        if player == "generator":
+            history.append([variable.numpy() for variable in model.generator.trainable_variables])
+
+    model._update = noting
+    for step in range(steps):
+        model.train_step({"unlabelled_images": images_of(step)})
+    return model, history
+
+
+@pytest.mark.parametrize("generator", [virtual_generator, plain_generator])
+def test_images_by_the_average_are_those_of_averaged_parameters(generator):
+    model, history = trained(generator, generator_average_decay=DECAY)
+    weights = DECAY ** np.arange(len(history))[::-1]
+    expected = [np.average(values, axis=0, weights=weights) for values in zip(*history)]
+    assert len(history) == 6
+    averaged, present = (model.generate(5, seed=3, batch_size=3, averaged=each) for each in (True, False))
+    np.testing.assert_array_equal(model.generate(5, seed=3, batch_size=3), averaged)
+    assert np.abs(averaged - present).max() > 1e-3
+    other, _ = trained(generator)
+    np.testing.assert_array_equal(other.generate(5, seed=3, batch_size=3), present)
+    for variable, value in zip(other.generator.trainable_variables, expected):
+        variable.assign(value)
+    np.testing.assert_allclose(averaged, other.generate(5, seed=3, batch_size=3), rtol=0, atol=1e-5)
+    # Each sampler goes with the steps.
+    model.train_step({"unlabelled_images": images_of(9)})
+    for kind, before in ((True, averaged), (False, present)):
+        assert np.abs(model.generate(5, seed=3, batch_size=3, averaged=kind) - before).max() > 1e-4
+
+
+@pytest.mark.parametrize("generator", [virtual_generator, plain_generator])
+def test_before_the_first_update_the_average_is_the_parameters_themselves(generator):
+    model = make_model(generator, generator_average_decay=DECAY)
+    expected = make_model(generator).generate(5, seed=3, batch_size=3)
+    np.testing.assert_allclose(model.generate(5, seed=3, batch_size=3), expected, rtol=0, atol=1e-6)
+
+
+def test_the_average_changes_no_step_and_is_saved(tmp_path):
+    model, _ = trained(virtual_generator, generator_average_decay=DECAY)
+    plain, _ = trained(virtual_generator)
+    states = [each.state_variables() for each in (model, plain)]
+    added = {name for name in states[0] if name.startswith("generator_average/")}
+    assert len(added) == len(model.generator.trainable_variables) + 1
+    assert set(states[0]) - set(states[1]) == added
+    for name, variable in states[1].items():
+        np.testing.assert_array_equal(states[0][name].numpy(), variable.numpy(), err_msg=name)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.generator_average.decay == DECAY and plain.get_compile_config()["generator_average_decay"] == 0
+    np.testing.assert_array_equal(loaded.generate(4, seed=3), model.generate(4, seed=3))
+    for each in (model, loaded):
+        each.train_step({"unlabelled_images": images_of(7)})
+    for name, variable in model.state_variables().items():
+        np.testing.assert_array_equal(loaded.state_variables()[name].numpy(), variable.numpy(), err_msg=name)
+
+
+def test_imagenets_generator_is_averaged_too():
+    keras.utils.set_random_seed(0)
+    model = ImageNetGAN(
+        imagenet.build_generator((32, 32, 3), latent_size=6, reference_size=3, gf_dim=8),
+        imagenet.build_discriminator((32, 32, 3), 1, df_dim=2),
+    )
+    model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1), generator_average_decay=DECAY)
+    images = np.random.default_rng(0).random((4, 32, 32, 3), "float32")
+    for _ in range(2):
+        model.train_step(images)
+    assert int(model.generator_average.count) == 2
+    assert np.abs(model.generate(4, 0) - model.generate(4, 0, averaged=False)).max() > 1e-4
+
+
+def test_on_two_replicas_the_average_is_one():
+    strategy = mirrored_strategy()
+    with strategy.scope():
+        model = make_model(plain_generator, generator_average_decay=DECAY)
+    step = tf.function(lambda: strategy.run(model.train_step, args=({"unlabelled_images": images_of()},)))
+    for _ in range(2):
+        step()
+    for variable in model.generator_average.variables:
+        first, second = (copy.numpy() for copy in strategy.experimental_local_results(variable.value))
+        np.testing.assert_array_equal(first, second)
+    assert int(model.generator_average.count.value.numpy()) == 2
+    assert model.generate(3, seed=0).shape == (3, 2, 2, 2)
+
+
+def test_refused_averaging():
+    with pytest.raises(ValueError, match=r"`averaged` needs a model compiled with .* Received: averaged=True"):
+        make_model(plain_generator).generate(2, 0, averaged=True)
+    with pytest.raises(ValueError, match=r"`decay` must be in \[0, 1\). Received: decay=1.0"):
+        make_model(plain_generator, generator_average_decay=1.0)

@@ -14,11 +14,14 @@ from keras import layers
 
 from igan_tf.layers import (
     BatchStatisticsNorm,
-    GaussianNoise,
+    CrossBatchNorm,
     MinibatchDiscrimination,
+    SeparateBatchNorm,
+    TableGaussianNoise,
     WeightNorm,
     data_dependent_initialization,
 )
+from igan_tf.losses import HistoricalAveraging
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.models.randomness import is_seed_state, step_key
 from igan_tf.optimizers import InsideRootAdam
@@ -32,7 +35,7 @@ def generator_network(noise=0.0):
     latents = keras.Input((3,))
     hidden = layers.Dense(5, "tanh", bias_initializer="normal")(latents)
     if noise:
-        hidden = GaussianNoise(noise)(hidden)
+        hidden = TableGaussianNoise(noise)(hidden)
     pixels = WeightNorm(layers.Dense(8, "sigmoid"), name="pixels")(hidden)
     return keras.Model(latents, layers.Reshape((2, 2, 2))(pixels), name="generator")
 
@@ -41,7 +44,7 @@ def discriminator_network(noise=0.0, classes=CLASSES, couple=None):
     images = keras.Input((2, 2, 2))
     hidden = layers.Flatten()(images)
     if noise:
-        hidden = GaussianNoise(noise)(hidden)
+        hidden = TableGaussianNoise(noise)(hidden)
     features = WeightNorm(layers.Dense(6, "tanh"), train_scale=False, epsilon=0.0, name="hidden")(hidden)
     last = couple(features) if couple else features
     logits = layers.Dense(classes, kernel_initializer=keras.initializers.RandomNormal(stddev=1.0), name="logits")(last)
@@ -49,7 +52,8 @@ def discriminator_network(noise=0.0, classes=CLASSES, couple=None):
 
 
 def make_model(noise=0.0, classes=CLASSES, couple=None, seed=0, optimizer=None, kind=SemiSupervisedGAN, **settings):
-    """A compiled model whose weights are the same at every call."""
+    """A compiled model whose weights are the same at every call; `historical_averaging` is the technique's weight."""
+    settings["techniques"] = [HistoricalAveraging(settings.pop("historical_averaging", 0))]
     compile_settings = {key: settings.pop(key) for key in list(settings) if key not in ("joint_passes", "latent_range")}
     keras.utils.set_random_seed(0)
     model = kind(
@@ -375,20 +379,57 @@ def test_joint_and_separate_passes_agree_without_noise():
         np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=0, atol=1e-6)
 
 
+class MeanOfBatch(layers.Layer):
+    """A user's own layer that couples examples."""
+
+    couples_examples = True
+
+    def call(self, inputs):
+        return inputs - keras.ops.mean(inputs, axis=0, keepdims=True)
+
+
+class Rows(layers.Layer):
+    """A user's own layer that does not."""
+
+    def call(self, inputs):
+        return 2 * inputs
+
+
+class StillBatchNormalization(layers.BatchNormalization):
+    couples_examples = False
+
+
+def nested(layer):
+    inner = keras.Sequential([keras.Input((6,)), layer], name="inner")
+    return keras.Sequential([keras.Input((6,)), layers.Dense(6), inner], name="outer")
+
+
 @pytest.mark.parametrize(
     ("couple", "joint"),
     [
         (None, True),
-        (lambda x: layers.Dropout(0.5)(x), True),
-        (lambda x: MinibatchDiscrimination(4, 2)(x), False),
-        (lambda x: keras.Sequential([keras.Input((6,)), MinibatchDiscrimination(4, 2)])(x), False),
-        (lambda x: layers.BatchNormalization()(x), False),
-        (lambda x: BatchStatisticsNorm()(x), False),
+        (lambda: layers.Dropout(0.5), True),
+        (lambda: Rows(), True),
+        (lambda: StillBatchNormalization(), True),
+        (lambda: nested(Rows()), True),
+        (lambda: MeanOfBatch(), False),
+        (lambda: nested(MeanOfBatch()), False),
+        (lambda: MinibatchDiscrimination(4, 2), False),
+        (lambda: nested(MinibatchDiscrimination(4, 2)), False),
+        (lambda: layers.BatchNormalization(), False),
+        (lambda: nested(layers.BatchNormalization()), False),
+        (lambda: BatchStatisticsNorm(), False),
+        (lambda: CrossBatchNorm(), False),
+        (lambda: SeparateBatchNorm(), False),
     ],
-    ids=["rows", "dropout", "minibatch discrimination", "nested", "batch norm", "batch statistics"],
+    ids=[
+        *("rows", "dropout", "own rows", "batch norm that says no", "nested rows"),
+        *("own", "nested own", "minibatch discrimination", "nested minibatch discrimination"),
+        *("batch norm", "nested batch norm", "batch statistics", "cross batch norm", "separate batch norm"),
+    ],
 )
 def test_a_coupling_discriminator_sees_each_kind_of_data_by_itself(monkeypatch, couple, joint):
-    model = make_model(couple=couple)
+    model = make_model(couple=couple and (lambda x: couple()(x)))
     calls = spy(monkeypatch, model.discriminator, "call")
     model.train_step(tensors(make_batch(6, labelled=4)))
     assert [images.shape[0] for images, *_ in calls] == ([16, 12] if joint else [4, 6, 6, 6, 6])
@@ -526,7 +567,7 @@ def test_noise_differs_between_the_passes_of_a_step():
     model = make_model(noise=0.5, joint_passes=False)
     images = make_batch()["labelled_images"]
     with tf.GradientTape():
-        outputs = model._discriminate({"labelled": images, "unlabelled": images}, tf.constant([1, 2]), "logits")
+        outputs = model._discriminate({"labelled": images, "unlabelled": images}, tf.constant([1, 2]))("logits")
     assert np.abs(outputs["labelled"] - outputs["unlabelled"]).min() > 0
 
 
@@ -619,8 +660,9 @@ def test_saved_and_loaded_it_continues_the_same(tmp_path, settings):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is SemiSupervisedGAN
     assert (loaded.seed, loaded.latent_range, loaded.joint_passes) == (5, (-1.0, 1.0), None)
-    for name, value in settings.items():
-        assert loaded.get_compile_config()[name] == value
+    found, expected = loaded.get_compile_config(), model.get_compile_config()
+    for name in ("techniques", *settings):
+        assert found.get(name) == expected.get(name)
     assert isinstance(loaded.generator_optimizer, InsideRootAdam)
     for steps in range(2):
         found, expected = loaded.state_variables(), model.state_variables()
@@ -753,7 +795,10 @@ def test_fit_and_evaluate_on_two_replicas(strategy):
         ({"feature_matching_norm": "l3"}, r"`feature_matching_norm` must be 'l1' or 'l2'. Received: .*='l3'"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=1.0"),
         ({"label_smoothing": -0.1}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=-0.1"),
-        ({"historical_averaging": -1.0}, r"`historical_averaging` must not be negative. Received: .*=-1.0"),
+        (
+            {"historical_averaging": -1.0},
+            "`weight` of HistoricalAveraging must not be .* Received: weight=-1.0",
+        ),
         ({"unlabelled_weight": float("nan")}, r"`unlabelled_weight` must not be negative. Received: .*=nan"),
         ({"generator_steps": -1}, "`generator_steps` must not be negative. Received: generator_steps=-1"),
         ({"average_decay": 1.0}, r"`decay` must be in \[0, 1\). Received: decay=1.0"),

@@ -16,10 +16,10 @@ from igan_tf.layers import (
     ConcatenateNoise,
     CrossBatchNorm,
     DropReference,
-    GaussianNoise,
     MinibatchDiscrimination,
     PrependReference,
     SeparateBatchNorm,
+    TableGaussianNoise,
     VirtualBatchNorm,
 )
 from igan_tf.networks import imagenet
@@ -317,7 +317,7 @@ def test_discriminator_layers(norm, minibatch_discrimination):
     assert {layer.negative_slope for layer in of_kind(discriminator, keras.layers.LeakyReLU)} == {0.2}
     assert all(layer.use_bias for layer in of_kind(discriminator, keras.layers.Dense, keras.layers.Conv2D))
     corruption = discriminator.get_layer("corruption")
-    assert type(corruption) is GaussianNoise and corruption.stddev == 0.1
+    assert type(corruption) is TableGaussianNoise and corruption.stddev == 0.1
 
 
 def test_minibatch_discrimination_is_the_published_one():

@@ -8,9 +8,9 @@ from keras import ops
 from igan_tf.layers import (
     BatchStatisticsNorm,
     DropReference,
-    GaussianNoise,
     MinibatchDiscrimination,
     PrependReference,
+    TableGaussianNoise,
     VirtualBatchNorm,
     WeightNorm,
 )
@@ -64,7 +64,7 @@ def test_digits_parameters():
 
 def test_mnist_discriminator_settings():
     discriminator = mnist.build_discriminator()
-    noises = [layer.stddev for layer in discriminator.layers if isinstance(layer, GaussianNoise)]
+    noises = [layer.stddev for layer in discriminator.layers if isinstance(layer, TableGaussianNoise)]
     assert noises == [0.3, 0.5, 0.5, 0.5, 0.5, 0.5]
     normalized = [layer for layer in discriminator.layers if isinstance(layer, WeightNorm)]
     assert [layer.epsilon for layer in normalized] == [0] * 6
@@ -76,7 +76,7 @@ def test_mnist_discriminator_settings():
         assert abs(ops.convert_to_numpy(layer.layer.kernel.value).std() - 0.1) < 0.006, layer.name
     kernels = [ops.convert_to_numpy(layer.layer.kernel.value) for layer in normalized[3:5]]
     assert np.any(kernels[0] != kernels[1]), "every layer draws its own kernel"
-    order = [layer.name for layer in discriminator.layers if isinstance(layer, GaussianNoise | WeightNorm)]
+    order = [layer.name for layer in discriminator.layers if isinstance(layer, TableGaussianNoise | WeightNorm)]
     assert order == ["noise_0", *[f"{kind}_{index}" for index in range(1, 6) for kind in ("dense", "noise")], "logits"]
 
 
@@ -196,11 +196,11 @@ def test_convolutional_discriminator_parameters(network, minibatch_discriminatio
 def test_convolutional_discriminator_settings():
     for minibatch_discrimination in (False, True):
         discriminator = cifar10.build_discriminator(minibatch_discrimination=minibatch_discrimination)
-        kinds = (keras.layers.Dropout, GaussianNoise, WeightNorm, MinibatchDiscrimination)
+        kinds = (keras.layers.Dropout, TableGaussianNoise, WeightNorm, MinibatchDiscrimination)
         order = [layer for layer in discriminator.layers if isinstance(layer, kinds)]
         corruption = order.pop(0)
         if minibatch_discrimination:
-            assert isinstance(corruption, GaussianNoise) and corruption.stddev == 0.2
+            assert isinstance(corruption, TableGaussianNoise) and corruption.stddev == 0.2
             assert [layer.num_kernels for layer in order if isinstance(layer, MinibatchDiscrimination)] == [100]
             assert [type(layer) for layer in order[-2:]] == [MinibatchDiscrimination, WeightNorm]
         else:
@@ -320,7 +320,7 @@ def test_width_scales_every_hidden_layer(name):
 @pytest.mark.parametrize("name", ["cifar10", "svhn"])
 @pytest.mark.parametrize("minibatch_discrimination", [False, True])
 def test_the_corruption_can_be_chosen(name, minibatch_discrimination):
-    kinds = {"noise": GaussianNoise, "dropout": keras.layers.Dropout}
+    kinds = {"noise": TableGaussianNoise, "dropout": keras.layers.Dropout}
     for corruption, kind in kinds.items():
         discriminator = NETWORKS[name].build_discriminator(
             minibatch_discrimination=minibatch_discrimination, width=0.1, corruption=corruption

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from igan_tf.losses import HistoricalAveraging
+from igan_tf.losses import HistoricalPenalty
 from tests.layers.gradients import value_and_gradients
 
 START = (1.0, 1.0)
@@ -23,9 +23,9 @@ def play(weight, steps=STEPS):
         `(steps + 1, 2)`, the points (x, y), the start first.
     """
     x, y = (np.array([value], "float32") for value in START)
-    x_history, y_history = HistoricalAveraging(), HistoricalAveraging()
-    x_history.build([x])
-    y_history.build([y])
+    x_history, y_history = HistoricalPenalty(), HistoricalPenalty()
+    x_history.track([x])
+    y_history.track([y])
     path = [(x[0], y[0])]
     for _ in range(steps):
         opponents = {"x": ops.convert_to_tensor(x), "y": ops.convert_to_tensor(y)}

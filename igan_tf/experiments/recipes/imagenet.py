@@ -8,6 +8,7 @@ from igan_tf.data import ArrayBatches, ImageData, RecordBatches
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import ImageNetConfig
 from igan_tf.experiments.recipes.recipe import Recipe
+from igan_tf.losses import FeatureMatching, HistoricalAveraging
 from igan_tf.models import ImageNetGAN
 from igan_tf.networks import imagenet
 
@@ -72,8 +73,7 @@ class ImageNetRecipe(Recipe):
             self.optimizer(config.discriminator_learning_rate, steps_per_epoch),
             self.optimizer(config.generator_learning_rate, steps_per_epoch),
             label_smoothing=config.label_smoothing,
-            historical_averaging=config.historical_averaging,
-            feature_matching=config.feature_matching,
+            techniques=[FeatureMatching(config.feature_matching), HistoricalAveraging(config.historical_averaging)],
         )
         return model
 

@@ -11,6 +11,7 @@ from igan_tf.data import SemiSupervisedBatches, labelled_subset, read_label_file
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
+from igan_tf.losses import HistoricalAveraging
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
 
@@ -106,11 +107,11 @@ class SemiSupervisedRecipe(Recipe):
             generator_objective=config.generator_objective,
             feature_matching_norm=config.feature_matching_norm,
             label_smoothing=config.label_smoothing,
-            historical_averaging=config.historical_averaging,
             unlabelled_weight=config.unlabelled_weight,
             generator_steps=config.generator_steps,
             average_decay=config.average_decay,
             average_debias=config.average_debias,
+            techniques=[HistoricalAveraging(config.historical_averaging)],
         )
         return model
 

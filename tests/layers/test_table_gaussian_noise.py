@@ -1,8 +1,10 @@
-"""`GaussianNoise`: is what it adds normal, independent between positions and calls, and off at inference?
+"""`TableGaussianNoise`: is what it adds normal, independent between positions and calls, and off at inference?
 
 Tolerances: for n = 2^20 values the standard errors are 1 / sqrt(n), about 0.001, for mean and correlation, and
 sqrt(24 / n), 0.005, for the kurtosis; bounds are four of them, seeds are fixed.
 """
+
+import zipfile
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from keras import ops
 from scipy.special import ndtr
 
-from igan_tf.layers import GaussianNoise
+from igan_tf.layers import GaussianNoise, TableGaussianNoise
 from tests.layers.conformance import call, check_layer
 from tests.layers.gradients import float64_enabled, layer_gradients
 
@@ -19,20 +21,21 @@ COUNT = 2**20
 BOUND = 4 / np.sqrt(COUNT)
 
 
-def noise(*shape, stddev=1.0, seed=1, layer=None):
-    layer = layer or GaussianNoise(stddev, seed=seed)
+def noise(*shape, stddev=1.0, seed=1, exact=False, layer=None):
+    layer = layer or TableGaussianNoise(stddev, seed=seed, exact=exact)
     return call(layer, np.zeros(shape, "float32"), training=True)
 
 
-@pytest.fixture(scope="module")
-def sample():
+@pytest.fixture(scope="module", params=[False, True], ids=["table", "exact"])
+def sample(request):
     """Rows of 1,000: no multiple of the 16 values that are drawn together."""
-    return noise(COUNT // 1000, 1000).astype("float64")
+    return noise(COUNT // 1000, 1000, exact=request.param).astype("float64")
 
 
-def test_conformance():
+@pytest.mark.parametrize("exact", [False, True])
+def test_conformance(exact):
     check_layer(
-        lambda: GaussianNoise(0.5, seed=3),
+        lambda: TableGaussianNoise(0.5, seed=3, exact=exact),
         (3, 2, 5),
         expected_output_shape=(3, 2, 5),
         expected_weights=[],
@@ -45,7 +48,7 @@ def test_moments(sample):
     assert abs(sample.var() - 1) < BOUND * np.sqrt(2)
     assert abs((sample**3).mean()) < BOUND * np.sqrt(15)
     assert abs((sample**4).mean() - 3) < BOUND * np.sqrt(96)
-    assert 4.4 < np.abs(sample).max() < 5
+    assert 4.4 < np.abs(sample).max() < 6
 
 
 def test_distribution_is_the_normal_one(sample):
@@ -75,11 +78,20 @@ def test_columns_do_not_correlate():
 
 
 def test_calls_differ_and_do_not_correlate():
-    layer = GaussianNoise(1.0, seed=1)
+    layer = TableGaussianNoise(1.0, seed=1)
     first, second = (noise(1000, 100, layer=layer).astype("float64") for _ in range(2))
     # Blocks repeat by chance, 6,250 out of 65,536, but not at the same place.
     assert np.mean(first == second) < 1e-3
     assert abs(np.mean(first * second)) < 5 / np.sqrt(first.size)
+
+
+def test_exact_is_keras_own_draw_and_the_table_is_not():
+    seed = 1
+    expected = keras.random.normal((300, 300), stddev=0.5, seed=keras.random.SeedGenerator(seed))
+    np.testing.assert_array_equal(noise(300, 300, stddev=0.5, seed=seed, exact=True), ops.convert_to_numpy(expected))
+    # Of 90,000 values from a table of 2^20 that are drawn in blocks, many come twice.
+    unique = [len(np.unique(noise(300, 300, exact=exact))) for exact in (False, True)]
+    assert unique[0] < 88_000 < 89_500 < unique[1]
 
 
 def test_seed():
@@ -90,15 +102,15 @@ def test_seed():
 
 def test_identity_at_inference_and_without_deviation():
     inputs = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
-    np.testing.assert_array_equal(call(GaussianNoise(0.5), inputs, training=False), inputs)
-    np.testing.assert_array_equal(ops.convert_to_numpy(GaussianNoise(0.5)(ops.convert_to_tensor(inputs))), inputs)
-    np.testing.assert_array_equal(call(GaussianNoise(0.0), inputs, training=True), inputs)
+    np.testing.assert_array_equal(call(TableGaussianNoise(0.5), inputs, training=False), inputs)
+    np.testing.assert_array_equal(ops.convert_to_numpy(TableGaussianNoise(0.5)(ops.convert_to_tensor(inputs))), inputs)
+    np.testing.assert_array_equal(call(TableGaussianNoise(0.0), inputs, training=True), inputs)
 
 
 @pytest.mark.parametrize("stddev", [0.3, 20.0])
 def test_deviation_scales_the_noise_that_is_added(stddev):
     inputs = np.random.default_rng(0).normal(size=(4, 5)).astype("float32")
-    outputs = call(GaussianNoise(stddev, seed=2), inputs, training=True)
+    outputs = call(TableGaussianNoise(stddev, seed=2), inputs, training=True)
     np.testing.assert_allclose(outputs, inputs + stddev * noise(4, 5, seed=2), rtol=1e-5, atol=1e-5)
 
 
@@ -112,7 +124,7 @@ def test_any_shape(shape):
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
 def test_dtype(dtype):
     with float64_enabled():
-        layer = GaussianNoise(0.5, seed=1, dtype=dtype)
+        layer = TableGaussianNoise(0.5, seed=1, dtype=dtype)
         outputs = layer(ops.zeros((300, 300), dtype=dtype), training=True)
         assert keras.backend.standardize_dtype(outputs.dtype) == dtype
         values = ops.convert_to_numpy(ops.cast(outputs, "float32"))
@@ -123,7 +135,7 @@ def test_dtype(dtype):
 
 def test_gradient_passes_unchanged():
     cotangent = np.random.default_rng(1).normal(size=(4, 5)).astype("float32")
-    gradient, _ = layer_gradients(GaussianNoise(0.5), np.zeros((4, 5), "float32"), cotangent, training=True)
+    gradient, _ = layer_gradients(TableGaussianNoise(0.5), np.zeros((4, 5), "float32"), cotangent, training=True)
     np.testing.assert_array_equal(gradient, cotangent)
 
 
@@ -132,7 +144,7 @@ def test_gradient_passes_unchanged():
 def test_graphs_draw_anew_at_every_call(jit_compile):
     import tensorflow as tf
 
-    layer = GaussianNoise(1.0, seed=1)
+    layer = TableGaussianNoise(1.0, seed=1)
     shape = (4, 20) if jit_compile else (None, 20)
     function = tf.function(
         lambda inputs: layer(inputs, training=True),
@@ -146,7 +158,7 @@ def test_graphs_draw_anew_at_every_call(jit_compile):
 
 @tensorflow_only
 def test_functional_model_of_open_batch_size():
-    model = keras.Sequential([keras.Input((3,)), GaussianNoise(1.0, seed=1)])
+    model = keras.Sequential([keras.Input((3,)), TableGaussianNoise(1.0, seed=1)])
     for rows in (1, 5):
         assert np.all(ops.convert_to_numpy(model(np.zeros((rows, 3), "float32"), training=True)) != 0)
 
@@ -154,4 +166,25 @@ def test_functional_model_of_open_batch_size():
 @pytest.mark.parametrize("stddev", [-0.1, float("nan")])
 def test_refused_deviation(stddev):
     with pytest.raises(ValueError, match=f"`stddev` must not be negative. Received: stddev={stddev}"):
-        GaussianNoise(stddev)
+        TableGaussianNoise(stddev)
+
+
+def test_its_first_name(tmp_path):
+    """Files saved under the name GaussianNoise, without `exact`, load."""
+    assert GaussianNoise is TableGaussianNoise
+    model = keras.Sequential([keras.Input((20,)), TableGaussianNoise(0.5, seed=1, name="noise")])
+    model.save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as file, zipfile.ZipFile(tmp_path / "old.keras", "w") as old:
+        for name in file.namelist():
+            content = file.read(name)
+            if name == "config.json":
+                text = content.decode().replace("TableGaussianNoise", "GaussianNoise").replace(', "exact": false', "")
+                text = text.replace("igan_tf.layers.table_gaussian_noise", "igan_tf.layers.gaussian_noise")
+                assert "igan_tf>GaussianNoise" in text and "exact" not in text and "Table" not in text
+                content = text.encode()
+            old.writestr(name, content)
+    loaded = keras.saving.load_model(tmp_path / "old.keras")
+    assert loaded.layers[0].get_config()["exact"] is False
+    inputs = np.ones((3, 20), "float32")
+    found, expected = (ops.convert_to_numpy(each(inputs, training=True)) for each in (loaded, model))
+    np.testing.assert_array_equal(found, expected)
