@@ -11,6 +11,7 @@ Commands make their flags of these fields (`igan_tf.commands.flags`).
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -71,6 +72,8 @@ def check_setting(field: dataclasses.Field, value: Any, error: type[InputError] 
     received = f"Received: {name}={value}"
     if limits["choices"] and value not in limits["choices"]:
         raise error(f"`{name}` must be one of {', '.join(limits['choices'])}. {received}")
+    if type(field.default) is int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+        raise error(f"`{name}` must be a whole number. {received}")
     if isinstance(value, float) and not math.isfinite(value):
         raise error(f"`{name}` must be a finite number. {received}")
     if limits["low"] is not None and not value >= limits["low"]:

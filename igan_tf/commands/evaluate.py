@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from igan_tf.commands.evaluate_options import SOURCES, parser, refuse_unused
+from igan_tf.commands.flags import in_flags
 
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
@@ -32,7 +33,7 @@ def main(argv=None):
     try:
         evaluate(arguments, _report)
     except (ConfigError, DataError, CheckpointError, EvaluationError) as error:
-        sys.exit(f"igan_tf: {error}")
+        sys.exit(f"igan_tf: {in_flags(error, vars(arguments))}")
     _report(f"written to {arguments.output}")
 
 

@@ -8,7 +8,6 @@ from igan_tf.evaluation.images import chosen_indices
 from igan_tf.evaluation.protocol import check_protocol
 from igan_tf.metrics.checks import pixel_range
 
-SPLITS = 10
 _REMEDY = (
     "give --score_classifier what it was then, go on without scores by --score_epochs=0, or name another --run_dir"
 )
@@ -21,12 +20,12 @@ def check_real_images(config, real):
         config: The run's settings.
         real: `ImageSource` of them.
     """
-    least = PeriodicScores.least_images(config.score_samples, SPLITS)
-    if real.count < least:
+    try:
+        PeriodicScores.check_counts(config.score_samples, min(config.score_samples, real.count))
+    except EvaluationError as error:
         raise EvaluationError(
-            f"the scores of --score_samples={config.score_samples} need at least {least} real images. Received: "
-            f"{real.count} in the {real.split} set of --dataset={config.dataset}; --score_epochs=0 leaves scores out"
-        )
+            f"{error} in the {real.split} set of --dataset={config.dataset}; --score_epochs=0 leaves scores out"
+        ) from error
 
 
 def periodic_scores(config, data, real, generate_batches, run_dir, seed, report):
@@ -54,6 +53,6 @@ def periodic_scores(config, data, real, generate_batches, run_dir, seed, report)
         flags=TRAINING,
     )
     indices = chosen_indices(real.count, min(config.score_samples, real.count), seed)
-    scores = PeriodicScores(classifier, generate_batches, config.score_samples, real, indices, SPLITS, seed)
+    scores = PeriodicScores(classifier, generate_batches, config.score_samples, real, indices, seed=seed)
     check_protocol(run_dir, scores, _REMEDY)
     return scores

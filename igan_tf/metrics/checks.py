@@ -1,4 +1,8 @@
-"""What the scores ask of the arrays that they are given."""
+"""Checks of what the metrics are given, and the cuts and draws that they share."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
@@ -8,18 +12,18 @@ from igan_tf.errors import EvaluationError
 ROWS_IN_BLOCK = 4096
 
 
-def slices(count, rows=ROWS_IN_BLOCK):
+def slices(count: int, rows: int = ROWS_IN_BLOCK) -> list[slice]:
     """The slices that cut `count` rows into blocks of `rows`."""
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
-def matrix(array, name, rows=1):
+def matrix(array: Any, name: str, rows: int = 1) -> np.ndarray:
     """`array` as a NumPy array `(N, D)` of finite numbers.
 
     Args:
         array: What the user gave.
         name: The argument's name, for messages.
-        rows: How many rows there must be at least.
+        rows: The fewest rows that it may have.
 
     Raises:
         EvaluationError: for another rank, other things than numbers, too few rows, NaN or infinities.
@@ -39,8 +43,10 @@ def matrix(array, name, rows=1):
     return array
 
 
-def same_width(features_a, features_b, name_a="features_a", name_b="features_b"):
-    """Raises an EvaluationError where two sets of features have not the same dimensions."""
+def same_width(
+    features_a: np.ndarray, features_b: np.ndarray, name_a: str = "features_a", name_b: str = "features_b"
+) -> None:
+    """Raises an EvaluationError where two sets of features differ in their number of dimensions."""
     if features_a.shape[1] != features_b.shape[1]:
         raise EvaluationError(
             f"`{name_a}` and `{name_b}` must have the same number of dimensions, of one extractor. "
@@ -48,7 +54,7 @@ def same_width(features_a, features_b, name_a="features_a", name_b="features_b")
         )
 
 
-def mean_and_covariance(mean, covariance):
+def mean_and_covariance(mean: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
     """A Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
 
     Raises:
@@ -71,7 +77,7 @@ def mean_and_covariance(mean, covariance):
     return mean, covariance
 
 
-def whole_number(value, name, low):
+def whole_number(value: Any, name: str, low: int) -> int:
     """`value` as an int of at least `low`.
 
     Raises:
@@ -82,7 +88,7 @@ def whole_number(value, name, low):
     return int(value)
 
 
-def pixel_range(text):
+def pixel_range(text: str) -> tuple[float, float]:
     """The two numbers of `black,white`.
 
     Raises:
@@ -94,8 +100,8 @@ def pixel_range(text):
     return low, high
 
 
-def order(count, seed, stream=0):
-    """The rows' order: a permutation that is a function of `seed`, another in each `stream`; as they come for None.
+def order(count: int, seed: int | None, stream: int = 0) -> np.ndarray:
+    """The rows' order: a permutation drawn by `seed`, another one in each `stream`; for None as they come.
 
     Raises:
         EvaluationError: for a seed that is neither None nor a whole number from 0 on.

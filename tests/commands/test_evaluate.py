@@ -270,7 +270,10 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=digits:test", "--splits=0"], ["--splits must be a whole number of at least 1", "--splits=0"]),
         (["--source=digits:test", "--splits=ten"], ["--splits=ten"]),
         (["--source=digits:test", "--num_samples=-1"], ["--num_samples=-1"]),
-        (["--source=digits:test", "--num_samples=5"], ["--splits must be at most", "images, 5", "--splits=10"]),
+        (
+            ["--source=digits:test", "--num_samples=5"],
+            ["one for each of the --splits", "--splits=10 for 5 images of --source"],
+        ),
         (["--source=digits:test", "--num_samples=700"], ["--num_samples must be at most", "599", "--num_samples=700"]),
         (["--source=digits:test", "--seed=x"], ["--seed=x"]),
         (["--source=digits:test", "--image_range=1,0"], ["--image_range must be black,white", "--image_range=1,0"]),
@@ -339,11 +342,11 @@ def test_in_a_process_of_its_own(here, cache):
         ),
         (
             ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
-            ["--kernel_block_size makes 599 blocks", "--kernel_block_size=2", "599 images of --source"],
+            ["at least 1198 images", "of --kernel_block_size", "--kernel_block_size=2 for 599 images of --source"],
         ),
         (
             ["--source=digits:test", "--reference=digits:train", "--num_samples=5", "--splits=1"],
-            ["density and coverage need at least 6", "5 images of --source and 1198 of --reference"],
+            ["precision needs at least 6", "5 images of --source and 1198 of --reference"],
         ),
         (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
         (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),

@@ -1,6 +1,7 @@
 """Scores during a `fit` of any Keras model."""
 
 import json
+import sys
 import warnings
 
 import keras
@@ -17,7 +18,6 @@ from igan_tf.evaluation import (
     ArraySource,
     PeriodicScores,
     ScoreCallback,
-    callback,
     frechet_distance,
     inception_score,
     kernel_distance,
@@ -225,11 +225,12 @@ def test_the_real_images_score_is_computed_once(monkeypatch):
         counted.append(1)
         return inception_score(*arguments)
 
-    monkeypatch.setattr(callback, "inception_score", count)
+    monkeypatch.setattr(sys.modules["igan_tf.metrics.inception_score"], "inception_score", count)
     model = Brightness([1.0])
     scores = PeriodicScores(mean_classifier(), model.generate, 60, ArraySource(images(80)))
     model.brightness.assign(1.0)
-    assert scores() == scores() and len(counted) == 1
+    # Beside it, once for the samples of each call.
+    assert scores() == scores() and len(counted) == 1 + 2
 
 
 def test_a_curve_is_not_continued_with_another_classifier(tmp_path):
@@ -260,22 +261,21 @@ def test_too_few_images_for_the_figures_are_refused_at_once():
     def scores(num_samples, real, **arguments):
         return PeriodicScores(mean_classifier(), None, num_samples, ArraySource(images(real), "real"), **arguments)
 
-    with pytest.raises(EvaluationError, match=r"both be at least 10, .*num_samples=60 and 9 images of real"):
+    with pytest.raises(EvaluationError, match=r"at least 10 images of each set, .* num_samples=60 and 9 real"):
         scores(60, 9)
     scores(60, 10)
     # Of the kernel distance's three blocks each needs two: of either set.
-    with pytest.raises(EvaluationError, match=r"at least 6, .* in every 1024 of 2500. .*num_samples=2500 and 5 images"):
+    with pytest.raises(EvaluationError, match=r"at least 6 images .*_size=1024 for num_samples=2500 and 5 real"):
         scores(2500, 5, splits=1)
-    with pytest.raises(EvaluationError, match=r"at least 6, .*num_samples=5 and 2500 images"):
+    with pytest.raises(EvaluationError, match=r"at least 6 images .*num_samples=5 and 2500 real"):
         scores(5, 2500, splits=1)
-    with pytest.raises(EvaluationError, match=r"num_samples=60 and 9 images"):
+    with pytest.raises(EvaluationError, match=r"num_samples=60 and 9 real images"):
         scores(60, 2500, reference_indices=np.arange(9))
     scores(60, 2500, reference_indices=np.arange(10))
-    assert PeriodicScores.least_images(2500, 1) == 6 and PeriodicScores.least_images(5000) == 10
 
 
 def test_what_is_refused(tmp_path):
-    with pytest.raises(EvaluationError, match=r"number of splits, 10. Received: num_samples=9"):
+    with pytest.raises(EvaluationError, match=r"at least 10 images, .*. Received: splits=10 for num_samples=9"):
         PeriodicScores(mean_classifier(), None, 9)
     with pytest.raises(EvaluationError, match=r"num_samples=0"):
         PeriodicScores(mean_classifier(), None, 0)
