@@ -4,7 +4,13 @@ The library names arguments in backticks and what came as `name=value` after "Re
 be at most 10. Received: splits=20". A command shows its own flags in their place (`igan_tf.commands.flags.in_flags`).
 """
 
+import contextlib
 import re
+from collections.abc import Iterator
+
+# Arguments in a message: `name` and `name=value` anywhere, and name= in what stands after "Received:".
+QUOTED_ARGUMENT = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
+RECEIVED_ARGUMENT = re.compile(r"(?<![\w/.-])([A-Za-z_]\w*)(?==)")
 
 
 class InputError(ValueError):
@@ -13,7 +19,7 @@ class InputError(ValueError):
     @property
     def argument(self) -> str | None:
         """The argument that the message names first, or None."""
-        named = re.search(r"`([A-Za-z_]\w*)", str(self))
+        named = QUOTED_ARGUMENT.search(str(self))
         return named[1] if named else None
 
 
@@ -27,3 +33,27 @@ class DataError(InputError):
 
 class EvaluationError(InputError):
     """A score cannot be computed from what was given."""
+
+
+@contextlib.contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Errors raised within name the caller's arguments in place of those of the functions that it calls.
+
+    ```python
+    with renamed(path="weights"):
+        read(weights)  # "`path` must be a file. Received: path=a" names `weights` and weights=a
+    ```
+
+    Args:
+        **names: The caller's name of each argument.
+
+    Raises:
+        InputError: of the kind that was raised.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = QUOTED_ARGUMENT.sub(lambda found: f"`{names.get(found[1], found[1])}{found[2] or ''}`", str(error))
+        head, mark, received = text.partition("Received: ")
+        received = RECEIVED_ARGUMENT.sub(lambda found: names.get(found[1], found[1]), received)
+        raise type(error)(head + mark + received) from error

@@ -50,7 +50,7 @@ def evaluate(arguments, report=print):
     Raises:
         ConfigError, DataError, CheckpointError, EvaluationError: of which each names the flag or file.
     """
-    from igan_tf.errors import EvaluationError
+    from igan_tf.errors import EvaluationError, renamed
     from igan_tf.evaluation.classifiers import load_classifier
     from igan_tf.evaluation.generated_training_data import check_comparable
     from igan_tf.evaluation.scores import evaluate_images
@@ -61,33 +61,45 @@ def evaluate(arguments, report=print):
     data, data_name = _data(arguments, run)
     model, checkpoint = _load_model(run) if run else (None, None)
     if arguments.generated_training_data:
-        check_comparable(model, data)
-    classifier = load_classifier(
-        arguments.classifier,
-        path=arguments.classifier_path,
-        sha256=arguments.classifier_sha256,
-        trust_file=arguments.trust_classifier_file,
-        value_range=arguments.classifier_range,
-        protocol=arguments.protocol,
-        data=data,
-        data_name=data_name,
-        cache_dir=arguments.cache_dir or None,
-        report=report,
-    )
+        try:
+            check_comparable(model, data)
+        except EvaluationError as error:
+            raise EvaluationError(f"`generated_training_data`: {error}") from error
+    with renamed(
+        name="classifier",
+        path="classifier_path",
+        sha256="classifier_sha256",
+        trust_file="trust_classifier_file",
+        value_range="classifier_range",
+        data="dataset",
+    ):
+        classifier = load_classifier(
+            arguments.classifier,
+            path=arguments.classifier_path,
+            sha256=arguments.classifier_sha256,
+            trust_file=arguments.trust_classifier_file,
+            value_range=arguments.classifier_range,
+            protocol=arguments.protocol,
+            data=data,
+            data_name=data_name,
+            cache_dir=arguments.cache_dir or None,
+            report=report,
+        )
     source, reference = _open_both(arguments, classifier, model, checkpoint)
-    record, classified, statistics = evaluate_images(
-        source,
-        classifier,
-        reference,
-        num_samples=0 if run else arguments.num_samples,
-        splits=arguments.splits,
-        seed=arguments.seed,
-        kernel_block_size=arguments.kernel_block_size,
-        neighbour_samples=arguments.neighbour_samples,
-        batch_size=arguments.batch_size,
-        keep_features=bool(arguments.save_statistics),
-        progress=True,
-    )
+    with renamed(square="center_square"):
+        record, classified, statistics = evaluate_images(
+            source,
+            classifier,
+            reference,
+            num_samples=0 if run else arguments.num_samples,
+            splits=arguments.splits,
+            seed=arguments.seed,
+            kernel_block_size=arguments.kernel_block_size,
+            neighbour_samples=arguments.neighbour_samples,
+            batch_size=arguments.batch_size,
+            keep_features=bool(arguments.save_statistics),
+            progress=True,
+        )
     if run:
         record["checkpoint"] = checkpoint
     # First of all: what follows may fail, and a long run's figures are at least on the screen where writing does.
@@ -298,7 +310,7 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
     Raises:
         EvaluationError, DataError: where there is no such thing, or no size that centre squares could have.
     """
-    from igan_tf.errors import EvaluationError
+    from igan_tf.errors import EvaluationError, renamed
     from igan_tf.evaluation import images
 
     kind, rest = _kind(flag, spec), spec.partition(":")[2]
@@ -309,7 +321,10 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
         made_by = f"step {checkpoint['step']}, seed {seed}"
         return images.GeneratedSource(lambda: model.generate_batches(count, seed), count, spec, made_by)
     if kind == "tfds":
-        return images.TfdsSource(*rest.split(":", 1), arguments.data_dir, flag)
+        try:
+            return images.TfdsSource(*rest.split(":", 1), arguments.data_dir)
+        except EvaluationError as error:
+            raise EvaluationError(f"{flag}={spec}: {error}") from error
     if kind == "noise":
         shape = tuple(map(int, re.fullmatch(_NOISE, rest).groups()))
         return images.NoiseSource(arguments.num_samples or NOISE_SAMPLES, shape, arguments.seed or 0)
@@ -318,14 +333,16 @@ def open_source(flag, spec, arguments, classifier, model=None, checkpoint=None):
     if kind == "npz":
         reader = images.NpzFolderSource if Path(spec).is_dir() else images.NpzSource
         pixels = (flag == "--reference" and arguments.reference_range) or arguments.image_range
-        return reader(spec, arguments.npz_key, pixels, flag)
+        with renamed(root=flag.lstrip("-"), path=flag.lstrip("-"), key="npz_key"):
+            return reader(spec, arguments.npz_key, pixels)
     if arguments.center_square and classifier.input_size is None:
         raise EvaluationError(
             "--center_square resizes each square to the size that the classifier takes. "
             f"Received: --center_square with --classifier={arguments.classifier}, which takes images of any size"
         )
     square = classifier.input_size if arguments.center_square else None
-    return images.FolderSource(spec, classifier.channels, square, flag)
+    with renamed(root=flag.lstrip("-")):
+        return images.FolderSource(spec, classifier.channels, square)
 
 
 def _split_of(flag, dataset, split, arguments):

@@ -5,9 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-# `name`, `name=value`, and name=value after "Received:".
-_QUOTED = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
-_RECEIVED = re.compile(r"(?<![\w/.-])([A-Za-z_]\w*)(?==)")
+from igan_tf.errors import QUOTED_ARGUMENT, RECEIVED_ARGUMENT
 
 
 def in_flags(error: BaseException | str, flag_names: Collection[str], names: Mapping[str, str] = {}) -> str:
@@ -29,6 +27,6 @@ def in_flags(error: BaseException | str, flag_names: Collection[str], names: Map
         flag = names.get(match[1], match[1])
         return f"--{flag}" if flag in flag_names else match[0]
 
-    text = _QUOTED.sub(quoted, str(error))
+    text = QUOTED_ARGUMENT.sub(quoted, str(error))
     head, mark, tail = text.partition("Received: ")
-    return head + mark + (_RECEIVED.sub(received, tail) if mark else "")
+    return head + mark + (RECEIVED_ARGUMENT.sub(received, tail) if mark else "")

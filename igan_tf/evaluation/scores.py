@@ -157,7 +157,7 @@ def evaluate_images(
     statistics, lines = None, []
     if isinstance(reference, FeatureStatistics):
         statistics = reference
-        check_same_extractor(statistics, classifier, "--reference")
+        check_same_extractor(statistics, classifier, "reference")
     elif reference is not None:
         real = classify(reference, classifier, batch_size=batch_size, progress=progress)
         statistics, lines = real.statistics, real.warnings

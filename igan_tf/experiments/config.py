@@ -11,7 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from igan_tf.data import DATASETS
-from igan_tf.evaluation.classifiers import NAMES as CLASSIFIERS
+from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
 from igan_tf.networks import NETWORKS

@@ -97,7 +97,7 @@ def test_statistics_serve_as_reference(tmp_path):
     for name in ("frechet_distance", "kernel_distance", "precision", "coverage"):
         assert again[name] == (pytest.approx(direct[name], rel=1e-9) if name == "frechet_distance" else direct[name])
     with pytest.raises(
-        EvaluationError, match=r"--reference must come from the classifier in use: its classifier digest"
+        EvaluationError, match=r"`reference` must come from the classifier in use: its classifier digest"
     ):
         evaluate_images(source, mean_classifier(digest="1" * 64), load_statistics(tmp_path / "real.npz"))
 
@@ -209,7 +209,7 @@ class Untouched(ArraySource):
     ("count", "real", "arguments", "message"),
     [
         (9, None, {}, r"inception_score needs at least 10 images, .*`splits`. Received: splits=10 for 9 images of"),
-        (20, None, {"num_samples": 21}, r"--num_samples must be at most"),
+        (20, None, {"num_samples": 21}, r"`num_samples` must be at most"),
         (20, None, {"splits": 0}, r"`splits` must be at least 1. Received: splits=0"),
         (20, None, {"splits": 2.5}, r"`splits` must be a whole number. Received: splits=2.5"),
         (20, None, {"batch_size": 0}, r"`batch_size` must be .* Received: batch_size=0"),

@@ -195,7 +195,7 @@ def files(tmp_path_factory):
 
 
 def test_a_tflite_of_floats_gets_its_range(tmp_path, files):
-    with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say which pixel values .* float32"):
+    with pytest.raises(EvaluationError, match=r"^`score_classifier_range` must be the pixel values .* float32"):
         train(tmp_path / "run", score_classifier=str(files[0]))
     train(tmp_path / "run", score_classifier=str(files[0]), score_classifier_range="-1,1", score_samples=200, epochs=2)
     samples = experiment.load_run(tmp_path / "run").generate(200, 0)
@@ -221,7 +221,7 @@ def test_another_classifier_of_the_same_name_is_refused_on_resuming(tmp_path, fi
         text = str(caught.value)
         digests = [digest_of(files[0]), digest_of(files[1]) if not changes else ""]
         assert str(protocol) in text and all(digest in text for digest in digests)
-        assert "--score_classifier" in text and "--score_epochs=0" in text and "--run_dir" in text
+        assert "`score_classifier`" in text and "`score_epochs=0`" in text and "`run_dir`" in text
         assert ("classifier name: 'own.tflite' there, 'domain(digits)' now" in text) == bool(changes)
     assert metrics(run_dir) == before and Checkpoints(run_dir / "checkpoints").steps() == [2]
     # The range is part of what the figures stand for.
@@ -241,7 +241,7 @@ def test_a_protocol_that_cannot_be_read_is_named(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     for content in ("{", "[]", "{}", '{"classifier": {}}'):
         (run_dir / "score_protocol.json").write_text(content)
-        with pytest.raises(EvaluationError, match=f"{run_dir}/score_protocol.json cannot be read: .*--score_epochs=0"):
+        with pytest.raises(EvaluationError, match=f"{run_dir}/score_protocol.json cannot be read: .*`score_epochs=0`"):
             train(run_dir, epochs=5)
 
 
@@ -250,8 +250,8 @@ def test_too_few_real_images_are_refused_before_anything_is_trained(tmp_path, mo
     # 400,000 samples make 391 blocks of the kernel distance.
     with pytest.raises(
         EvaluationError,
-        match=r"at least 782 images of each set, .*num_samples=400000 and 599 real images in the test set of "
-        "--dataset=digits; --score_epochs=0",
+        match=r"at least 782 images of each set, .* score_samples=400000 and 599 real images in the test set of "
+        "`dataset=digits`; `score_epochs=0`",
     ):
         train(tmp_path / "run", score_samples=400000, supervised_baseline=True)
     assert list(tmp_path.iterdir()) == []
@@ -274,7 +274,7 @@ def test_images_without_classes_have_no_domain(tmp_path):
         pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype="uint8")
         (tmp_path / "images").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
-    with pytest.raises(EvaluationError, match=r"^--score_classifier=domain needs labelled training images"):
+    with pytest.raises(EvaluationError, match=r"^`score_classifier=domain` needs labelled training images"):
         train(
             tmp_path / "run", dataset="folder", data_dir=str(tmp_path / "images"), labels=0, batch_size=10, image_size=8
         )
