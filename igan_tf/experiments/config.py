@@ -11,6 +11,7 @@ from pathlib import Path
 from absl import flags
 
 from igan_tf.data import DATASETS
+from igan_tf.errors import ConfigError
 from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
@@ -20,10 +21,6 @@ from igan_tf.training.distribution import STRATEGIES
 
 MODES = ("train", "evaluate", "sample")
 _GREATEST_SEED = 2**31 - 1
-
-
-class ConfigError(ValueError):
-    """A setting or a combination of settings that cannot be; the message names flag and value."""
 
 
 def _setting(default, help_text, choices=None, low=None, high=None, free=False, only=None):

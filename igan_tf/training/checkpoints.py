@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from igan_tf.errors import InputError
 from igan_tf.files import durable
 from igan_tf.files.digests import file_digest
 
@@ -16,7 +17,7 @@ _DIGEST = "state.sha256"
 _POSITION = "position"
 
 
-class CheckpointError(ValueError):
+class CheckpointError(InputError):
     """No checkpoint can be used, or it is of another network; the message names the file and the difference."""
 
 

@@ -67,7 +67,7 @@ def load_classifier(
     Raises:
         EvaluationError: with the argument and what was received.
     """
-    _refuse_unused(name, path, trust_file, value_range, protocol)
+    check_arguments(name, path, trust_file, value_range, protocol)
     suffix = Path(name).suffix
     cache = cache_folder(cache_dir)
     if name == "inception":
@@ -89,21 +89,21 @@ def load_classifier(
 
         with renamed(path="name"):
             return tflite.load(name, sha256, value_range)
-    if suffix == ".keras":
-        from igan_tf.evaluation.classifiers import keras_models
+    from igan_tf.evaluation.classifiers import keras_models
 
-        with renamed(path="name"):
-            return keras_models.load_file(name, sha256, trust_file, value_range)
-    raise EvaluationError(
-        f"`name` must be one of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file. Received: name={name}"
-    )
+    with renamed(path="name"):
+        return keras_models.load_file(name, sha256, trust_file, value_range)
 
 
-def _refuse_unused(
+def check_arguments(
     name: str, path: str | Path, trust_file: bool, value_range: tuple[float, float] | None, protocol: str
 ) -> None:
-    """Refuses arguments that do not concern the classifier `name`."""
+    """Raises an EvaluationError for arguments of `load_classifier` that do not go together; reads no file."""
     suffix = Path(name).suffix
+    if name not in CLASSIFIERS and suffix not in (".tflite", ".keras"):
+        raise EvaluationError(
+            f"`name` must be one of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file. Received: name={name}"
+        )
     if protocol not in PROTOCOLS:
         raise EvaluationError(f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: protocol={protocol}")
     if protocol == "original" and name != "inception":
