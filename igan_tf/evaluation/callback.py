@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,16 +29,16 @@ from igan_tf.metrics.registry import (
     curve_values,
     metrics,
     options_class,
+    with_short_names,
 )
 
 
 class PeriodicScores:
     """Scores of a generator's samples against fixed real images, as often as it is called.
 
-    The figures are the curves of the metrics that are quick enough (`igan_tf.metrics.registry`): `inception_score_<p>`,
-    `inception_deviation_<p>`, `frechet_distance_<p>`, `kernel_distance_<p>` and, as the mark to reach,
-    `real_inception_score_<p>`, the same of the real images, where `<p>` is the classifier's name and the number of
-    samples, such as `domain_mnist_n5000`.
+    The figures are the curves of the metrics that are quick enough (`igan_tf.metrics.registry`): `inception_score`,
+    `inception_deviation`, `frechet_distance`, `kernel_distance` and, as the mark to reach, `real_inception_score`, that
+    of the real images. What they stand for, such as the classifier and the number of samples, is in `protocol()`.
 
     Args:
         classifier: A `Classifier`.
@@ -85,7 +84,6 @@ class PeriodicScores:
         if reference is not None:
             real_count = reference.count if reference_indices is None else len(reference_indices)
         self.check_counts(self.num_samples, real_count, self.options)
-        self.suffix = f"{re.sub(r'[^A-Za-z0-9]+', '_', classifier.name).strip('_')}_n{self.num_samples}"
 
     @staticmethod
     def check_counts(num_samples: int, real_count: int | None, options: MetricOptions | None = None) -> None:
@@ -111,7 +109,7 @@ class PeriodicScores:
         _warn(classified.warnings + lines)
         for metric in compute:
             curves = {**curves, **curve_values(metric, scores)}
-        return {f"{name}_{self.suffix}": value for name, value in curves.items()}
+        return curves
 
     def _score_reference(self) -> tuple[FeatureStatistics, dict[str, float]]:
         """Statistics of the real images, and of each metric that needs no comparison the first curve."""
@@ -126,7 +124,6 @@ class PeriodicScores:
         """What the figures stand for, JSON-serialisable."""
         classifier = self.classifier
         return {
-            "suffix": self.suffix,
             "num_samples": self.num_samples,
             "seed": self.seed,
             **{name: getattr(self.options, name) for metric in _curve_metrics(True) for name in metric.option_names()},
@@ -181,7 +178,7 @@ class ScoreCallback(keras.callbacks.Callback):
         self.scores = scores
         self.log_dir = Path(log_dir)
         self.epochs = whole_number(epochs, "epochs", low=1)
-        self.monitor = f"{best_curve()}_{scores.suffix}"
+        self.monitor = best_curve()
         self._writer = None
         self._begun = False
 
@@ -242,10 +239,10 @@ class ScoreCallback(keras.callbacks.Callback):
         if not path.exists():
             return []
         try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [with_short_names(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
             for line in lines:
                 int(line["epoch"]), float(line[self.monitor])
-        except (ValueError, KeyError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{path} is not this callback's: {error!r}; name another `log_dir`") from error
         return lines
 

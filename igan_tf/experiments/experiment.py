@@ -18,6 +18,7 @@ from igan_tf.experiments.run_directory import (
     write_result,
 )
 from igan_tf.images.grids import image_grid
+from igan_tf.metrics.registry import curve_names
 from igan_tf.training import CheckpointError, Checkpoints, Trainer, distribution
 from igan_tf.training.checkpoints import identity_of, restore_state
 from igan_tf.training.run_log import Records
@@ -179,7 +180,7 @@ class Experiment:
             labels=self.batches.num_labelled,
         )
         if self._scores:
-            result.update({name: value for name, value in last.items() if name.endswith(self._scores.suffix)})
+            result.update({name: last[name] for name in curve_names() if name in last})
             result["best_score"] = self.trainer.best_score
         return result
 

@@ -124,6 +124,9 @@ class Metric(abc.ABC):
         """
 
 
+# In version 0.1 the names carried the classifier and the number of samples: inception_score_domain_mnist_n5000.
+_LONG_NAME = re.compile(r"^((?:real_)?inception_score|inception_deviation|frechet_distance|kernel_distance)_\w+_n\d+$")
+
 MetricT = TypeVar("MetricT", bound=type[Metric])
 _METRICS: list[Metric] = []
 
@@ -188,11 +191,14 @@ def best_curve() -> str:
     return next(next(iter(metric.curves)) for metric in metrics() if metric.marks_best)
 
 
-def short_name(name: str) -> str:
-    """A curve's name without the protocol that stood in it once: `inception_score_domain_mnist_n5000`.
+def curve_names() -> list[str]:
+    """The names of all figures during training; `real_...` are those of the real images."""
+    names = [(metric, list(metric.curves)) for metric in metrics() if metric.curves]
+    return [f"real_{curves[0]}" for metric, curves in names if metric.needs == Needs.VALUES] + [
+        name for _, curves in names for name in curves
+    ]
 
-    Other names stay as they are.
-    """
-    curves = "|".join(re.escape(curve) for metric in metrics() for curve in metric.curves)
-    matched = re.fullmatch(rf"((?:real_)?(?:{curves}))_\w+_n\d+", name)
-    return matched[1] if matched else name
+
+def with_short_names(line: Mapping[str, Any]) -> dict[str, Any]:
+    """A line of figures in which the curves have the names of today, whatever version wrote it."""
+    return {_LONG_NAME.sub(r"\1", name): value for name, value in line.items()}

@@ -24,8 +24,6 @@ from igan_tf.evaluation import (
 )
 from tests.evaluation.stand_ins import images, mean_classifier
 
-SUFFIX = "stand_in_n60"
-
 
 class Brightness(keras.Model):
     """A "generator" of one weight, its brightness, which every epoch sets to the next of `values`."""
@@ -66,7 +64,7 @@ def fit(model, log_dir, callbacks=(), initial_epoch=0, reference=True, epochs=1,
 
 def records(written):
     """Which of a list of lines had the highest score so far."""
-    scores = [line[f"inception_score_{SUFFIX}"] for line in written]
+    scores = [line["inception_score"] for line in written]
     return [score > max(scores[:index], default=0) for index, score in enumerate(scores)]
 
 
@@ -97,11 +95,11 @@ def test_figures_are_those_of_the_functions_and_stand_everywhere(tmp_path):
         fake = classifier(np.concatenate(list(model.generate(60, 2))))
         mean, deviation = inception_score(fake.values, 3, 2)
         expected = {
-            f"real_inception_score_{SUFFIX}": inception_score(real.values, 3, 2)[0],
-            f"inception_score_{SUFFIX}": mean,
-            f"inception_deviation_{SUFFIX}": deviation,
-            f"frechet_distance_{SUFFIX}": frechet_distance(fake.features, real.features),
-            f"kernel_distance_{SUFFIX}": kernel_distance(fake.features, real.features, seed=2)[0],
+            "real_inception_score": inception_score(real.values, 3, 2)[0],
+            "inception_score": mean,
+            "inception_deviation": deviation,
+            "frechet_distance": frechet_distance(fake.features, real.features),
+            "kernel_distance": kernel_distance(fake.features, real.features, seed=2)[0],
         }
         assert line.pop("epoch") == epoch
         assert line.pop("best") == best[epoch - 1]
@@ -117,13 +115,13 @@ def test_figures_are_those_of_the_functions_and_stand_everywhere(tmp_path):
 def test_every_k_epochs_and_the_last(tmp_path):
     fit(Brightness([0.1, 0.2, 0.3, 0.4, 0.5]), tmp_path, epochs=2, reference=False)
     assert [line["epoch"] for line in lines(tmp_path)] == [2, 4, 5]
-    assert set(lines(tmp_path)[0]) == {"epoch", "best", f"inception_score_{SUFFIX}", f"inception_deviation_{SUFFIX}"}
+    assert set(lines(tmp_path)[0]) == {"epoch", "best", "inception_score", "inception_deviation"}
 
 
 def test_the_best_weights_stay(tmp_path):
     model = Brightness([0.2, 1.0, 0.5])
     best = keras.callbacks.ModelCheckpoint(
-        tmp_path / "best.weights.h5", monitor=f"inception_score_{SUFFIX}", mode="max", save_best_only=True,
+        tmp_path / "best.weights.h5", monitor="inception_score", mode="max", save_best_only=True,
         save_weights_only=True,
     )  # fmt: skip
     callback, _ = fit(model, tmp_path, [best])
@@ -202,6 +200,24 @@ def test_a_repeated_epoch_replaces_its_line(tmp_path):
     after = lines(tmp_path)
     assert [line["epoch"] for line in after] == [1, 2, 3] and after[0] == before[0] and after[1] != before[1]
     assert [line["best"] for line in after] == records(after)
+
+
+def test_a_curve_of_before_is_continued(tmp_path):
+    """Names carried the protocol then, and the protocol no block size of the kernel distance."""
+    model = Brightness([0.2, 0.4])
+    fit(model, tmp_path)
+    written, protocol = lines(tmp_path), json.loads((tmp_path / "score_protocol.json").read_text())
+    (early,) = [
+        {name if name in ("epoch", "best") else f"{name}_stand_in_n60": value for name, value in line.items()}
+        for line in written[:1]
+    ]
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(early) + "\n")
+    del protocol["kernel_block_size"]
+    (tmp_path / "score_protocol.json").write_text(json.dumps({"suffix": "stand_in_n60", **protocol}))
+    callback, _ = fit(model, tmp_path, initial_epoch=1)
+    assert lines(tmp_path) == written and callback.highest == max(line["inception_score"] for line in written)
+    with pytest.raises(EvaluationError, match=r"kernel_block_size: 1024 there, 50 now"):
+        fit(model, tmp_path, initial_epoch=1, kernel_block_size=50)
 
 
 def test_the_real_images_are_classified_once(tmp_path):

@@ -29,17 +29,7 @@ SETTINGS = {
     "dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 4,
     "score_epochs": 2, "score_samples": 60, "checkpoint_epochs": 4,
 }  # fmt: skip
-SUFFIX = "domain_digits_n60"
-KEYS = {
-    f"{name}_{SUFFIX}"
-    for name in (
-        "inception_score",
-        "inception_deviation",
-        "real_inception_score",
-        "frechet_distance",
-        "kernel_distance",
-    )
-}
+KEYS = {"inception_score", "inception_deviation", "real_inception_score", "frechet_distance", "kernel_distance"}
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +72,10 @@ def test_figures_are_those_of_the_functions(finished, digits_cache):
     fake = classifier(experiment.load_run(finished).generate(60, 0))
     real = classifier(data.test_images[chosen_indices(599, 60, 0)])
     line = metrics(finished)[-1]
-    assert line[f"inception_score_{SUFFIX}"] == pytest.approx(inception_score(fake.values)[0], rel=1e-6)
-    assert line[f"real_inception_score_{SUFFIX}"] == pytest.approx(inception_score(real.values)[0], rel=1e-6)
+    assert line["inception_score"] == pytest.approx(inception_score(fake.values)[0], rel=1e-6)
+    assert line["real_inception_score"] == pytest.approx(inception_score(real.values)[0], rel=1e-6)
     expected = frechet_distance(fake.features, real.features)
-    assert line[f"frechet_distance_{SUFFIX}"] == pytest.approx(expected, rel=1e-5)
+    assert line["frechet_distance"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_run_without_scores_trains_to_the_same_bits(tmp_path, finished):
@@ -125,15 +115,38 @@ def test_a_scored_epoch_is_checkpointed_and_the_best_stays(tmp_path, monkeypatch
     scores = iter([5.0, 3.0, 4.0, 2.0])
 
     def scored(self):
-        return {f"inception_score_{self.suffix}": next(scores), f"inception_deviation_{self.suffix}": 0.1}
+        return {"inception_score": next(scores), "inception_deviation": 0.1}
 
     monkeypatch.setattr(PeriodicScores, "__call__", scored)
     train(tmp_path, score_epochs=1)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     _, position = checkpoints.load_newest()
-    assert position["best_score"] == {"step": 2, "name": f"inception_score_{SUFFIX}", "value": 5.0}
+    assert position["best_score"] == {"step": 2, "name": "inception_score", "value": 5.0}
     assert set(checkpoints.steps()) == {2, 6, 8, position["best"]["step"]}
     assert result(tmp_path)["best_score"] == position["best_score"]
+
+
+def test_a_run_of_version_0_1_is_continued(tmp_path, finished, monkeypatch):
+    """Its names of scores carried the protocol: in its lines, and in the best score of its checkpoints."""
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    written = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    early = [{f"{key}_domain_digits_n60" if key in KEYS else key: line[key] for key in line} for line in written]
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in early))
+    checkpoints = Checkpoints(run_dir / "checkpoints")
+    arrays, position = checkpoints.load_newest()
+    best = position["best_score"]
+    position["best_score"] = {**best, "name": "inception_score_domain_digits_n60"}
+    shutil.rmtree(checkpoints.path(8))
+    checkpoints.save(8, arrays, position, [best["step"]])
+    # As it was finished, its result is that of the copy.
+    train(run_dir)
+    assert result(run_dir) == result(finished) and metrics(run_dir) == metrics(finished)
+    # And of the scores that follow none is higher.
+    from igan_tf.evaluation.callback import PeriodicScores
+
+    monkeypatch.setattr(PeriodicScores, "__call__", lambda self: {"inception_score": 0.5})
+    train(run_dir, epochs=6)
+    assert result(run_dir)["best_score"] == best and metrics(run_dir)[5]["inception_score"] == 0.5
 
 
 def test_the_supervised_baseline_is_not_scored(tmp_path):
@@ -203,7 +216,7 @@ def test_a_tflite_of_floats_gets_its_range(tmp_path, files):
         inception_score(load_classifier(str(files[0]), value_range=pixels)(samples).values, from_logits=False)[0]
         for pixels in ((-1, 1), (0, 1))
     )
-    found = metrics(tmp_path / "run")[-1]["inception_score_0_tflite_n200"]
+    found = metrics(tmp_path / "run")[-1]["inception_score"]
     assert found == pytest.approx(expected, rel=1e-6) and abs(found - other) > 1e-4 * other
 
 
@@ -233,8 +246,7 @@ def test_another_classifier_of_the_same_name_is_refused_on_resuming(tmp_path, fi
     train(run_dir, **{**settings, "score_epochs": 0, "epochs": 2})
     (tmp_path / "moved").mkdir()
     train(run_dir, **{**settings, "score_classifier": str(shutil.copy(files[0], "moved/own.tflite")), "epochs": 3})
-    key = "inception_score_own_tflite_n60"
-    assert [key in line for line in metrics(run_dir)] == [True, False, True]
+    assert ["inception_score" in line for line in metrics(run_dir)] == [True, False, True]
 
 
 def test_a_protocol_that_cannot_be_read_is_named(tmp_path, finished):
