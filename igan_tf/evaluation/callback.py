@@ -51,7 +51,7 @@ class PeriodicScores:
         image_range: (black, white) of the samples.
         **options: The metrics' options, such as `splits`.
 
-    What looks wrong in samples or real images, such as another range than the declared one, is said by a UserWarning.
+    A UserWarning names what looks wrong in samples or real images, such as another range than the declared one.
 
     Raises:
         EvaluationError: for fewer samples or real images than a metric needs.
@@ -78,7 +78,7 @@ class PeriodicScores:
         )
         self._reference = reference
         self._reference_indices = reference_indices
-        # The real images' statistics and curves: they stay the same.
+        # The real images' statistics and curves, computed once.
         self._real: tuple[FeatureStatistics, dict[str, float]] | None = None
         real_count = None
         if reference is not None:
@@ -144,7 +144,7 @@ def _curve_metrics(compares: bool) -> list[Metric]:
 
 def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        # Python shows one line once, however often a training comes by.
+        # Python shows a repeated line once.
         warnings.warn(line, UserWarning, stacklevel=3)
 
 
@@ -195,7 +195,7 @@ class ScoreCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         check_protocol(self.log_dir, self.scores, "restore what it was then, or name another `log_dir`")
-        # Read before the first epoch: a file of something else is refused now.
+        # Refuses another program's file before the first epoch.
         self._begun = not self._lines()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:

@@ -171,7 +171,7 @@ class FolderSource(ImageSource):
         try:
             with Image.open(path) as file:
                 image = to_rgb(ImageOps.exif_transpose(file)).convert(self._mode)
-        # A TypeError: a tag of a damaged TIFF.
+        # Tags of damaged TIFFs raise TypeErrors.
         except (UnreadableImage, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
             raise EvaluationError(f"the image {path} cannot be read: {error}") from error
         if self._square is not None:
@@ -216,7 +216,7 @@ class NpzSource(ImageSource):
                 f"`path={path}`: the array {self._key} must be images (N, height, width, channels), in C order, uint8, "
                 f"or floating point of at most 64 bits. Received: shape {shape}, dtype {dtype}"
             )
-        # A damaged header may promise fewer images: the others, and the checksum behind them, would not be read.
+        # Under a damaged header that promises fewer images, the checksum behind the others would not be read.
         if size != math.prod(shape) * dtype.itemsize:
             raise EvaluationError(
                 f"`path={path}`: the array {self._key} is damaged: its header says shape {shape} and dtype {dtype}, "

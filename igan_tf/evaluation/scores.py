@@ -22,7 +22,7 @@ from igan_tf.metrics.moments import FeatureMoments
 from igan_tf.metrics.registry import ClassifiedSet, Metric, Needs, check_sizes, metrics, options_class
 
 BATCH_SIZE = 64
-# What computes, and what decodes the images.
+# What computes scores and decodes images.
 PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tensorflow-datasets")
 
 
@@ -55,7 +55,7 @@ def classify(
 ) -> Classified:
     """Runs a set of images through a classifier.
 
-    Images are drawn ahead by a thread of their own and never held but for a few batches; what stays is K values an
+    A thread of its own reads images a few batches ahead; no more are ever held. What stays in memory is K values an
     image (50,000 x 1008 float32: 200 MB), the features' running moments and, where they are kept, the features
     (50,000 x 2048: 400 MB).
 
@@ -102,7 +102,7 @@ def classify(
 
 
 def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[str]:
-    """What a whole set's darkest and brightest pixel say of its range."""
+    """Warnings about the declared range, from a whole set's darkest and brightest pixel."""
     low, high = source.image_range or (0, 255)
     found = f"{source.name}: pixels lie between {lowest:g} and {highest:g}"
     if highest - lowest < 0.02 * (high - low):
@@ -255,6 +255,6 @@ def versions() -> dict[str, str]:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            # Used from its folder, without having been installed.
+            # Used from its folder, not installed.
             found[package] = "not installed"
     return found

@@ -53,5 +53,5 @@ eval = _tfgan.eval
 features = _tfgan.features
 losses = _tfgan.losses
 VBN = _tfgan.features.VBN
-# Not among the public names, but the part of its Fréchet distance that takes the time.
+# Not public; nearly all of the time of TF-GAN's Fréchet distance.
 trace_sqrt_product = _tfgan.eval.classifier_metrics.trace_sqrt_product

@@ -185,7 +185,7 @@ def _split_of(dataset: str, split: str, settings: EvaluationSettings) -> images.
     run = find_run(settings.source)
     config = read_config(run[0]) if run else None
     if config and config.dataset == dataset:
-        # The run's own: its size of images, its test set. Of its training images all, whatever part it took.
+        # The run's size of images and test set, and all training images, also those that it did not use.
         config = dataclasses.replace(config, data_dir=settings.data_dir or config.data_dir, train_images=0)
     else:
         config = Config(dataset=dataset, data_dir=settings.data_dir)

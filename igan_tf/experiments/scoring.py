@@ -50,7 +50,8 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
     run = open_run(settings.source)
     if settings.generated_training_data:
         try:
-            check_comparable(run.model, data)
+            with renamed(model="source", data="dataset"):
+                check_comparable(run.model, data)
         except EvaluationError as error:
             raise EvaluationError(f"`generated_training_data`: {error}") from error
     with renamed(**CLASSIFIER_SETTINGS):

@@ -8,7 +8,7 @@ import numpy as np
 
 from igan_tf.errors import EvaluationError
 
-# Rows taken up to float64 at a time: 50,000 rows of 1008 logits stay float32 but for a block of 32 MB.
+# Rows converted to float64 at a time: of 50,000 rows of 1008 logits a block of 32 MB, not all 400 MB.
 ROWS_IN_BLOCK = 4096
 
 
@@ -18,10 +18,10 @@ def slices(count: int, rows: int = ROWS_IN_BLOCK) -> list[slice]:
 
 
 def matrix(array: Any, name: str, rows: int = 1) -> np.ndarray:
-    """`array` as a NumPy array `(N, D)` of finite numbers.
+    """Returns `array` as a NumPy array `(N, D)` of finite numbers.
 
     Args:
-        array: What the user gave.
+        array: What the caller was given.
         name: The argument's name, for messages.
         rows: The fewest rows that it may have.
 
@@ -55,7 +55,7 @@ def same_width(
 
 
 def mean_and_covariance(mean: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
+    """Returns a Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
 
     Raises:
         EvaluationError: for other shapes, NaN or infinities, a matrix that is not symmetric.
@@ -68,7 +68,7 @@ def mean_and_covariance(mean: Any, covariance: Any) -> tuple[np.ndarray, np.ndar
         )
     mean = matrix(mean[None], "mean")[0].astype("float64")
     covariance = matrix(covariance, "covariance").astype("float64")
-    # A product of matrices may leave the two halves a few units in the last place apart.
+    # Matrix products leave the two halves a few units in the last place apart.
     apart = np.abs(covariance - covariance.T).max()
     if apart > 1e-8 * np.abs(covariance).max():
         raise EvaluationError(
@@ -78,7 +78,7 @@ def mean_and_covariance(mean: Any, covariance: Any) -> tuple[np.ndarray, np.ndar
 
 
 def whole_number(value: Any, name: str, low: int) -> int:
-    """`value` as an int of at least `low`.
+    """Returns `value` as an int of at least `low`.
 
     Raises:
         EvaluationError: for anything else, booleans included.
@@ -89,7 +89,7 @@ def whole_number(value: Any, name: str, low: int) -> int:
 
 
 def pixel_range(text: str) -> tuple[float, float]:
-    """The two numbers of `black,white`.
+    """Parses the two numbers of `black,white`.
 
     Raises:
         ValueError: for anything else, or where black is not below white.

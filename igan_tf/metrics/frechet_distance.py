@@ -33,6 +33,10 @@ def frechet_distance(features_a: ArrayLike | FeatureMoments, features_b: ArrayLi
     Raises:
         EvaluationError: for NaN, a wrong shape, fewer than two samples, different dimensions.
 
+    Example:
+        >>> round(frechet_distance([[0.0], [2.0]], [[3.0], [5.0]]), 6)
+        9.0
+
     Reference:
         [Heusel et al., 2017](https://arxiv.org/abs/1706.08500), section 2.
     """
@@ -76,7 +80,7 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
     factor = np.tril(lower)[:, :rank]
     unpivoted = np.empty_like(factor)
     unpivoted[pivots - 1] = factor
-    # What the factorization left out is below rounding, unless the matrix was no covariance.
+    # The factorization leaves out no more than rounding, unless the matrix is no covariance.
     left_out = np.abs(covariance.diagonal() - np.einsum("ij,ij->i", unpivoted, unpivoted)).max()
     if left_out > 1e-8 * largest:
         raise EvaluationError(

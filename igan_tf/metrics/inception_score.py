@@ -44,6 +44,10 @@ def inception_score(
     Raises:
         EvaluationError: for NaN, a wrong shape, negative probabilities, a row of zeros, fewer rows than splits.
 
+    Example:
+        >>> inception_score(np.eye(4), splits=1, from_logits=False)
+        (4.0, 0.0)
+
     Reference:
         [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 4.
     """
@@ -75,6 +79,10 @@ def sample_divergences(logits: ArrayLike, from_logits: bool = True) -> np.ndarra
 
     Raises:
         EvaluationError: as of `inception_score`.
+
+    Example:
+        >>> sample_divergences(np.eye(2), from_logits=False).round(3).tolist()
+        [0.693, 0.693]
 
     Reference:
         [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 6.2.

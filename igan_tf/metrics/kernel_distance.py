@@ -44,6 +44,10 @@ def kernel_distance(
     Raises:
         EvaluationError: for NaN, a wrong shape, different dimensions, blocks of fewer than two rows.
 
+    Example:
+        >>> kernel_distance([[1.0], [1.0]], [[0.0], [0.0]])
+        (7.0, nan)
+
     Reference:
         [Bińkowski et al., 2018](https://arxiv.org/abs/1801.01401), section 3; blocks as in
         [Zaremba et al., 2013](https://arxiv.org/abs/1307.1954).
@@ -58,7 +62,7 @@ def kernel_distance(
             f"`block_size` makes {count} blocks, which need 2 rows each of both sets, of {sizes[0]} and {sizes[1]} "
             f"rows. Received: block_size={block_size}"
         )
-    # Two permutations: by one, an image and its copy in the other set, resized say, would always share a block.
+    # Two permutations: by one, an image and its altered copy in the other set would always share a block.
     blocks_a, blocks_b = (_near_equal(order(size, seed, stream), count) for stream, size in enumerate(sizes))
     distances = [
         _block_distance(np.asarray(features_a[rows_a], "float64"), np.asarray(features_b[rows_b], "float64"))

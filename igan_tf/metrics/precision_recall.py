@@ -39,6 +39,10 @@ def precision_recall(
     Raises:
         EvaluationError: for NaN, a wrong shape, different dimensions, as few samples as neighbours.
 
+    Example:
+        >>> precision_recall([[0.0], [1.0], [2.0]], [[0.5], [9.0], [9.5]], neighbours=1)
+        (0.3333333333333333, 1.0)
+
     Reference:
         [Kynkäänniemi et al., 2019](https://arxiv.org/abs/1904.06991), section 2.
     """
@@ -48,7 +52,7 @@ def precision_recall(
 def density_coverage(
     real_features: ArrayLike, fake_features: ArrayLike, neighbours: int = _DENSITY_NEIGHBOURS
 ) -> tuple[float, float]:
-    """Density and coverage, which outliers among the real samples do not swell.
+    """Density and coverage, which outliers among the real samples do not inflate.
 
     With `r_k(x)` as for `precision_recall`, of real samples alone:
 
@@ -64,6 +68,10 @@ def density_coverage(
 
     Raises:
         EvaluationError: as of `precision_recall`.
+
+    Example:
+        >>> density_coverage([[0.0], [1.0], [2.0]], [[0.5], [9.0], [9.5]], neighbours=1)
+        (0.6666666666666666, 0.6666666666666666)
 
     Reference:
         [Naeem et al., 2020](https://arxiv.org/abs/2002.09797), section 3.
@@ -92,7 +100,7 @@ def neighbour_scores(
     real, fake = _checked(real_features, fake_features, precision_neighbours, density_neighbours)
     real_nearest = _nearest(real, max(precision_neighbours, density_neighbours))
     fake_nearest = _nearest(fake, precision_neighbours)
-    # Itself, at 0, is one more.
+    # The first is the row itself, at 0.
     real_radii, fake_radii = real_nearest[:, precision_neighbours], fake_nearest[:, precision_neighbours]
     density_radii = real_nearest[:, density_neighbours]
     fake_inside, real_inside, covered = np.zeros(len(fake), bool), np.zeros(len(real), bool), np.zeros(len(real), bool)

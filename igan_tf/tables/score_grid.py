@@ -41,7 +41,7 @@ class ScoreGrid:
         return report.write_score_table(self._folder, self._table, self.runs, records)
 
     def _record(self, run):
-        """The record of `igan_tf.evaluate` on a run's last weights; computed once."""
+        """The record of scores of a run's last weights; computed once."""
         path = self._folder / "scores" / f"{run.name}.json"
         step = run.result()["steps"]
         checkpoints = Checkpoints(run.run_dir / "checkpoints")

@@ -478,7 +478,7 @@ def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_
         capsys, f"--source={tmp_path}/unlabelled", "--classifier=domain", f"--cache_dir={cache}",
         "--generated_training_data",
     )  # fmt: skip
-    assert "--generated_training_data needs a run with labels" in text
+    assert "--generated_training_data: --source must have been trained with labels" in text
 
 
 def test_records_of_imagenet(here, capsys):

@@ -167,7 +167,7 @@ def test_few_samples_for_a_covariance_are_said():
     assert any("few: 12 images are few for a covariance of 12 features" in line for line in record["warnings"])
 
 
-def test_the_real_figure_of_the_issue_on_a_part(real_data_dir):
+def test_real_images_by_mobilenet(real_data_dir):
     """MobileNet on real images: far above noise, and no NaN though most of its probabilities are exactly 0."""
     from igan_tf.evaluation import load_classifier
     from igan_tf.evaluation.images import FolderSource, NoiseSource

@@ -20,7 +20,7 @@ from igan_tf.files import durable
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_unit_range
 
-# Every setting that decides the weights, with the data and the form of the code: together they are the cache's key.
+# What decides the weights; with the data it is the cache's key.
 SETTINGS = {
     "version": 1,
     "filters": [32, 64, 96, 128, 128, 128],

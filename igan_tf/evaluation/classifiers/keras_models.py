@@ -103,7 +103,7 @@ def _classifier(model: keras.Model, name: str, digest: str, value_range: tuple[f
     if not isinstance(model, keras.Model) or len(model.inputs or ()) != 1 or len(model.inputs[0].shape) != 4:
         raise EvaluationError(f"`path={name}` must take one batch of images. Received: {model}")
     height, width, channels = model.inputs[0].shape[1:]
-    # A Sequential that was only loaded has no `output` of its own.
+    # A loaded Sequential has no `output`.
     output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     if isinstance(output, dict) and {"logits", "features"} <= set(output):
         values, features, from_logits = output["logits"], output["features"], True

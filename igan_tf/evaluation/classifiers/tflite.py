@@ -113,7 +113,7 @@ def _real(interpreter: tf.lite.Interpreter, output: dict[str, Any]) -> np.ndarra
 
 def _interpreter(content: bytes) -> tf.lite.Interpreter:
     with warnings.catch_warnings():
-        # It says that another package will have it from TensorFlow 2.22 on.
+        # TensorFlow warns that the interpreter moves to another package in 2.22.
         warnings.simplefilter("ignore")
         interpreter = tf.lite.Interpreter(model_content=content, num_threads=1)
     interpreter.allocate_tensors()
@@ -125,7 +125,7 @@ def _with_features(path: str | Path) -> tuple[bytes, bool]:
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
 
-    # Reshapes and requantizations, which change no figure.
+    # Operations that do not change the values.
     kinds = schema.BuiltinOperator
     passing = {kinds.RESHAPE, kinds.SQUEEZE, kinds.QUANTIZE, kinds.DEQUANTIZE, kinds.SOFTMAX}
     with_weights = {kinds.FULLY_CONNECTED, kinds.CONV_2D}
