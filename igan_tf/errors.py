@@ -8,6 +8,10 @@ import contextlib
 import re
 from collections.abc import Iterator
 
+# Arguments in a message: `name` and `name=value` anywhere, and name= in what stands after "Received:".
+QUOTED_ARGUMENT = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
+RECEIVED_ARGUMENT = re.compile(r"(?<![^\s(])([A-Za-z_]\w*)(?==)")
+
 
 class InputError(ValueError):
     """An argument, a file or an environment cannot be used; the message names it and the value received."""
@@ -15,7 +19,7 @@ class InputError(ValueError):
     @property
     def argument(self) -> str | None:
         """The argument that the message names first, or None."""
-        named = re.search(r"`([A-Za-z_]\w*)", str(self))
+        named = QUOTED_ARGUMENT.search(str(self))
         return named[1] if named else None
 
 
@@ -38,3 +42,27 @@ def prefixed(prefix: str) -> Iterator[None]:
         yield
     except InputError as error:
         raise type(error)(f"{prefix}: {error}") from error
+
+
+@contextlib.contextmanager
+def renamed(**names: str) -> Iterator[None]:
+    """Errors raised within name the caller's arguments in place of those of the functions that it calls.
+
+    ```python
+    with renamed(path="weights"):
+        read(weights)  # "`path` must be a file. Received: path=a" names `weights` and weights=a
+    ```
+
+    Args:
+        **names: The caller's name of each argument.
+
+    Raises:
+        InputError: of the kind that was raised.
+    """
+    try:
+        yield
+    except InputError as error:
+        text = QUOTED_ARGUMENT.sub(lambda found: f"`{names.get(found[1], found[1])}{found[2] or ''}`", str(error))
+        head, mark, received = text.partition("Received: ")
+        received = RECEIVED_ARGUMENT.sub(lambda found: names.get(found[1], found[1]), received)
+        raise type(error)(head + mark + received) from error

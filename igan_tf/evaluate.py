@@ -1,6 +1,8 @@
 """`python -m igan_tf.evaluate`: scores of images, with their protocol."""
 
-from igan_tf.commands.evaluate import main
+import sys
+
+from igan_tf.commands.evaluate import run
 
 if __name__ == "__main__":
-    main()
+    run(sys.argv[1:])

@@ -11,6 +11,7 @@ Commands make their flags of these fields (`igan_tf.commands.flags`).
 
 import dataclasses
 import math
+import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ def setting(
     high: float | None = None,
     above: float | None = None,
     path: bool = False,
+    optional: bool = False,
     **more: Any,
 ) -> Any:
     """A field of a `Settings` dataclass.
@@ -39,10 +41,11 @@ def setting(
         low, high: Bounds, included.
         above: A bound, excluded.
         path: Whether the value is a path of the file system.
+        optional: Whether None is allowed, which command lines spell `none`.
         **more: What a kind of settings wants to know of its fields beside this.
     """
-    metadata = {"help": help_text, "choices": choices, "low": low, "high": high, "above": above, "path": path, **more}
-    return dataclasses.field(default=default, metadata=metadata)
+    limits = {"choices": choices, "low": low, "high": high, "above": above, "optional": optional}
+    return dataclasses.field(default=default, metadata={"help": help_text, **limits, "path": path, **more})
 
 
 class Settings:
@@ -77,8 +80,12 @@ def check_setting(field: dataclasses.Field, value: Any, error: type[InputError] 
     """Raises `error` where `value` is not one that `field` allows."""
     name, limits = field.name, field.metadata
     received = f"Received: {name}={value}"
+    if value is None and limits["optional"]:
+        return
     if limits["choices"] and value not in limits["choices"]:
         raise error(f"`{name}` must be one of {', '.join(limits['choices'])}. {received}")
+    if type(field.default) is int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
+        raise error(f"`{name}` must be a whole number. {received}")
     if isinstance(value, float) and not math.isfinite(value):
         raise error(f"`{name}` must be a finite number. {received}")
     if limits["low"] is not None and not value >= limits["low"]:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from igan_tf.errors import ConfigError
+from igan_tf.errors import QUOTED_ARGUMENT, RECEIVED_ARGUMENT, ConfigError
 from igan_tf.experiments.configs.flag_lines import without_foreign_settings
 from igan_tf.experiments.run_configs import find_config
 from igan_tf.settings import Settings, fields_of
@@ -31,9 +31,13 @@ _DEFINE: Mapping[type, Callable[..., Any]] = {
     bool: flags.DEFINE_bool,
 }
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
-# `name`, `name=value`, and name=value after "Received:".
-_QUOTED = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
-_RECEIVED = re.compile(r"(?<![^\s(])([A-Za-z_]\w*)(?==)")
+
+
+class _OptionalInteger(flags.ArgumentParser):
+    """A whole number, or `none`."""
+
+    def parse(self, argument: Any) -> int | None:
+        return None if argument in (None, "none") else int(argument)
 
 
 class CommandLine:
@@ -66,8 +70,9 @@ class CommandLine:
         """
         for field in fields_of(settings):
             if field.name not in self.flag_values:
-                words = " ".join(filter(None, (limits_in_words(field), note(field.name))))
-                self.add(topic_of(settings, field.name), field.name, field.default, field.metadata["help"], words)
+                words = [field.metadata["help"], limits_in_words(field), note(field.name)]
+                _define(self.flag_values, field)
+                self._topics.setdefault(topic_of(settings, field.name), {})[field.name] = " ".join(filter(None, words))
 
     def parse(self, arguments: Sequence[str]) -> list[str]:
         """Takes the command line's arguments without the program's name; returns the words behind `--`.
@@ -143,10 +148,12 @@ def limits_in_words(field: dataclasses.Field) -> str:
     return f"{low[:1].upper()}{low[1:]}, {high}." if low else f"{high.capitalize()}."
 
 
-def define(flag_values: flags.FlagValues, settings: type[Settings]) -> None:
-    """Defines one flag for each field of `settings`, its default the field's."""
-    for field in fields_of(settings):
-        _DEFINE[type(field.default)](field.name, field.default, field.metadata["help"], flag_values=flag_values)
+def _define(flag_values: flags.FlagValues, field: dataclasses.Field) -> None:
+    name, default, help_text = field.name, field.default, field.metadata["help"]
+    if field.metadata["optional"]:
+        flags.DEFINE(_OptionalInteger(), name, default, help_text, flag_values=flag_values)
+    else:
+        _DEFINE[type(default)](name, default, help_text, flag_values=flag_values)
 
 
 def read(flag_values: flags.FlagValues, settings: type[SettingsT]) -> SettingsT:
@@ -195,9 +202,9 @@ def in_flags(error: BaseException | str, flag_names: Collection[str], names: Map
         flag = names.get(match[1], match[1])
         return f"--{flag}" if flag in flag_names else match[0]
 
-    text = _QUOTED.sub(quoted, text)
+    text = QUOTED_ARGUMENT.sub(quoted, text)
     head, mark, tail = text.partition("Received: ")
-    return head + mark + (_RECEIVED.sub(received, tail) if mark else "")
+    return head + mark + (RECEIVED_ARGUMENT.sub(received, tail) if mark else "")
 
 
 def expand_flagfiles(arguments: Sequence[str], folder: Path | str = "", including: tuple[Path, ...] = ()) -> list[str]:

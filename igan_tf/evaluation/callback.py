@@ -1,127 +1,132 @@
 """Scores during training: every few epochs, on fresh samples, under one protocol."""
 
+from __future__ import annotations
+
 import json
-import re
 import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
-from igan_tf.evaluation.images import GeneratedSource
+from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.images import GeneratedSource, ImageSource
 from igan_tf.evaluation.protocol import check_protocol, write_protocol
-from igan_tf.evaluation.scores import KERNEL_BLOCK_SIZE, classify, score, versions
+from igan_tf.evaluation.scores import classify, score, versions
+from igan_tf.evaluation.statistics import FeatureStatistics
 from igan_tf.files import durable
 from igan_tf.metrics.checks import whole_number
-from igan_tf.metrics.inception_score import inception_score
-from igan_tf.metrics.kernel_distance import number_of_blocks
+from igan_tf.metrics.registry import (
+    Metric,
+    MetricOptions,
+    Needs,
+    best_curve,
+    check_sizes,
+    curve_values,
+    metrics,
+    options_class,
+    with_short_names,
+)
 
 
 class PeriodicScores:
     """Scores of a generator's samples against fixed real images, as often as it is called.
 
-    The figures' names carry the protocol: `inception_score_<p>`, its `inception_deviation_<p>`, `frechet_distance_<p>`,
-    `kernel_distance_<p>` and, as the mark to reach, `real_inception_score_<p>`, where `<p>` is the classifier's name
-    and the number of samples, such as `domain_mnist_n5000`.
+    The figures are the curves of the metrics that are quick enough (`igan_tf.metrics.registry`): `inception_score`,
+    `inception_deviation`, `frechet_distance`, `kernel_distance` and, as the mark to reach, `real_inception_score`, that
+    of the real images. What they stand for, such as the classifier and the number of samples, is in `protocol()`.
 
     Args:
         classifier: A `Classifier`.
         generate_batches: Called with a number of images and a seed; yields batches of them in `image_range`. The same
             seed every time: the same latents, so that figures differ by the generator alone.
         num_samples: How many samples.
-        reference: `ImageSource` of real images, classified at the first call; None: the Inception Score alone.
+        reference: `ImageSource` of real images, classified at the first call; None: only scores that need none.
         reference_indices: Which of them, sorted; None: all.
-        splits: Of the Inception Score.
         seed: Of latents and permutations.
         image_range: (black, white) of the samples.
+        **options: The metrics' options, such as `splits`.
 
-    What looks wrong in samples or real images, such as another range than the declared one, is said by a UserWarning.
+    A UserWarning names what looks wrong in samples or real images, such as another range than the declared one.
 
     Raises:
-        EvaluationError: for fewer samples or real images than splits, or than the kernel distance needs.
+        EvaluationError: for fewer samples or real images than a metric needs.
     """
 
     def __init__(
         self,
-        classifier,
-        generate_batches,
-        num_samples=5000,
-        reference=None,
-        reference_indices=None,
-        splits=10,
-        seed=0,
-        image_range=(0.0, 1.0),
+        classifier: Classifier,
+        generate_batches: Callable[[int, int], Iterable[np.ndarray]],
+        num_samples: int = 5000,
+        reference: ImageSource | None = None,
+        reference_indices: np.ndarray | None = None,
+        *,
+        seed: int = 0,
+        image_range: tuple[float, float] = (0.0, 1.0),
+        **options: Any,
     ):
         self.classifier = classifier
         self.num_samples = whole_number(num_samples, "num_samples", low=2)
-        self.splits = whole_number(splits, "splits", low=1)
-        if self.num_samples < self.splits:
-            raise EvaluationError(
-                f"`num_samples` must be at least the number of splits, {splits}. Received: num_samples={num_samples}"
-            )
+        self.options = options_class()(**options)
         self.seed = whole_number(seed, "seed", low=0)
         self._samples = GeneratedSource(
             lambda: generate_batches(self.num_samples, self.seed), self.num_samples, "samples", image_range=image_range
         )
         self._reference = reference
         self._reference_indices = reference_indices
-        # The real images' statistics and score: they stay the same.
-        self._real = None
+        # The real images' statistics and curves, computed once.
+        self._real: tuple[FeatureStatistics, dict[str, float]] | None = None
+        real_count = None
         if reference is not None:
-            self._check_sizes(reference.count if reference_indices is None else len(reference_indices))
-        self.suffix = f"{re.sub(r'[^A-Za-z0-9]+', '_', classifier.name).strip('_')}_n{self.num_samples}"
+            real_count = reference.count if reference_indices is None else len(reference_indices)
+        self.check_counts(self.num_samples, real_count, self.options)
 
     @staticmethod
-    def least_images(num_samples, splits=10):
-        """The fewest real images that `num_samples` samples can be scored against, if they are no more than these."""
-        return max(splits, 2 * number_of_blocks([num_samples], KERNEL_BLOCK_SIZE))
+    def check_counts(num_samples: int, real_count: int | None, options: MetricOptions | None = None) -> None:
+        """Raises an EvaluationError where there are too few samples or, unless None, real images for the metrics.
 
-    def _check_sizes(self, real_count):
-        """Raises an EvaluationError now instead of at the first score."""
-        most, fewest = max(self.num_samples, real_count), min(self.num_samples, real_count)
-        least = self.least_images(most, self.splits)
-        if fewest < least:
-            raise EvaluationError(
-                f"`num_samples` and the real images must both be at least {least}, for {self.splits} splits and two of "
-                f"each in every {KERNEL_BLOCK_SIZE} of {most}. "
-                f"Received: num_samples={self.num_samples} and {real_count} images of {self._reference.name}"
-            )
+        `options`: of `options_class()`; None: the defaults.
+        """
+        sizes, received = [num_samples], f"num_samples={num_samples}"
+        if real_count is not None:
+            sizes, received = [num_samples, real_count], f"{received} and {real_count} real images"
+        check_sizes(_curve_metrics(real_count is not None), sizes, options or options_class()(), received)
 
-    def __call__(self):
-        """The figures of this moment, a dict of floats."""
-        figures = {}
-        reference = None
+    def __call__(self) -> dict[str, float]:
+        """The figures of this moment."""
+        reference, curves = None, {}
         if self._reference is not None:
             if self._real is None:
                 self._real = self._score_reference()
-            reference, figures["real_inception_score"] = self._real
-        samples = classify(self._samples, self.classifier)
-        scores = score(samples, self.classifier, reference, self.splits, self.seed, neighbours=False)
-        _warn(samples.warnings + scores["warnings"])
-        figures["inception_score"] = scores["inception_score"]["mean"]
-        figures["inception_deviation"] = scores["inception_score"]["std"]
-        if reference is not None:
-            figures["frechet_distance"] = scores["frechet_distance"]
-            figures["kernel_distance"] = scores["kernel_distance"]["mean"]
-        return {f"{name}_{self.suffix}": value for name, value in figures.items()}
+            reference, curves = self._real
+        classified = classify(self._samples, self.classifier)
+        compute = _curve_metrics(reference is not None)
+        scores, lines = score(classified, reference, self.options, self.seed, compute)
+        _warn(classified.warnings + lines)
+        for metric in compute:
+            curves = {**curves, **curve_values(metric, scores)}
+        return curves
 
-    def _score_reference(self):
-        """Statistics and Inception Score of the real images."""
+    def _score_reference(self) -> tuple[FeatureStatistics, dict[str, float]]:
+        """Statistics of the real images, and of each metric that needs no comparison the first curve."""
         real = classify(self._reference, self.classifier, self._reference_indices)
         _warn(real.warnings)
-        mean, _ = inception_score(real.values, self.splits, self.seed, self.classifier.from_logits)
-        return real.statistics, mean
+        compute = _curve_metrics(compares=False)
+        scores, _ = score(real, None, self.options, self.seed, compute)
+        first = [next(iter(curve_values(metric, scores).items())) for metric in compute]
+        return real.statistics, {f"real_{name}": value for name, value in first}
 
-    def protocol(self):
+    def protocol(self) -> dict[str, Any]:
         """What the figures stand for, JSON-serialisable."""
         classifier = self.classifier
         return {
-            "suffix": self.suffix,
             "num_samples": self.num_samples,
-            "splits": self.splits,
             "seed": self.seed,
+            **{name: getattr(self.options, name) for metric in _curve_metrics(True) for name in metric.option_names()},
             "classifier": {
                 "name": classifier.name,
                 "sha256": classifier.digest,
@@ -132,19 +137,24 @@ class PeriodicScores:
         }
 
 
-def _warn(lines):
+def _curve_metrics(compares: bool) -> list[Metric]:
+    """The metrics that are computed during training; `compares`: also those that need real images."""
+    return [metric for metric in metrics() if metric.curves and (compares or metric.needs == Needs.VALUES)]
+
+
+def _warn(lines: Iterable[str]) -> None:
     for line in lines:
-        # Python shows one line once, however often a training comes by.
+        # Python shows a repeated line once.
         warnings.warn(line, UserWarning, stacklevel=3)
 
 
 class ScoreCallback(keras.callbacks.Callback):
     """Scores samples every few epochs of a `fit`.
 
-    The figures, of the names that `PeriodicScores` gives them, go into the epoch's `logs`, so that callbacks after
-    this one have them; into `<log_dir>/metrics.jsonl`, a line a scored epoch with `"best": true` where the Inception
-    Score is the highest so far; and into TensorBoard's files in the same folder. To keep the best weights, also where
-    a training is continued with `initial_epoch`:
+    The figures that `PeriodicScores` computes go into the epoch's `logs`, so that callbacks after
+    this one have them; into `<log_dir>/metrics.jsonl`, a line a scored epoch with `"best": true` where `monitor`, the
+    Inception Score, is the highest so far; and into TensorBoard's files in the same folder. To keep the best weights,
+    also where a training is continued with `initial_epoch`:
 
     ```python
     scores = ScoreCallback(PeriodicScores(classifier, model.generate_batches, 5000), log_dir="logs", epochs=5)
@@ -163,33 +173,33 @@ class ScoreCallback(keras.callbacks.Callback):
             classifier of the same name, scores of another training, or a metrics.jsonl of something else.
     """
 
-    def __init__(self, scores, log_dir, epochs=1):
+    def __init__(self, scores: PeriodicScores, log_dir: str | Path, epochs: int = 1):
         super().__init__()
         self.scores = scores
         self.log_dir = Path(log_dir)
         self.epochs = whole_number(epochs, "epochs", low=1)
-        self.monitor = f"inception_score_{scores.suffix}"
+        self.monitor = best_curve()
         self._writer = None
         self._begun = False
 
     @property
-    def best(self):
-        """The line of metrics.jsonl of the highest Inception Score, or None."""
+    def best(self) -> dict[str, Any] | None:
+        """The line of metrics.jsonl with the highest `monitor`, or None."""
         lines = [line for line in self._lines() if line.get("best")]
         return lines[-1] if lines else None
 
     @property
-    def highest(self):
-        """The highest Inception Score in metrics.jsonl, or None."""
+    def highest(self) -> float | None:
+        """The highest `monitor` in metrics.jsonl, or None."""
         return self.best and self.best[self.monitor]
 
-    def on_train_begin(self, logs=None):
-        check_protocol(self.log_dir, self.scores, "bring back what it was then, or name another `log_dir`")
-        # Read before the first epoch: a file of something else is refused now.
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        check_protocol(self.log_dir, self.scores, "restore what it was then, or name another `log_dir`")
+        # Refuses another program's file before the first epoch.
         self._begun = not self._lines()
 
-    def on_epoch_begin(self, epoch, logs=None):
-        # The first time it says where this training begins.
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # The first call tells at which epoch this training begins.
         if not self._begun and epoch == 0:
             raise EvaluationError(
                 f"{self.log_dir / 'metrics.jsonl'} has scores of an earlier training, which this one would replace: "
@@ -197,7 +207,7 @@ class ScoreCallback(keras.callbacks.Callback):
             )
         self._begun = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         number = epoch + 1
         if number % self.epochs and number != self.params.get("epochs"):
             return
@@ -210,13 +220,13 @@ class ScoreCallback(keras.callbacks.Callback):
                 tf.summary.scalar(name, value)
         self._writer.flush()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
-    def _write_line(self, number, figures):
-        # Lines of this epoch and later ones are of an interrupted training that is being repeated.
+    def _write_line(self, number: int, figures: dict[str, float]) -> None:
+        # Lines of this epoch and later ones belong to an interrupted training that is being repeated.
         lines = [line for line in self._lines() if line["epoch"] < number]
         before = max((line[self.monitor] for line in lines), default=-np.inf)
         lines.append({"epoch": number, **figures, "best": figures[self.monitor] > before})
@@ -224,19 +234,19 @@ class ScoreCallback(keras.callbacks.Callback):
         write_protocol(self.log_dir, self.scores)
         durable.write_text(self.log_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
-    def _lines(self):
+    def _lines(self) -> list[dict[str, Any]]:
         path = self.log_dir / "metrics.jsonl"
         if not path.exists():
             return []
         try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+            lines = [with_short_names(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
             for line in lines:
                 int(line["epoch"]), float(line[self.monitor])
-        except (ValueError, KeyError, TypeError) as error:
+        except (AttributeError, ValueError, KeyError, TypeError) as error:
             raise EvaluationError(f"{path} is not this callback's: {error!r}; name another `log_dir`") from error
         return lines
 
-    def _tensorboard(self):
+    def _tensorboard(self) -> tf.summary.SummaryWriter:
         if self._writer is None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
         return self._writer

@@ -1,13 +1,28 @@
 """Generated images as training data: what a classifier learns from them, tested on real ones."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
+from igan_tf.data.image_data import ImageData
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.domain import error_of, train_network
 from igan_tf.images.arrays import as_unit_range
 
+if TYPE_CHECKING:
+    from igan_tf.models import SemiSupervisedGAN
 
-def compare_training_data(model, data, count, seed=0, report=print):
+
+def compare_training_data(
+    model: SemiSupervisedGAN,
+    data: ImageData,
+    count: int,
+    seed: int = 0,
+    report: Callable[[str], Any] = print,
+) -> dict[str, float]:
     """Trains the same network on generated and on real images and tests both on real test images.
 
     Generated images get the class that the semi-supervised discriminator, with averaged parameters, gives them. The
@@ -35,23 +50,23 @@ def compare_training_data(model, data, count, seed=0, report=print):
         network = train_network(chosen, classes, data.num_classes, seed)
         result[f"{name}_training_error"] = error_of(network, data.test_images, data.test_labels)
     shares = np.bincount(labels, minlength=data.num_classes) / len(labels)
-    # A class that is never generated cannot be learned: the figure that explains a bad error.
+    # Explains a high error: a class that is never generated cannot be learned.
     result["smallest_generated_class"] = float(shares.min())
     return result
 
 
-def check_comparable(model, data):
+def check_comparable(model: SemiSupervisedGAN, data: ImageData) -> None:
     """Raises an EvaluationError for a model without classes, or data without labels or test images."""
     if model.num_outputs != data.num_classes or data.num_classes < 2:
         raise EvaluationError(
-            "--generated_training_data needs a run with labels: its discriminator labels the images. "
+            "`model` must have been trained with labels: its discriminator labels the images. "
             f"Received: a discriminator of {model.num_outputs} outputs for {data.num_classes} classes"
         )
     if not len(data.test_labels):
-        raise EvaluationError("--generated_training_data needs real test images. Received: data without a test set")
+        raise EvaluationError("`data` must have real test images. Received: data without a test set")
 
 
-def labelled_samples(model, count, seed):
+def labelled_samples(model: SemiSupervisedGAN, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Generated images with the class that the discriminator gives each.
 
     Returns:
@@ -64,7 +79,7 @@ def labelled_samples(model, count, seed):
     return np.concatenate(images), np.concatenate(labels)
 
 
-def _labelled(data, count, seed):
+def _labelled(data: ImageData, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     labelled = np.flatnonzero(data.train_labels >= 0)
     if len(labelled) > count:
         labelled = np.sort(np.random.default_rng(seed).choice(labelled, count, replace=False))

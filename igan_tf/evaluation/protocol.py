@@ -1,26 +1,34 @@
-"""What a curve of scores stands for, beside it in a file: the same from its first point to its last."""
+"""The protocol of a curve of scores, in a file beside it: the same from its first point to its last."""
 
+from __future__ import annotations
+
+import dataclasses
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from igan_tf.errors import EvaluationError
 from igan_tf.files import durable
+from igan_tf.metrics.registry import options_class
+
+if TYPE_CHECKING:
+    from igan_tf.evaluation.callback import PeriodicScores
 
 PROTOCOL_FILE = "score_protocol.json"
 
 
-def write_protocol(folder, scores):
-    """Writes what the figures of a `PeriodicScores` stand for into `folder`."""
+def write_protocol(folder: str | Path, scores: PeriodicScores) -> None:
+    """Writes the protocol of a `PeriodicScores` into `folder`."""
     durable.write_text(Path(folder) / PROTOCOL_FILE, json.dumps(scores.protocol(), indent=2) + "\n")
 
 
-def check_protocol(folder, scores, remedy):
-    """Refuses to continue a curve with points of another kind: another classifier under the same name, say.
+def check_protocol(folder: str | Path, scores: PeriodicScores, remedy: str) -> None:
+    """Refuses to continue a curve under another protocol: with another classifier under the same name, say.
 
     Args:
-        folder: Where `write_protocol` has written, or never yet.
+        folder: The folder of the curve; nothing is compared before `write_protocol` has written there.
         scores: The `PeriodicScores` that is to go on.
-        remedy: What its user can do, for the message.
+        remedy: What the user can do, for the message.
 
     Raises:
         EvaluationError: that names the file and each difference, both digests among them.
@@ -40,11 +48,13 @@ def check_protocol(folder, scores, remedy):
         )
 
 
-def _decisive(protocol):
+def _decisive(protocol: dict[str, Any]) -> dict[str, Any]:
     """What two points of one curve must have in common.
 
     Not the packages' versions, which may be newer; nor what the real images are called: that may be a folder's path,
     which may change, and a run's checkpoints hold fast to its data.
     """
     named = {f"classifier {name}": protocol["classifier"][name] for name in ("name", "sha256", "protocol")}
-    return named | {name: protocol[name] for name in ("num_samples", "splits", "seed")}
+    # Early protocols lack some options: they had their defaults.
+    options = {field.name: protocol.get(field.name, field.default) for field in dataclasses.fields(options_class())}
+    return named | {name: protocol[name] for name in ("num_samples", "seed")} | options

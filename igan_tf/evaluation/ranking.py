@@ -1,15 +1,19 @@
-"""The samples that a classifier is surest of: the paper's filter before its second test by human eyes."""
+"""The samples that a classifier is surest of: the paper's filter before its second test by people."""
+
+from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
+from igan_tf.evaluation.images import ImageSource
 from igan_tf.metrics.inception_score import sample_divergences
 
 
-def rank(values, fraction=0.01, from_logits=True):
-    """The samples of the highest `KL(p(y|x) || p(y))`, their share in the Inception Score.
+def rank(values: np.ndarray, fraction: float = 0.01, from_logits: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Ranks the samples of the highest `KL(p(y|x) || p(y))`, their share in the Inception Score.
 
     Args:
         values: `(N, K)` logits, or probabilities.
@@ -29,8 +33,8 @@ def rank(values, fraction=0.01, from_logits=True):
     return positions, divergences[positions]
 
 
-def take(source, positions):
-    """Goes through a source once more for the images at `positions`, one at a time: together they may not fit.
+def take(source: ImageSource, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Reads a source once more for the images at `positions`, one at a time: together they may not fit into memory.
 
     Args:
         source: An `ImageSource`.

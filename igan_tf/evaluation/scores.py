@@ -1,51 +1,61 @@
 """A set of images through a classifier, and every score of it."""
 
+from __future__ import annotations
+
+import dataclasses
 import importlib.metadata
 import sys
 import time
 import warnings
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
 from igan_tf.errors import EvaluationError
+from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
 from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
-from igan_tf.metrics.checks import order, whole_number
-from igan_tf.metrics.frechet_distance import FeatureMoments, frechet_distance
-from igan_tf.metrics.inception_score import inception_score
-from igan_tf.metrics.kernel_distance import kernel_distance, number_of_blocks
-from igan_tf.metrics.precision_recall import neighbour_scores
+from igan_tf.metrics.checks import whole_number
+from igan_tf.metrics.moments import FeatureMoments
+from igan_tf.metrics.registry import ClassifiedSet, Metric, Needs, check_sizes, metrics, options_class
 
 BATCH_SIZE = 64
-KERNEL_BLOCK_SIZE = 1024
-PRECISION_NEIGHBOURS = 3
-DENSITY_NEIGHBOURS = 5
-# What computes, and what decodes the images.
+# What computes scores and decodes images.
 PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tensorflow-datasets")
 
 
+@dataclasses.dataclass(frozen=True)
 class Classified:
     """What a classifier said of a set of images.
 
     Attributes:
         values: `(N, K)` float32, logits or probabilities.
+        from_logits: Whether they are logits.
         statistics: `FeatureStatistics` of the set.
         seconds: How long it took.
         warnings: Lines about what looks wrong in the images, which they name.
     """
 
-    def __init__(self, values, statistics, seconds, warnings):
-        self.values = values
-        self.statistics = statistics
-        self.seconds = seconds
-        self.warnings = warnings
+    values: np.ndarray
+    from_logits: bool
+    statistics: FeatureStatistics
+    seconds: float
+    warnings: list[str]
 
 
-def classify(source, classifier, indices=None, keep_features=True, batch_size=BATCH_SIZE, progress=False):
+def classify(
+    source: ImageSource,
+    classifier: Classifier,
+    indices: np.ndarray | None = None,
+    keep_features: bool = True,
+    batch_size: int = BATCH_SIZE,
+    progress: bool = False,
+) -> Classified:
     """Runs a set of images through a classifier.
 
-    Images are drawn ahead by a thread of their own and never held but for a few batches; what stays is K values an
+    A thread of its own reads images a few batches ahead; no more are ever held. What stays in memory is K values an
     image (50,000 x 1008 float32: 200 MB), the features' running moments and, where they are kept, the features
     (50,000 x 2048: 400 MB).
 
@@ -53,7 +63,7 @@ def classify(source, classifier, indices=None, keep_features=True, batch_size=BA
         source: An `ImageSource`.
         classifier: A `Classifier`.
         indices: Sorted positions of the images to take; None: all.
-        keep_features: Whether single features are kept, which KID and neighbours need.
+        keep_features: Whether single features are kept, which some metrics need.
         batch_size: Images in a batch.
         progress: Whether to show a bar with images/s, where stderr is a terminal.
 
@@ -88,11 +98,11 @@ def classify(source, classifier, indices=None, keep_features=True, batch_size=BA
     statistics = FeatureStatistics(
         moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split
     )
-    return Classified(values, statistics, seconds, _range_warnings(source, lowest, highest))
+    return Classified(values, classifier.from_logits, statistics, seconds, _range_warnings(source, lowest, highest))
 
 
-def _range_warnings(source, lowest, highest):
-    """What a whole set's darkest and brightest pixel say of its range."""
+def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[str]:
+    """Warnings about the declared range, from a whole set's darkest and brightest pixel."""
     low, high = source.image_range or (0, 255)
     found = f"{source.name}: pixels lie between {lowest:g} and {highest:g}"
     if highest - lowest < 0.02 * (high - low):
@@ -103,33 +113,31 @@ def _range_warnings(source, lowest, highest):
 
 
 def evaluate_images(
-    source,
-    classifier,
-    reference=None,
-    num_samples=0,
-    splits=10,
-    seed=0,
-    kernel_block_size=KERNEL_BLOCK_SIZE,
-    neighbour_samples=10000,
-    batch_size=BATCH_SIZE,
-    keep_features=False,
-    progress=False,
-):
+    source: ImageSource,
+    classifier: Classifier,
+    reference: ImageSource | FeatureStatistics | None = None,
+    *,
+    num_samples: int = 0,
+    seed: int | None = 0,
+    batch_size: int = BATCH_SIZE,
+    keep_features: bool = False,
+    progress: bool = False,
+    **options: Any,
+) -> tuple[dict[str, Any], Classified, FeatureStatistics | None]:
     """Every score of a set of images, with its protocol.
 
     Args:
         source: An `ImageSource`.
         classifier: A `Classifier`.
         reference: Real images to compare with: an `ImageSource`, or `FeatureStatistics` of the same classifier;
-            None: the Inception Score alone.
+            None: only scores that need none.
         num_samples: How many images to take, drawn by `seed`; 0: all.
-        splits: Of the Inception Score.
         seed: Of every permutation and draw; None keeps orders.
-        kernel_block_size: Of KID.
-        neighbour_samples: How many images of each set, at most, precision, recall, density and coverage compare.
         batch_size: Images in a pass of the network.
         keep_features: Whether the source's features are wanted even without a reference.
         progress: Whether to show a bar.
+        **options: The metrics' options, such as `splits`, `kernel_block_size` or `neighbour_samples`: the fields of
+            `igan_tf.metrics.registry.options_class()`.
 
     Returns:
         (record, classified, reference statistics): the JSON-serialisable record of scores, what the classifier said
@@ -139,121 +147,88 @@ def evaluate_images(
         EvaluationError: with what is wrong in arguments or images; before any image is classified, where that does not
             show in the images alone.
     """
+    options = options_class()(**options)
     indices = chosen_indices(source.count, num_samples, seed)
     whole_number(batch_size, "batch_size", low=1)
-    if whole_number(splits, "splits", low=1) > len(indices):
-        raise EvaluationError(
-            f"--splits must be at most the number of images, {len(indices)}. Received: --splits={splits}"
-        )
+    _check_counts(len(indices), reference, options)
     keep_features = keep_features or reference is not None
     if keep_features and len(indices) < 2:
-        raise EvaluationError("statistics need at least 2 images of --source. Received: 1")
-    if reference is not None:
-        _check_distances(len(indices), reference, kernel_block_size, neighbour_samples)
+        raise EvaluationError("statistics need at least 2 images of `source`. Received: 1")
     statistics, lines = None, []
     if isinstance(reference, FeatureStatistics):
         statistics = reference
-        check_same_extractor(statistics, classifier, "--reference")
+        check_same_extractor(statistics, classifier, "reference")
     elif reference is not None:
         real = classify(reference, classifier, batch_size=batch_size, progress=progress)
         statistics, lines = real.statistics, real.warnings
     classified = classify(source, classifier, indices, keep_features, batch_size, progress)
-    record = _about(source, classifier, classified)
-    scores = score(classified, classifier, statistics, splits, seed, kernel_block_size, neighbour_samples)
+    scores, more_lines = score(classified, statistics, options, seed)
+    if statistics is not None:
+        scores["reference"] = {
+            "source": statistics.source,
+            "split": statistics.split,
+            "num_samples": statistics.count,
+        }
     if isinstance(reference, ImageSource):
         scores["reference"]["image_range"] = list(reference.image_range or (0, 255))
-    record["warnings"] = classified.warnings + lines + scores.pop("warnings")
+    record = _about(source, classifier, classified)
+    record["warnings"] = classified.warnings + lines + more_lines
     return {**scores, **record}, classified, statistics
 
 
-def _check_distances(count, reference, kernel_block_size, neighbour_samples):
-    """Refuses sizes that `score` would find too small once everything was classified."""
-    whole_number(kernel_block_size, "kernel_block_size", low=2)
-    whole_number(neighbour_samples, "neighbour_samples", low=DENSITY_NEIGHBOURS + 1)
-    sizes = count, reference.count
-    received = f"{count} images of --source and {reference.count} of --reference"
-    if reference.count < 2:
-        raise EvaluationError(f"the Fréchet distance needs at least 2 images of each. Received: {received}")
-    if isinstance(reference, FeatureStatistics) and reference.features is None:
-        # Neither KID nor precision will be computed.
+def _check_counts(count: int, reference: ImageSource | FeatureStatistics | None, options: Any) -> None:
+    """Refuses numbers of images that a metric would find too small once everything was classified."""
+    received = f"{count} images of `source`"
+    check_sizes([metric for metric in metrics() if metric.needs == Needs.VALUES], [count], options, received)
+    if reference is None:
         return
-    blocks = number_of_blocks(sizes, kernel_block_size)
-    if min(sizes) < 2 * blocks:
-        raise EvaluationError(
-            f"--kernel_block_size makes {blocks} blocks, which need 2 images each of either set. "
-            f"Received: --kernel_block_size={kernel_block_size} for {received}"
-        )
-    if min(sizes) <= DENSITY_NEIGHBOURS:
-        raise EvaluationError(
-            f"density and coverage need at least {DENSITY_NEIGHBOURS + 1} images of each, {DENSITY_NEIGHBOURS} being "
-            f"neighbours. Received: {received}"
-        )
+    received += f" and {reference.count} of `reference`"
+    most = Needs.FEATURES
+    if isinstance(reference, FeatureStatistics) and reference.features is None:
+        most = Needs.MOMENTS
+    compare = [metric for metric in metrics() if Needs.VALUES < metric.needs <= most]
+    check_sizes(compare, [count, reference.count], options, received)
 
 
 def score(
-    classified,
-    classifier,
-    reference,
-    splits,
-    seed,
-    kernel_block_size=KERNEL_BLOCK_SIZE,
-    neighbour_samples=10000,
-    neighbours=True,
-):
+    classified: Classified,
+    reference: FeatureStatistics | None,
+    options: Any,
+    seed: int | None,
+    of: Iterable[Metric] | None = None,
+) -> tuple[dict[str, Any], list[str]]:
     """The scores of images that were classified.
 
     Args:
         classified: `Classified`.
-        classifier: Which said it.
         reference: `FeatureStatistics` of real images, or None.
-        splits, seed, kernel_block_size, neighbour_samples: As of `evaluate_images`.
-        neighbours: Whether to compute precision, recall, density and coverage, which cost the most.
+        options: Has the fields of `options_class()`.
+        seed: Of every permutation and draw; None keeps orders.
+        of: The metrics to compute; None: all.
 
     Returns:
-        Dict of scores; its "warnings" are lines.
+        (scores, warnings): what the metrics put into the record, and lines.
     """
-    mean, deviation = inception_score(classified.values, splits, seed, classifier.from_logits)
-    scores = {"inception_score": {"mean": mean, "std": deviation, "splits": splits, "seed": seed}, "warnings": []}
-    if reference is None:
-        return scores
     ours = classified.statistics
-    for statistics in (ours, reference):
-        if statistics.count <= statistics.moments.dimensions:
-            scores["warnings"].append(
-                f"{statistics.source}: {statistics.count} images are few for a covariance of "
-                f"{statistics.moments.dimensions} features; the Fréchet distance is biased upwards"
-            )
-    with warnings.catch_warnings(record=True, action="always", category=RuntimeWarning) as raised:
-        scores["frechet_distance"] = frechet_distance(ours.moments, reference.moments)
-    scores["warnings"] += [str(warning.message) for warning in raised]
-    scores["reference"] = {"source": reference.source, "split": reference.split, "num_samples": reference.count}
-    if reference.features is None:
-        scores["warnings"].append(f"{reference.source}: without single features there is no KID, no precision")
-        return scores
-    mean, error = kernel_distance(ours.features, reference.features, kernel_block_size, seed)
-    scores["kernel_distance"] = {
-        "mean": mean,
-        # One block has no error; JSON has no NaN.
-        "standard_error": None if np.isnan(error) else error,
-        "block_size": kernel_block_size,
-        "seed": seed,
-    }
-    if neighbours:
-        scores.update(_neighbour_scores(reference.features, ours.features, seed, neighbour_samples))
-    return scores
+    generated = ClassifiedSet(ours.source, ours.moments, ours.features, classified.values, classified.from_logits)
+    real = None if reference is None else ClassifiedSet(reference.source, reference.moments, reference.features)
+    scores, lines, missing = {}, [], []
+    for metric in metrics() if of is None else of:
+        if real is None and metric.needs > Needs.VALUES:
+            continue
+        if metric.needs == Needs.FEATURES and real.features is None:
+            missing += metric.names
+            continue
+        lines += metric.warnings(generated, real, options)
+        with warnings.catch_warnings(record=True, action="always", category=RuntimeWarning) as raised:
+            scores.update(metric.record(generated, real, options, seed))
+        lines += [str(warning.message) for warning in raised]
+    if missing:
+        lines.append(f"{reference.source}: without single features there is no {', '.join(missing)}")
+    return scores, lines
 
 
-def _neighbour_scores(real, fake, seed, most):
-    real, fake = (features[np.sort(order(len(features), seed)[:most])] for features in (real, fake))
-    values = neighbour_scores(real, fake, PRECISION_NEIGHBOURS, DENSITY_NEIGHBOURS)
-    neighbours = 2 * [PRECISION_NEIGHBOURS] + 2 * [DENSITY_NEIGHBOURS]
-    return {
-        name: {"value": value, "neighbours": number, "real": len(real), "generated": len(fake)}
-        for name, value, number in zip(("precision", "recall", "density", "coverage"), values, neighbours)
-    }
-
-
-def _about(source, classifier, classified):
+def _about(source: ImageSource, classifier: Classifier, classified: Classified) -> dict[str, Any]:
     """The protocol of a record of scores."""
     count = len(classified.values)
     return {
@@ -273,13 +248,13 @@ def _about(source, classifier, classified):
     }
 
 
-def versions():
+def versions() -> dict[str, str]:
     """Python's and the packages' versions."""
     found = {"python": ".".join(map(str, sys.version_info[:3]))}
     for package in PACKAGES:
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            # Used from its folder, without having been installed.
+            # Used from its folder, not installed.
             found[package] = "not installed"
     return found

@@ -1,9 +1,12 @@
-"""Features and statistics on disk: computed once, used again only where they fit."""
+"""Features and statistics on disk, which record what they can be compared with."""
+
+from __future__ import annotations
 
 import dataclasses
 import json
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +14,10 @@ from igan_tf.errors import EvaluationError
 from igan_tf.files import durable
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.metrics.checks import matrix
-from igan_tf.metrics.frechet_distance import FeatureMoments
+from igan_tf.metrics.moments import FeatureMoments
+
+if TYPE_CHECKING:
+    from igan_tf.evaluation.classifiers.classifier import Classifier
 
 # Changes when the files' meaning does; an older or newer file is refused.
 _FORMAT = "igan_tf statistics 1"
@@ -19,11 +25,11 @@ _FORMAT = "igan_tf statistics 1"
 
 @dataclasses.dataclass(frozen=True)
 class FeatureStatistics:
-    """What a distance needs to know of one set of images.
+    """Features and their moments of one set of images, and how they were computed.
 
     Attributes:
         moments: Mean and covariance, a `FeatureMoments`.
-        features: `(n, D)` float32, which KID and neighbours need; None where they were not kept.
+        features: `(n, D)` float32; None where single features were not kept.
         classifier: Name of the extractor.
         classifier_digest: SHA-256 of its weights.
         protocol: How images reach it: resize, input size.
@@ -40,12 +46,12 @@ class FeatureStatistics:
     split: str
 
     @property
-    def count(self):
+    def count(self) -> int:
         """Number of images."""
         return self.moments.count
 
 
-def save_statistics(path, statistics):
+def save_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
     """Writes statistics to an `.npz`: whole, or not at all.
 
     Raises:
@@ -63,10 +69,10 @@ def save_statistics(path, statistics):
         raise EvaluationError(f"the statistics {path} cannot be written: {error}") from error
 
 
-def load_statistics(path):
+def load_statistics(path: str | Path) -> FeatureStatistics:
     """Reads what `save_statistics` wrote.
 
-    Every array carries a checksum, and their names stand in one of them: neither a changed bit nor a lost array passes.
+    Every array carries a checksum, and one of them the names of all: neither a changed bit nor a lost array passes.
 
     Raises:
         EvaluationError: for a file that is missing, damaged, or something else.
@@ -77,7 +83,7 @@ def load_statistics(path):
         about = json.loads(arrays.pop("about").tobytes())
         if about["format"] != _FORMAT:
             raise ValueError(f"they are of another version: {about['format']!r}, not {_FORMAT!r}")
-        # Files of before the names were written have none to compare with.
+        # Early files do not list their arrays.
         if sorted(arrays) != about.get("arrays", sorted(arrays)):
             raise ValueError(f"it must hold the arrays {about['arrays']}, not {sorted(arrays)}")
         described = {name: about[name] for name in _described()}
@@ -90,10 +96,10 @@ def load_statistics(path):
     return FeatureStatistics(moments, features, **described)
 
 
-def is_statistics_file(path):
+def is_statistics_file(path: str | Path) -> bool:
     """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays.
 
-    A file whose directory is damaged is none: whoever reads its images says what is wrong with it.
+    False for a damaged one: the reader of its images names the damage.
     """
     if Path(path).suffix != ".npz":
         return False
@@ -104,13 +110,13 @@ def is_statistics_file(path):
         return False
 
 
-def check_same_extractor(statistics, classifier, where):
-    """Raises an EvaluationError unless statistics came from just this classifier, fed in just this way.
+def check_same_extractor(statistics: FeatureStatistics, classifier: Classifier, name: str = "statistics") -> None:
+    """Raises an EvaluationError unless statistics came from this very classifier, fed in the same way.
 
     Args:
         statistics: `FeatureStatistics`.
         classifier: The `Classifier` whose features they are compared with.
-        where: What they are called in the message.
+        name: What the caller's argument is called, for the message.
     """
     for what, theirs, ours in (
         ("classifier", statistics.classifier, classifier.name),
@@ -119,9 +125,9 @@ def check_same_extractor(statistics, classifier, where):
     ):
         if theirs != ours:
             raise EvaluationError(
-                f"{where} must come from the classifier in use: its {what} is {theirs!r}, not {ours!r}"
+                f"`{name}` must come from the classifier in use: its {what} is {theirs!r}, not {ours!r}"
             )
 
 
-def _described():
+def _described() -> list[str]:
     return [field.name for field in dataclasses.fields(FeatureStatistics) if field.type is str or field.type == "str"]

@@ -18,7 +18,7 @@ import tensorflow as tf
 _ESTIMATOR = "tensorflow_gan.python.estimator"
 
 
-def load_tfgan():
+def load_tfgan() -> types.ModuleType:
     """Imports the package `tensorflow_gan`, without its estimators, and returns it.
 
     `tf.estimator` and `sys.modules` are as before afterwards, but for TF-GAN itself and what it imports.
@@ -43,7 +43,7 @@ def load_tfgan():
             del tf.estimator
             del sys.modules[_ESTIMATOR]
     if stand_in:
-        # An empty module would only promise what is not there.
+        # Remove the empty stand-in module.
         vars(tensorflow_gan).pop("estimator", None)
     return tensorflow_gan
 
@@ -53,5 +53,5 @@ eval = _tfgan.eval
 features = _tfgan.features
 losses = _tfgan.losses
 VBN = _tfgan.features.VBN
-# Not among the public names, but the part of its Fréchet distance that takes the time.
+# Not public; nearly all of the time of TF-GAN's Fréchet distance.
 trace_sqrt_product = _tfgan.eval.classifier_metrics.trace_sqrt_product

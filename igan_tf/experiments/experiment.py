@@ -16,6 +16,7 @@ from igan_tf.experiments.run_directory import (
     sole_trainer,
     write_result,
 )
+from igan_tf.metrics.registry import curve_names
 from igan_tf.training import Checkpoints, Trainer, distribution
 from igan_tf.training.distribution import LOST, WorkerLostError, first_line
 from igan_tf.training.run_log import RunLog
@@ -172,7 +173,7 @@ class Experiment:
             **self.recipe.facts(self.batches),
         )
         if self._scores:
-            result.update({name: value for name, value in last.items() if name.endswith(self._scores.suffix)})
+            result.update({name: last[name] for name in curve_names() if name in last})
             result["best_score"] = self.trainer.best_score
         return result
 

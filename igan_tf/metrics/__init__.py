@@ -1,1 +1,5 @@
-"""Scores of arrays: NumPy and SciPy alone."""
+"""Scores of arrays: NumPy and SciPy alone.
+
+One module a metric; `igan_tf.metrics.registry` finds them by themselves. The functions are exported by
+`igan_tf.evaluation`.
+"""

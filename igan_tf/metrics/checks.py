@@ -1,25 +1,29 @@
-"""What the scores ask of the arrays that they are given."""
+"""Checks of what the metrics are given, and the cuts and draws that they share."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from igan_tf.errors import EvaluationError
 
-# Rows taken up to float64 at a time: 50,000 rows of 1008 logits stay float32 but for a block of 32 MB.
+# Rows converted to float64 at a time: of 50,000 rows of 1008 logits a block of 32 MB, not all 400 MB.
 ROWS_IN_BLOCK = 4096
 
 
-def slices(count, rows=ROWS_IN_BLOCK):
+def slices(count: int, rows: int = ROWS_IN_BLOCK) -> list[slice]:
     """The slices that cut `count` rows into blocks of `rows`."""
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
-def matrix(array, name, rows=1):
-    """`array` as a NumPy array `(N, D)` of finite numbers.
+def matrix(array: Any, name: str, rows: int = 1) -> np.ndarray:
+    """Returns `array` as a NumPy array `(N, D)` of finite numbers.
 
     Args:
-        array: What the user gave.
+        array: What the caller was given.
         name: The argument's name, for messages.
-        rows: How many rows there must be at least.
+        rows: The fewest rows that it may have.
 
     Raises:
         EvaluationError: for another rank, other things than numbers, too few rows, NaN or infinities.
@@ -39,8 +43,10 @@ def matrix(array, name, rows=1):
     return array
 
 
-def same_width(features_a, features_b, name_a="features_a", name_b="features_b"):
-    """Raises an EvaluationError where two sets of features have not the same dimensions."""
+def same_width(
+    features_a: np.ndarray, features_b: np.ndarray, name_a: str = "features_a", name_b: str = "features_b"
+) -> None:
+    """Raises an EvaluationError where two sets of features differ in their number of dimensions."""
     if features_a.shape[1] != features_b.shape[1]:
         raise EvaluationError(
             f"`{name_a}` and `{name_b}` must have the same number of dimensions, of one extractor. "
@@ -48,8 +54,8 @@ def same_width(features_a, features_b, name_a="features_a", name_b="features_b")
         )
 
 
-def mean_and_covariance(mean, covariance):
-    """A Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
+def mean_and_covariance(mean: Any, covariance: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Returns a Gaussian's two arrays as float64 `(D,)` and `(D, D)`.
 
     Raises:
         EvaluationError: for other shapes, NaN or infinities, a matrix that is not symmetric.
@@ -62,7 +68,7 @@ def mean_and_covariance(mean, covariance):
         )
     mean = matrix(mean[None], "mean")[0].astype("float64")
     covariance = matrix(covariance, "covariance").astype("float64")
-    # A product of matrices may leave the two halves a few units in the last place apart.
+    # Matrix products leave the two halves a few units in the last place apart.
     apart = np.abs(covariance - covariance.T).max()
     if apart > 1e-8 * np.abs(covariance).max():
         raise EvaluationError(
@@ -71,8 +77,8 @@ def mean_and_covariance(mean, covariance):
     return mean, covariance
 
 
-def whole_number(value, name, low):
-    """`value` as an int of at least `low`.
+def whole_number(value: Any, name: str, low: int) -> int:
+    """Returns `value` as an int of at least `low`.
 
     Raises:
         EvaluationError: for anything else, booleans included.
@@ -82,8 +88,8 @@ def whole_number(value, name, low):
     return int(value)
 
 
-def pixel_range(text):
-    """The two numbers of `black,white`.
+def pixel_range(text: str) -> tuple[float, float]:
+    """Parses the two numbers of `black,white`.
 
     Raises:
         ValueError: for anything else, or where black is not below white.
@@ -94,8 +100,8 @@ def pixel_range(text):
     return low, high
 
 
-def order(count, seed, stream=0):
-    """The rows' order: a permutation that is a function of `seed`, another in each `stream`; as they come for None.
+def order(count: int, seed: int | None, stream: int = 0) -> np.ndarray:
+    """The rows' order: a permutation drawn by `seed`, another one in each `stream`; for None as they come.
 
     Raises:
         EvaluationError: for a seed that is neither None nor a whole number from 0 on.

@@ -1,16 +1,17 @@
 """The Fréchet distance of features (FID with Inception's), from arrays or from running moments."""
 
+from __future__ import annotations
+
 import warnings
+from typing import Any, ClassVar
 
 import numpy as np
 import scipy.linalg
-import threadpoolctl
+from numpy.typing import ArrayLike
 
 from igan_tf.errors import EvaluationError
-from igan_tf.metrics.checks import matrix, mean_and_covariance, slices, whole_number
-
-# Rows gathered before they are added to the moments: each addition passes over the whole covariance.
-_PENDING_ROWS = 512
+from igan_tf.metrics.moments import FeatureMoments, one_thread
+from igan_tf.metrics.registry import ClassifiedSet, Metric, Needs, register
 
 # How far below 0 a distance of D dimensions may be by rounding: so many times `D eps` of the traces. The roots of equal
 # covariances sum up to the traces themselves; the factors' diagonals, their product and its singular values err by at
@@ -19,105 +20,7 @@ _PENDING_ROWS = 512
 _ROUNDINGS = 4
 
 
-class FeatureMoments:
-    """Running mean and covariance of features, in float64 and in memory of `D^2`, whatever the number of samples.
-
-    With `mu_n` and `M_n` of the first `n` rows and a block of `m` rows more (Chan, Golub and LeVeque, 1979):
-
-    `M_{n+m} = M_n + M_block + (mu_block - mu_n) (mu_block - mu_n)^T n m / (n + m)`, covariance `M_n / (n - 1)`
-
-    so that nothing is lost where means are large beside deviations.
-
-    Args:
-        dimensions: Length of a feature vector.
-    """
-
-    def __init__(self, dimensions):
-        self.dimensions = dimensions
-        self._count = 0
-        self._mean = np.zeros(dimensions)
-        self._scatter = np.zeros((dimensions, dimensions))
-        self._pending = []
-
-    @classmethod
-    def of(cls, features, name="features"):
-        """The moments of an array `(N, D)`."""
-        features = matrix(features, name, rows=2)
-        moments = cls(features.shape[1])
-        moments.update(features)
-        return moments
-
-    @classmethod
-    def from_arrays(cls, mean, covariance, count):
-        """Moments that were computed before: `(D,)`, `(D, D)` and the number of samples.
-
-        Raises:
-            EvaluationError: for other shapes, NaN, a matrix that is not symmetric, a count below 2.
-        """
-        mean, covariance = mean_and_covariance(mean, covariance)
-        moments = cls(len(mean))
-        moments._count = whole_number(count, "count", low=2)
-        moments._mean = mean
-        moments._scatter = covariance * (moments._count - 1)
-        return moments
-
-    def update(self, features):
-        """Takes up a batch `(n, D)`.
-
-        Raises:
-            EvaluationError: for NaN or another number of dimensions.
-        """
-        features = matrix(features, "features", rows=0)
-        if features.shape[1] != self.dimensions:
-            raise EvaluationError(
-                f"`features` must have {self.dimensions} dimensions. Received: features of shape {features.shape}"
-            )
-        for block in slices(len(features), _PENDING_ROWS):
-            self._pending.append(np.array(features[block], "float64"))
-            if sum(map(len, self._pending)) >= _PENDING_ROWS:
-                self._merge()
-
-    @property
-    def count(self):
-        """Number of samples."""
-        return self._count + sum(map(len, self._pending))
-
-    @property
-    def mean(self):
-        """`(D,)` float64."""
-        self._merge()
-        return self._mean
-
-    @property
-    def covariance(self):
-        """`(D, D)` float64, divided by `count - 1`.
-
-        Raises:
-            EvaluationError: with fewer than two samples.
-        """
-        if self.count < 2:
-            raise EvaluationError(f"a covariance needs at least 2 samples. Received: {self.count}")
-        self._merge()
-        return self._scatter / (self._count - 1)
-
-    def _merge(self):
-        if not self._pending:
-            return
-        block = np.concatenate(self._pending)
-        self._pending = []
-        total = self._count + len(block)
-        block_mean = block.mean(axis=0)
-        block -= block_mean
-        shift = block_mean - self._mean
-        # Both terms in one product: the means' shift is one row more.
-        rows = np.vstack([block, shift * np.sqrt(self._count * len(block) / total)])
-        with _one_thread():
-            self._scatter += rows.T @ rows
-        self._mean = self._mean + shift * (len(block) / total)
-        self._count = total
-
-
-def frechet_distance(features_a, features_b):
+def frechet_distance(features_a: ArrayLike | FeatureMoments, features_b: ArrayLike | FeatureMoments) -> float:
     """Fréchet distance of two Gaussians fitted to features: FID, where the features are Inception's.
 
     `d^2 = |mu_a - mu_b|^2 + Tr(S_a + S_b - 2 (S_a S_b)^(1/2))`, covariances divided by `N - 1`.
@@ -136,6 +39,10 @@ def frechet_distance(features_a, features_b):
 
     Raises:
         EvaluationError: for NaN, a wrong shape, fewer than two samples, different dimensions.
+
+    Example:
+        >>> round(frechet_distance([[0.0], [2.0]], [[3.0], [5.0]]), 6)
+        9.0
 
     Reference:
         [Heusel et al., 2017](https://arxiv.org/abs/1706.08500), section 2.
@@ -160,28 +67,19 @@ def frechet_distance(features_a, features_b):
     return max(distance, 0.0)
 
 
-def trace_of_root(covariance_a, covariance_b):
+def trace_of_root(covariance_a: np.ndarray, covariance_b: np.ndarray) -> float:
     """`Tr (S_a S_b)^(1/2)` of two covariances `(D, D)`: the sum of the singular values of `L_a^T L_b`.
 
     Raises:
         EvaluationError: for a matrix that is no covariance, with an eigenvalue clearly below 0.
     """
-    with _one_thread():
+    with one_thread():
         product = _factor(covariance_a).T @ _factor(covariance_b)
         singular = scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False) if product.size else np.zeros(1)
     return float(singular.sum())
 
 
-def _one_thread():
-    """Keeps NumPy's and SciPy's matrix routines to one thread.
-
-    Those of OpenBLAS wait for each other in a busy loop: beside other work on the same cores, such as the classifier's,
-    two threads took 20 to 30 s for a root that one takes 3 for.
-    """
-    return threadpoolctl.threadpool_limits(1, user_api="blas")
-
-
-def _factor(covariance):
+def _factor(covariance: np.ndarray) -> np.ndarray:
     """L of `(D, rank)` with `S = L L^T`."""
     largest = covariance.diagonal().max(initial=0.0)
     if largest <= 0:
@@ -190,7 +88,7 @@ def _factor(covariance):
     factor = np.tril(lower)[:, :rank]
     unpivoted = np.empty_like(factor)
     unpivoted[pivots - 1] = factor
-    # What the factorization left out is below rounding, unless the matrix was no covariance.
+    # The factorization leaves out no more than rounding, unless the matrix is no covariance.
     left_out = np.abs(covariance.diagonal() - np.einsum("ij,ij->i", unpivoted, unpivoted)).max()
     if left_out > 1e-8 * largest:
         raise EvaluationError(
@@ -200,5 +98,25 @@ def _factor(covariance):
     return unpivoted
 
 
-def _moments(features, name):
+def _moments(features: ArrayLike | FeatureMoments, name: str) -> FeatureMoments:
     return features if isinstance(features, FeatureMoments) else FeatureMoments.of(features, name)
+
+
+@register
+class _FrechetDistance(Metric):
+    names = ("frechet_distance",)
+    needs = Needs.MOMENTS
+    curves: ClassVar = {"frechet_distance": ("frechet_distance",)}
+
+    def warnings(self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any) -> list[str]:
+        return [
+            f"{images.name}: {images.moments.count} images are few for a covariance of {images.moments.dimensions} "
+            "features; the Fréchet distance is biased upwards"
+            for images in (generated, real)
+            if images.moments.count <= images.moments.dimensions
+        ]
+
+    def record(
+        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
+    ) -> dict[str, Any]:
+        return {"frechet_distance": frechet_distance(generated.moments, real.moments)}

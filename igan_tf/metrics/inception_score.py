@@ -1,14 +1,24 @@
 """The Inception Score, and each sample's share in it."""
 
+from __future__ import annotations
+
+import dataclasses
 import itertools
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from igan_tf.errors import EvaluationError
 from igan_tf.metrics.checks import matrix, order, slices, whole_number
+from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
+from igan_tf.settings import setting
 
 
-def inception_score(logits, splits=10, seed=0, from_logits=True):
+def inception_score(
+    logits: ArrayLike, splits: int = 10, seed: int | None = 0, from_logits: bool = True
+) -> tuple[float, float]:
     """Inception Score: `exp(E_x KL(p(y|x) || p(y)))`, mean and deviation over splits of the sample.
 
     For the rows `i` of one split of `n`, with `q_k = 1/n sum_i p_ik`, in natural logarithms:
@@ -34,6 +44,10 @@ def inception_score(logits, splits=10, seed=0, from_logits=True):
     Raises:
         EvaluationError: for NaN, a wrong shape, negative probabilities, a row of zeros, fewer rows than splits.
 
+    Example:
+        >>> inception_score(np.eye(4), splits=1, from_logits=False)
+        (4.0, 0.0)
+
     Reference:
         [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 4.
     """
@@ -51,7 +65,7 @@ def inception_score(logits, splits=10, seed=0, from_logits=True):
     return float(np.mean(scores)), float(np.std(scores))
 
 
-def sample_divergences(logits, from_logits=True):
+def sample_divergences(logits: ArrayLike, from_logits: bool = True) -> np.ndarray:
     """Each sample's `KL(p(y|x) || p(y))`, in nats, `p(y)` being the mean over all samples.
 
     The mean of these is the logarithm of the Inception Score with one split; the paper ranks samples by it.
@@ -65,6 +79,10 @@ def sample_divergences(logits, from_logits=True):
 
     Raises:
         EvaluationError: as of `inception_score`.
+
+    Example:
+        >>> sample_divergences(np.eye(2), from_logits=False).round(3).tolist()
+        [0.693, 0.693]
 
     Reference:
         [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 6.2.
@@ -80,7 +98,7 @@ def sample_divergences(logits, from_logits=True):
     )
 
 
-def _mean_divergence(logits, rows, from_logits):
+def _mean_divergence(logits: np.ndarray, rows: np.ndarray, from_logits: bool) -> float:
     """E_x KL(p(y|x) || p(y)) over `rows`."""
     total = np.zeros(logits.shape[1])
     negative_entropy = 0.0
@@ -92,7 +110,7 @@ def _mean_divergence(logits, rows, from_logits):
     return max(negative_entropy / len(rows) - np.sum(marginal * _log(marginal)), 0.0)
 
 
-def _distributions(logits, rows, from_logits):
+def _distributions(logits: np.ndarray, rows: np.ndarray, from_logits: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yields p(y|x) and its logarithm, which is 0 where p is, for blocks of `rows`."""
     for block in slices(len(rows)):
         chosen = rows[block]
@@ -105,7 +123,7 @@ def _distributions(logits, rows, from_logits):
             yield _normalized(values, chosen)
 
 
-def _normalized(values, rows):
+def _normalized(values: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if values.min() < 0:
         row = rows[int(np.argmax((values < 0).any(axis=1)))]
         raise EvaluationError(
@@ -121,6 +139,33 @@ def _normalized(values, rows):
     return p, _log(p)
 
 
-def _log(p):
+def _log(p: np.ndarray) -> np.ndarray:
     """The natural logarithm, 0 where p is 0: 0 log 0 = 0."""
     return np.log(p, where=p > 0, out=np.zeros_like(p))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options(MetricOptions):
+    splits: int = setting(10, "Splits of the Inception Score.", low=1)
+
+
+@register
+class _InceptionScore(Metric):
+    names = ("inception_score",)
+    needs = Needs.VALUES
+    Options = _Options
+    curves: ClassVar = {
+        "inception_score": ("inception_score", "mean"),
+        "inception_deviation": ("inception_score", "std"),
+    }
+    marks_best = True
+    fewest_because = "one for each of the `splits`"
+
+    def fewest(self, most: int, options: Any) -> int:
+        return options.splits
+
+    def record(
+        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
+    ) -> dict[str, Any]:
+        mean, deviation = inception_score(generated.values, options.splits, seed, generated.from_logits)
+        return {"inception_score": {"mean": mean, "std": deviation, "splits": options.splits, "seed": seed}}

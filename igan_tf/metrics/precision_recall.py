@@ -1,15 +1,27 @@
 """Precision and recall, density and coverage: fidelity and diversity apart, from neighbours in feature space."""
 
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 
 from igan_tf.errors import EvaluationError
-from igan_tf.metrics.checks import matrix, same_width, slices, whole_number
+from igan_tf.metrics.checks import matrix, order, same_width, whole_number
+from igan_tf.metrics.distances import Points, distance_blocks
+from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
+from igan_tf.settings import setting
 
-# Rows of each side of a block of distances: 2048 x 2048 float64 are 32 MB.
-_ROWS = 2048
+# k of the papers.
+_PRECISION_NEIGHBOURS = 3
+_DENSITY_NEIGHBOURS = 5
 
 
-def precision_recall(real_features, fake_features, neighbours=3):
+def precision_recall(
+    real_features: ArrayLike, fake_features: ArrayLike, neighbours: int = _PRECISION_NEIGHBOURS
+) -> tuple[float, float]:
     """Precision and recall for generated samples.
 
     With `r_k(x)` the distance of `x` to its k-th nearest neighbour in its own set, itself not counted:
@@ -27,14 +39,20 @@ def precision_recall(real_features, fake_features, neighbours=3):
     Raises:
         EvaluationError: for NaN, a wrong shape, different dimensions, as few samples as neighbours.
 
+    Example:
+        >>> precision_recall([[0.0], [1.0], [2.0]], [[0.5], [9.0], [9.5]], neighbours=1)
+        (0.3333333333333333, 1.0)
+
     Reference:
         [Kynkäänniemi et al., 2019](https://arxiv.org/abs/1904.06991), section 2.
     """
     return neighbour_scores(real_features, fake_features, neighbours, neighbours)[:2]
 
 
-def density_coverage(real_features, fake_features, neighbours=5):
-    """Density and coverage, which outliers among the real samples do not swell.
+def density_coverage(
+    real_features: ArrayLike, fake_features: ArrayLike, neighbours: int = _DENSITY_NEIGHBOURS
+) -> tuple[float, float]:
+    """Density and coverage, which outliers among the real samples do not inflate.
 
     With `r_k(x)` as for `precision_recall`, of real samples alone:
 
@@ -51,13 +69,22 @@ def density_coverage(real_features, fake_features, neighbours=5):
     Raises:
         EvaluationError: as of `precision_recall`.
 
+    Example:
+        >>> density_coverage([[0.0], [1.0], [2.0]], [[0.5], [9.0], [9.5]], neighbours=1)
+        (0.6666666666666666, 0.6666666666666666)
+
     Reference:
         [Naeem et al., 2020](https://arxiv.org/abs/2002.09797), section 3.
     """
     return neighbour_scores(real_features, fake_features, neighbours, neighbours)[2:]
 
 
-def neighbour_scores(real_features, fake_features, precision_neighbours=3, density_neighbours=5):
+def neighbour_scores(
+    real_features: ArrayLike,
+    fake_features: ArrayLike,
+    precision_neighbours: int = _PRECISION_NEIGHBOURS,
+    density_neighbours: int = _DENSITY_NEIGHBOURS,
+) -> tuple[float, float, float, float]:
     """`precision_recall` and `density_coverage` in the time of one: every distance serves both.
 
     Args:
@@ -73,12 +100,12 @@ def neighbour_scores(real_features, fake_features, precision_neighbours=3, densi
     real, fake = _checked(real_features, fake_features, precision_neighbours, density_neighbours)
     real_nearest = _nearest(real, max(precision_neighbours, density_neighbours))
     fake_nearest = _nearest(fake, precision_neighbours)
-    # Itself, at 0, is one more.
+    # The first is the row itself, at 0.
     real_radii, fake_radii = real_nearest[:, precision_neighbours], fake_nearest[:, precision_neighbours]
     density_radii = real_nearest[:, density_neighbours]
     fake_inside, real_inside, covered = np.zeros(len(fake), bool), np.zeros(len(real), bool), np.zeros(len(real), bool)
     pairs = 0
-    for rows, columns, distances in _distance_blocks(real, fake):
+    for rows, columns, distances in distance_blocks(real, fake):
         fake_inside[columns] |= (distances <= real_radii[rows, None]).any(axis=0)
         real_inside[rows] |= (distances <= fake_radii[None, columns]).any(axis=1)
         inside = distances <= density_radii[rows, None]
@@ -88,64 +115,65 @@ def neighbour_scores(real_features, fake_features, precision_neighbours=3, densi
     return float(fake_inside.mean()), float(real_inside.mean()), density, float(covered.mean())
 
 
-class _Points:
-    """Features seen from an origin amid the real ones, where products lose fewer digits; float64 block by block."""
-
-    def __init__(self, features, origin):
-        self._features, self._origin = features, origin
-
-    def __len__(self):
-        return len(self._features)
-
-    def __getitem__(self, rows):
-        return np.asarray(self._features[rows], "float64") - self._origin
-
-
-def _checked(real_features, fake_features, *neighbours):
-    """Both sets as `_Points`."""
-    neighbours = max(whole_number(number, "neighbours", low=1) for number in neighbours)
+def _checked(real_features: ArrayLike, fake_features: ArrayLike, *neighbours: int) -> tuple[Points, Points]:
+    """Both sets as `Points`."""
+    most = max(whole_number(number, "neighbours", low=1) for number in neighbours)
     real, fake = matrix(real_features, "real_features"), matrix(fake_features, "fake_features")
     same_width(real, fake, "real_features", "fake_features")
     fewest = min(len(real), len(fake))
-    if fewest <= neighbours:
+    if fewest <= most:
         raise EvaluationError(
-            f"`neighbours` must be less than the number of samples of either set, {fewest}. "
-            f"Received: neighbours={neighbours}"
+            f"`neighbours` must be less than the number of samples of either set, {fewest}. Received: neighbours={most}"
         )
     origin = real.mean(axis=0, dtype="float64")
-    return _Points(real, origin), _Points(fake, origin)
+    return Points(real, origin), Points(fake, origin)
 
 
-def _nearest(features, neighbours):
+def _nearest(features: Points, neighbours: int) -> np.ndarray:
     """Squared distances of each row to itself and its `neighbours` nearest others, in rising order."""
     nearest = np.full((len(features), neighbours + 1), np.inf)
 
-    def take_up(rows, distances):
+    def take_up(rows: slice, distances: np.ndarray) -> None:
         candidates = np.concatenate([nearest[rows], distances], axis=1)
         nearest[rows] = np.partition(candidates, neighbours, axis=1)[:, : neighbours + 1]
 
-    for rows, columns, distances in _distance_blocks(features, features, upper=True):
+    for rows, columns, distances in distance_blocks(features, features, upper=True):
         take_up(rows, distances)
         if columns != rows:
             take_up(columns, distances.T)
     return np.sort(nearest, axis=1)
 
 
-def _distance_blocks(a, b, upper=False):
-    """Yields (rows of a, rows of b, squared distances of these) block by block, `|x|^2 + |y|^2 - 2 x^T y`.
+@dataclasses.dataclass(frozen=True)
+class _Options(MetricOptions):
+    neighbour_samples: int = setting(
+        10000,
+        "Images of each set, at most, that precision, recall, density and coverage compare.",
+        low=_DENSITY_NEIGHBOURS + 1,
+    )
 
-    `upper`: without the blocks below the diagonal, which are the others transposed where `a` is `b`.
-    """
-    for rows in slices(len(a), _ROWS):
-        some_a = a[rows]
-        squares_a = np.einsum("ij,ij->i", some_a, some_a)
-        for columns in slices(len(b), _ROWS):
-            if upper and columns.start < rows.start:
-                continue
-            some_b = b[columns]
-            distances = some_a @ some_b.T
-            distances *= -2
-            distances += squares_a[:, None]
-            distances += np.einsum("ij,ij->i", some_b, some_b)[None]
-            # A point and its copy: the three terms need not cancel to the last bit.
-            yield rows, columns, np.maximum(distances, 0, out=distances)
+
+@register
+class _NeighbourScores(Metric):
+    names = ("precision", "recall", "density", "coverage")
+    needs = Needs.FEATURES
+    Options = _Options
+    fewest_because = f"{_DENSITY_NEIGHBOURS} of them neighbours of another"
+
+    def fewest(self, most: int, options: Any) -> int:
+        return _DENSITY_NEIGHBOURS + 1
+
+    def record(
+        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
+    ) -> dict[str, Any]:
+        chosen = [
+            images.features[np.sort(order(len(images.features), seed)[: options.neighbour_samples])]
+            for images in (real, generated)
+        ]
+        values = neighbour_scores(*chosen)
+        neighbours = 2 * [_PRECISION_NEIGHBOURS] + 2 * [_DENSITY_NEIGHBOURS]
+        sizes = {"real": len(chosen[0]), "generated": len(chosen[1])}
+        return {
+            name: {"value": value, "neighbours": number, **sizes}
+            for name, value, number in zip(self.names, values, neighbours)
+        }

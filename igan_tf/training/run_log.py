@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from igan_tf.files import durable
 from igan_tf.images.grids import image_grid, write_png
+from igan_tf.metrics.registry import with_short_names
 
 # TensorBoard's group of a number and what is said of it, by how its name ends; the first that fits.
 _GROUPS = (
@@ -118,12 +119,15 @@ def tag(name):
 
 
 def read_metrics(path):
-    """The lines of a `metrics.jsonl`, a dict each; a last line cut short is left out."""
+    """The lines of a `metrics.jsonl`, a dict each; a last line cut short is left out.
+
+    Scores have the names of today, whatever version wrote them.
+    """
     path = Path(path)
     lines = []
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         try:
-            lines.append(json.loads(text))
+            lines.append(with_short_names(json.loads(text)))
         except json.JSONDecodeError:
             break
     return lines

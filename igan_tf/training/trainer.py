@@ -12,6 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from igan_tf.errors import DataError
+from igan_tf.metrics.registry import best_curve
 from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
 from igan_tf.training.distribution import ALONE, LOST, WorkerLostError, first_line, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
@@ -67,7 +68,7 @@ class Trainer:
 
     @property
     def best_score(self):
-        """Step, name and value of the highest Inception Score among the checkpoints so far, or None."""
+        """Step, name and value of the highest score among the checkpoints so far, or None."""
         return self._best_score
 
     def restore(self):
@@ -103,8 +104,9 @@ class Trainer:
         self.step = position["step"]
         self._epoch, self._step_in_epoch = position["epoch"], position["step_in_epoch"]
         self._sums, self._best = dict(position["sums"]), position["best"]
-        # Checkpoints of before there were scores have none.
-        self._best_score = position.get("best_score")
+        # Checkpoints of before there were scores have none; in early ones its name is longer.
+        best_score = position.get("best_score")
+        self._best_score = best_score and {**best_score, "name": best_curve()}
 
     def save(self):
         """Writes a checkpoint of this moment.
@@ -135,8 +137,9 @@ class Trainer:
 
         Args:
             on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns the
-                epoch's metrics, in which the lowest `averaged_test_error` and the highest `inception_score_...` each
-                mark a best checkpoint. An epoch with such a score is checkpointed whatever its number.
+                epoch's metrics, in which the lowest `averaged_test_error` and the highest score (the metric that
+                `marks_best`, the Inception Score) each mark a best checkpoint. An epoch with such a score is
+                checkpointed whatever its number.
             on_step_end: Called after every step but an epoch's last, with its number and a function that waits for
                 its losses and returns them.
 
@@ -167,7 +170,7 @@ class Trainer:
                     self._last_error = f", test error {metrics['test_error']:.4f}"
                 self._epoch, self._step_in_epoch, self._sums = self._epoch + 1, 0, {}
                 due = self._epoch % self.config.checkpoint_epochs == 0 or self._epoch == self.config.epochs
-                if due or _inception_score(metrics):
+                if due or best_curve() in metrics:
                     # Of the epochs that have a checkpoint: one without could not be kept.
                     self._note_best(metrics)
                     self.save()
@@ -260,12 +263,6 @@ class Trainer:
         error = metrics.get("averaged_test_error")
         if error is not None and (self._best is None or error < self._best["averaged_test_error"]):
             self._best = {"step": self.step, "averaged_test_error": error}
-        if scored := _inception_score(metrics):
-            name, value = scored
-            if self._best_score is None or value > self._best_score["value"]:
-                self._best_score = {"step": self.step, "name": name, "value": value}
-
-
-def _inception_score(metrics):
-    """Name and value of the Inception Score among an epoch's metrics, or None."""
-    return next((item for item in metrics.items() if item[0].startswith("inception_score_")), None)
+        value = metrics.get(best_curve())
+        if value is not None and (self._best_score is None or value > self._best_score["value"]):
+            self._best_score = {"step": self.step, "name": best_curve(), "value": value}

@@ -1,5 +1,6 @@
 """`python -m igan_tf.evaluate`: every kind of source, what is written, and what is refused."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -14,8 +15,8 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line needs the TensorFlow backend", allow_module_level=True)
 
 from igan_tf.commands import evaluate
-from igan_tf.commands.evaluate_options import parser
 from igan_tf.data import load_data
+from igan_tf.errors import InputError
 from igan_tf.evaluation import (
     FeatureMoments,
     FeatureStatistics,
@@ -26,7 +27,8 @@ from igan_tf.evaluation import (
     scores,
 )
 from igan_tf.evaluation.scores import classify
-from igan_tf.experiments import experiment, runs
+from igan_tf.evaluation.settings import EvaluationSettings
+from igan_tf.experiments import experiment, runs, scoring
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
@@ -188,7 +190,7 @@ def test_the_top_samples(here, cache, run_dir, capsys):
 
 
 def test_the_grid_of_the_top_samples_has_the_first_of_them(here, cache, monkeypatch):
-    monkeypatch.setattr(evaluate, "GRID_SAMPLES", 4)
+    monkeypatch.setattr(scoring, "GRID_SAMPLES", 4)
     run(cache, "--source=digits:test", "--top_dir=deep/top", "--top_fraction=0.02")
     assert len(list((here / "deep/top/samples").iterdir())) == 12
     assert Image.open(here / "deep/top/grid.png").size == (2 * 9 + 1, 2 * 9 + 1)
@@ -267,19 +269,23 @@ def test_in_a_process_of_its_own(here, cache):
     ("arguments", "words"),
     [
         ([], ["--source"]),
-        (["--source=digits:test", "--splits=0"], ["--splits must be a whole number of at least 1", "--splits=0"]),
+        (["--source=digits:test", "--splits=0"], ["--splits must be at least 1. Received: --splits=0"]),
         (["--source=digits:test", "--splits=ten"], ["--splits=ten"]),
         (["--source=digits:test", "--num_samples=-1"], ["--num_samples=-1"]),
-        (["--source=digits:test", "--num_samples=5"], ["--splits must be at most", "images, 5", "--splits=10"]),
+        (
+            ["--source=digits:test", "--num_samples=5"],
+            ["one for each of the --splits", "--splits=10 for 5 images of --source"],
+        ),
         (["--source=digits:test", "--num_samples=700"], ["--num_samples must be at most", "599", "--num_samples=700"]),
         (["--source=digits:test", "--seed=x"], ["--seed=x"]),
+        (["--source=digits:test", f"--seed={2**31}"], [f"--seed must be at most {2**31 - 1}", f"--seed={2**31}"]),
         (["--source=digits:test", "--image_range=1,0"], ["--image_range must be black,white", "--image_range=1,0"]),
         (["--source=digits:test", "--top_fraction=2"], ["--top_fraction=2"]),
-        (["--source=digits:test", "--split=1"], ["--split=1"]),
+        (["--source=digits:test", "--split=1"], ["flag 'split'"]),
         (["--source=bytes.npz", "--image_range=-1,1"], ["--image_range is for images of floats", "--image_range=-1,1"]),
         (["--source=digits:test", "--top_dir=text.npz"], ["--top_dir=text.npz cannot be written"]),
         (["--source=nowhere"], ["--source must be one of", "Received: --source=nowhere"]),
-        (["--source=empty"], ["--source=empty holds no images"]),
+        (["--source=empty"], ["--source must hold images", "Received: --source=empty"]),
         (["--source=unfinished"], ["unfinished is not finished", "samples.unfinished.json"]),
         (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
         (["--source=text.npz"], ["--source=text.npz cannot be read"]),
@@ -287,7 +293,10 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=nan.npz"], ["must be finite", "NaN"]),
         (["--source=colour.npz"], ["1 channel for this classifier"]),
         (["--source=digits:test", "--reference=nowhere"], ["--reference must be", "Received: --reference=nowhere"]),
-        (["--source=digits:test", "--reference=empty"], ["--reference=empty holds no images"]),
+        (
+            ["--source=digits:test", "--reference=empty"],
+            ["--reference must hold images", "--reference=empty"],
+        ),
         (["--source=digits:test", "--reference=text.npz"], ["--reference=text.npz cannot be read"]),
         (["--source=digits:test", "--reference=labels.npz"], ["--reference=labels.npz: the array", "must be images"]),
         (["--source=digits:test", "--reference=tfds:mnist:test", "--data_dir=empty"], ["--reference=tfds:mnist:test"]),
@@ -339,11 +348,11 @@ def test_in_a_process_of_its_own(here, cache):
         ),
         (
             ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
-            ["--kernel_block_size makes 599 blocks", "--kernel_block_size=2", "599 images of --source"],
+            ["at least 1198 images", "of --kernel_block_size", "--kernel_block_size=2 for 599 images of --source"],
         ),
         (
             ["--source=digits:test", "--reference=digits:train", "--num_samples=5", "--splits=1"],
-            ["density and coverage need at least 6", "5 images of --source and 1198 of --reference"],
+            ["precision needs at least 6", "5 images of --source and 1198 of --reference"],
         ),
         (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
         (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),
@@ -469,7 +478,7 @@ def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_
         capsys, f"--source={tmp_path}/unlabelled", "--classifier=domain", f"--cache_dir={cache}",
         "--generated_training_data",
     )  # fmt: skip
-    assert "--generated_training_data needs a run with labels" in text
+    assert "--generated_training_data: --source must have been trained with labels" in text
 
 
 def test_records_of_imagenet(here, capsys):
@@ -523,7 +532,45 @@ def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
     assert 2 < record["inception_score"]["mean"] < 20
 
 
-def test_seeds_beyond_32_bits_are_refused(capsys):
-    with pytest.raises(SystemExit):
-        parser().parse_args(["--source=a", f"--seed={2**31}"])
-    assert f"--seed must be at most {2**31 - 1}. Received: --seed={2**31}" in capsys.readouterr().err
+def test_help_and_wrong_flags_come_without_tensorflow(here):
+    program = (
+        "import sys\nfrom igan_tf.commands import evaluate\ntry:\n    evaluate.main()\nfinally:\n"
+        "    assert not {'tensorflow', 'keras'} & set(sys.modules), 'imports too much'\n"
+    )
+
+    def run_it(*arguments):
+        command = [sys.executable, "-c", program, *arguments]
+        return subprocess.run(command, cwd=here, env=environment(), capture_output=True, text=True, timeout=300)
+
+    help_text = run_it("--help")
+    assert help_text.returncode == 0 and help_text.stderr == ""
+    # A flag of an option that stands with its metric.
+    assert "--kernel_block_size=1024" in help_text.stdout and "--[no]center_square" in help_text.stdout
+    for arguments, words in (
+        (["--source=a.npz", "--sede=1"], "Did you mean: seed"),
+        (["--source=a.npz", "--kernel_block_size=1"], "--kernel_block_size must be at least 2"),
+        (["--source=a.npz", "--image_range=1,0"], "--image_range must be black,white"),
+        (["--source=a.npz", "--classifier=vgg"], "--classifier must be one of"),
+        (["--source=a.npz", "b.npz"], "unknown argument: b.npz"),
+        ([], "--source must be one of"),
+    ):
+        done = run_it(*arguments)
+        assert done.returncode == 1 and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_program_evaluates_without_a_command_line(here, cache):
+    lines = []
+    settings = EvaluationSettings(
+        source="digits:test",
+        classifier="domain",
+        dataset="digits",
+        cache_dir=str(cache),
+        output="",
+        splits=4,
+        seed=None,
+    )
+    record = scoring.evaluate(settings, lines.append)
+    assert record["inception_score"]["splits"] == 4 and record["inception_score"]["seed"] is None
+    assert len(lines) == 1 and "inception_score" in lines[0] and list(here.iterdir()) == []
+    with pytest.raises(InputError, match=r"^`reference` must be one of: .* Received: reference=nowhere$"):
+        scoring.evaluate(dataclasses.replace(settings, reference="nowhere"))

@@ -1,6 +1,7 @@
 """Scores during a `fit` of any Keras model."""
 
 import json
+import sys
 import warnings
 
 import keras
@@ -17,14 +18,11 @@ from igan_tf.evaluation import (
     ArraySource,
     PeriodicScores,
     ScoreCallback,
-    callback,
     frechet_distance,
     inception_score,
     kernel_distance,
 )
 from tests.evaluation.stand_ins import images, mean_classifier
-
-SUFFIX = "stand_in_n60"
 
 
 class Brightness(keras.Model):
@@ -66,7 +64,7 @@ def fit(model, log_dir, callbacks=(), initial_epoch=0, reference=True, epochs=1,
 
 def records(written):
     """Which of a list of lines had the highest score so far."""
-    scores = [line[f"inception_score_{SUFFIX}"] for line in written]
+    scores = [line["inception_score"] for line in written]
     return [score > max(scores[:index], default=0) for index, score in enumerate(scores)]
 
 
@@ -97,11 +95,11 @@ def test_figures_are_those_of_the_functions_and_stand_everywhere(tmp_path):
         fake = classifier(np.concatenate(list(model.generate(60, 2))))
         mean, deviation = inception_score(fake.values, 3, 2)
         expected = {
-            f"real_inception_score_{SUFFIX}": inception_score(real.values, 3, 2)[0],
-            f"inception_score_{SUFFIX}": mean,
-            f"inception_deviation_{SUFFIX}": deviation,
-            f"frechet_distance_{SUFFIX}": frechet_distance(fake.features, real.features),
-            f"kernel_distance_{SUFFIX}": kernel_distance(fake.features, real.features, seed=2)[0],
+            "real_inception_score": inception_score(real.values, 3, 2)[0],
+            "inception_score": mean,
+            "inception_deviation": deviation,
+            "frechet_distance": frechet_distance(fake.features, real.features),
+            "kernel_distance": kernel_distance(fake.features, real.features, seed=2)[0],
         }
         assert line.pop("epoch") == epoch
         assert line.pop("best") == best[epoch - 1]
@@ -117,13 +115,13 @@ def test_figures_are_those_of_the_functions_and_stand_everywhere(tmp_path):
 def test_every_k_epochs_and_the_last(tmp_path):
     fit(Brightness([0.1, 0.2, 0.3, 0.4, 0.5]), tmp_path, epochs=2, reference=False)
     assert [line["epoch"] for line in lines(tmp_path)] == [2, 4, 5]
-    assert set(lines(tmp_path)[0]) == {"epoch", "best", f"inception_score_{SUFFIX}", f"inception_deviation_{SUFFIX}"}
+    assert set(lines(tmp_path)[0]) == {"epoch", "best", "inception_score", "inception_deviation"}
 
 
 def test_the_best_weights_stay(tmp_path):
     model = Brightness([0.2, 1.0, 0.5])
     best = keras.callbacks.ModelCheckpoint(
-        tmp_path / "best.weights.h5", monitor=f"inception_score_{SUFFIX}", mode="max", save_best_only=True,
+        tmp_path / "best.weights.h5", monitor="inception_score", mode="max", save_best_only=True,
         save_weights_only=True,
     )  # fmt: skip
     callback, _ = fit(model, tmp_path, [best])
@@ -204,6 +202,24 @@ def test_a_repeated_epoch_replaces_its_line(tmp_path):
     assert [line["best"] for line in after] == records(after)
 
 
+def test_a_curve_of_before_is_continued(tmp_path):
+    """Names carried the protocol then, and the protocol no block size of the kernel distance."""
+    model = Brightness([0.2, 0.4])
+    fit(model, tmp_path)
+    written, protocol = lines(tmp_path), json.loads((tmp_path / "score_protocol.json").read_text())
+    (early,) = [
+        {name if name in ("epoch", "best") else f"{name}_stand_in_n60": value for name, value in line.items()}
+        for line in written[:1]
+    ]
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(early) + "\n")
+    del protocol["kernel_block_size"]
+    (tmp_path / "score_protocol.json").write_text(json.dumps({"suffix": "stand_in_n60", **protocol}))
+    callback, _ = fit(model, tmp_path, initial_epoch=1)
+    assert lines(tmp_path) == written and callback.highest == max(line["inception_score"] for line in written)
+    with pytest.raises(EvaluationError, match=r"kernel_block_size: 1024 there, 50 now"):
+        fit(model, tmp_path, initial_epoch=1, kernel_block_size=50)
+
+
 def test_the_real_images_are_classified_once(tmp_path):
     counts = []
 
@@ -225,11 +241,12 @@ def test_the_real_images_score_is_computed_once(monkeypatch):
         counted.append(1)
         return inception_score(*arguments)
 
-    monkeypatch.setattr(callback, "inception_score", count)
+    monkeypatch.setattr(sys.modules["igan_tf.metrics.inception_score"], "inception_score", count)
     model = Brightness([1.0])
     scores = PeriodicScores(mean_classifier(), model.generate, 60, ArraySource(images(80)))
     model.brightness.assign(1.0)
-    assert scores() == scores() and len(counted) == 1
+    # Beside it, once for the samples of each call.
+    assert scores() == scores() and len(counted) == 1 + 2
 
 
 def test_a_curve_is_not_continued_with_another_classifier(tmp_path):
@@ -260,22 +277,21 @@ def test_too_few_images_for_the_figures_are_refused_at_once():
     def scores(num_samples, real, **arguments):
         return PeriodicScores(mean_classifier(), None, num_samples, ArraySource(images(real), "real"), **arguments)
 
-    with pytest.raises(EvaluationError, match=r"both be at least 10, .*num_samples=60 and 9 images of real"):
+    with pytest.raises(EvaluationError, match=r"at least 10 images of each set, .* num_samples=60 and 9 real"):
         scores(60, 9)
     scores(60, 10)
     # Of the kernel distance's three blocks each needs two: of either set.
-    with pytest.raises(EvaluationError, match=r"at least 6, .* in every 1024 of 2500. .*num_samples=2500 and 5 images"):
+    with pytest.raises(EvaluationError, match=r"at least 6 images .*_size=1024 for num_samples=2500 and 5 real"):
         scores(2500, 5, splits=1)
-    with pytest.raises(EvaluationError, match=r"at least 6, .*num_samples=5 and 2500 images"):
+    with pytest.raises(EvaluationError, match=r"at least 6 images .*num_samples=5 and 2500 real"):
         scores(5, 2500, splits=1)
-    with pytest.raises(EvaluationError, match=r"num_samples=60 and 9 images"):
+    with pytest.raises(EvaluationError, match=r"num_samples=60 and 9 real images"):
         scores(60, 2500, reference_indices=np.arange(9))
     scores(60, 2500, reference_indices=np.arange(10))
-    assert PeriodicScores.least_images(2500, 1) == 6 and PeriodicScores.least_images(5000) == 10
 
 
 def test_what_is_refused(tmp_path):
-    with pytest.raises(EvaluationError, match=r"number of splits, 10. Received: num_samples=9"):
+    with pytest.raises(EvaluationError, match=r"at least 10 images, .*. Received: splits=10 for num_samples=9"):
         PeriodicScores(mean_classifier(), None, 9)
     with pytest.raises(EvaluationError, match=r"num_samples=0"):
         PeriodicScores(mean_classifier(), None, 0)

@@ -100,7 +100,7 @@ def test_mixed_sizes_are_refused_or_made_square(tmp_path):
     save(tmp_path / "1.png", wide)
     save(tmp_path / "2.png", tall)
     for batch_size in (1, 2):
-        with pytest.raises(EvaluationError, match=r"must have one size; --center_square .*\(4, 8, 3\) and \(6, 4, 3\)"):
+        with pytest.raises(EvaluationError, match=r"must have one size; `square` .*\(4, 8, 3\) and \(6, 4, 3\)"):
             gather(FolderSource(tmp_path), batch_size)
     source = FolderSource(tmp_path, square=(4, 4))
     assert source.image_range == (0, 255) and "centre squares" in source.split
@@ -108,7 +108,7 @@ def test_mixed_sizes_are_refused_or_made_square(tmp_path):
 
 
 def test_a_folder_without_images_and_a_damaged_file(tmp_path):
-    with pytest.raises(EvaluationError, match=f"--source={tmp_path} holds no images"):
+    with pytest.raises(EvaluationError, match=f"`root` must hold images .* Received: root={tmp_path}"):
         FolderSource(tmp_path)
     save(tmp_path / "1.png", images(1, (40, 40))[0])
     content = (tmp_path / "1.png").read_bytes()
@@ -152,7 +152,7 @@ def test_which_array_of_an_npz(tmp_path):
     assert NpzSource(path).count == 3
     other = NpzSource(path, "others", (0, 255))
     assert other.count == 4 and other.image_range == (0, 255)
-    with pytest.raises(EvaluationError, match=r"--npz_key must be one of images, labels, others .*--npz_key=x"):
+    with pytest.raises(EvaluationError, match=r"`key` must be one of images, labels, others .*Received: key=x"):
         NpzSource(path, "x")
     with pytest.raises(EvaluationError, match=r"labels must be images .*Received: shape \(3,\), dtype int64"):
         NpzSource(path, "labels")
@@ -168,7 +168,7 @@ def test_a_folder_of_npz_files(tmp_path):
         gather(source, 2, np.array([2, 3, 72])), np.concatenate([images(3), images(70)])[[2, 3, 72]]
     )
     np.savez(tmp_path / "c.npz", x=images(2) / 255)
-    with pytest.raises(EvaluationError, match=f"--source={tmp_path}: some of its .npz files hold bytes, others floats"):
+    with pytest.raises(EvaluationError, match=f"`root={tmp_path}`: some of its .npz files hold bytes, others floats"):
         NpzFolderSource(tmp_path)
 
 
@@ -181,7 +181,7 @@ def test_a_damaged_npz(tmp_path):
     with pytest.raises(EvaluationError, match=r"the array images is damaged"):
         gather(NpzSource(path))
     path.write_bytes(content[:1000])
-    with pytest.raises(EvaluationError, match=f"--source={path} cannot be read"):
+    with pytest.raises(EvaluationError, match=f"`path={path}` cannot be read"):
         NpzSource(path)
     # A header that promises more than there is, in a whole zip file.
     np.save(tmp_path / "b.npy", images(200))
@@ -192,7 +192,7 @@ def test_a_damaged_npz(tmp_path):
         NpzSource(path)
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("notes.txt", "no array")
-    with pytest.raises(EvaluationError, match=f"--source={path}: the array notes.txt cannot be read"):
+    with pytest.raises(EvaluationError, match=f"`path={path}`: the array notes.txt cannot be read"):
         NpzSource(path)
 
 
@@ -234,24 +234,24 @@ def test_cifar10_of_tfds(real_data_dir):
 
 @pytest.mark.parametrize(("name", "split"), [("mnist", "test"), ("nothing_of_this_name", "test")])
 def test_tfds_that_is_not_there(tmp_path, name, split):
-    with pytest.raises(DataError, match=f"^--source=tfds:{name}:{split}: .*{name}.* in `data_dir={tmp_path}`"):
+    with pytest.raises(DataError, match=f"^tfds:{name}:{split}: .*{name}.* in `data_dir={tmp_path}`"):
         TfdsSource(name, split, str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_split_that_is_not_there(real_data_dir):
-    with pytest.raises(DataError, match=r"--source=tfds:mnist:validation: `split` must be one of train, test, or"):
+    with pytest.raises(DataError, match=r"tfds:mnist:validation: `split` must be one of train, test, or"):
         TfdsSource("mnist", "validation", str(real_data_dir / "tfds"))
 
 
 def test_a_slice_that_ends_before_it_begins(real_data_dir):
-    with pytest.raises(DataError, match=r"^--reference=tfds:mnist:test\[20:10\]: `split=test\[20:10\]` .* is empty$"):
-        TfdsSource("mnist", "test[20:10]", str(real_data_dir / "tfds"), "--reference")
+    with pytest.raises(DataError, match=r"^tfds:mnist:test\[20:10\]: `split=test\[20:10\]` .* is empty$"):
+        TfdsSource("mnist", "test[20:10]", str(real_data_dir / "tfds"))
 
 
 def test_a_data_set_without_images(tmp_path):
     prepare(tmp_path, image="picture")
-    with pytest.raises(DataError, match=r"--source=tfds:tiny:test: tiny has no feature image\. Received: \w+, \w+$"):
+    with pytest.raises(DataError, match=r"tfds:tiny:test: tiny has no feature image\. Received: \w+, \w+$"):
         TfdsSource("tiny", "test", str(tmp_path))
 
 
@@ -274,7 +274,7 @@ def test_chosen_indices():
     assert chosen[0] < 100 and chosen[-1] > 900
     np.testing.assert_array_equal(chosen, chosen_indices(1000, 100, 3))
     assert not np.array_equal(chosen, chosen_indices(1000, 100, 4))
-    with pytest.raises(EvaluationError, match=r"--num_samples must be at most .* 5. Received: --num_samples=6"):
+    with pytest.raises(EvaluationError, match=r"`num_samples` must be at most .* 5. Received: num_samples=6"):
         chosen_indices(5, 6, 0)
 
 

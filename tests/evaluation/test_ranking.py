@@ -5,9 +5,9 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("images are resized by TensorFlow", allow_module_level=True)
 
+from igan_tf.evaluation import inception_score
 from igan_tf.evaluation.images import ArraySource
 from igan_tf.evaluation.ranking import rank, take
-from igan_tf.metrics import inception_score
 
 
 def test_the_surest_samples_come_first():

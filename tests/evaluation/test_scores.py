@@ -98,7 +98,7 @@ def test_statistics_serve_as_reference(tmp_path):
     for name in ("frechet_distance", "kernel_distance", "precision", "coverage"):
         assert again[name] == (pytest.approx(direct[name], rel=1e-9) if name == "frechet_distance" else direct[name])
     with pytest.raises(
-        EvaluationError, match=r"--reference must come from the classifier in use: its classifier digest"
+        EvaluationError, match=r"`reference` must come from the classifier in use: its classifier digest"
     ):
         evaluate_images(source, mean_classifier(digest="1" * 64), load_statistics(tmp_path / "real.npz"))
 
@@ -168,7 +168,7 @@ def test_few_samples_for_a_covariance_are_said():
     assert any("few: 12 images are few for a covariance of 12 features" in line for line in record["warnings"])
 
 
-def test_the_real_figure_of_the_issue_on_a_part(real_data_dir):
+def test_real_images_by_mobilenet(real_data_dir):
     """MobileNet on real images: far above noise, and no NaN though most of its probabilities are exactly 0."""
     from igan_tf.evaluation import load_classifier
     from igan_tf.evaluation.images import FolderSource, NoiseSource
@@ -185,7 +185,7 @@ def test_the_real_figure_of_the_issue_on_a_part(real_data_dir):
 
 def test_what_is_refused():
     with pytest.raises(
-        EvaluationError, match=r"--splits must be at most the number of images, 9. Received: --splits=10"
+        EvaluationError, match=r"at least 10 images, one for each of the `splits`. Received: splits=10 for 9 images"
     ):
         evaluate_images(ArraySource(images(9)), mean_classifier())
     with pytest.raises(EvaluationError, match=r"declared range from 0 to 1"):
@@ -209,22 +209,23 @@ class Untouched(ArraySource):
 @pytest.mark.parametrize(
     ("count", "real", "arguments", "message"),
     [
-        (9, None, {}, r"--splits must be at most the number of images, 9. Received: --splits=10"),
-        (20, None, {"num_samples": 21}, r"--num_samples must be at most"),
-        (20, None, {"splits": 0}, r"`splits` must be a whole number of at least 1. Received: splits=0"),
+        (9, None, {}, r"inception_score needs at least 10 images, .*`splits`. Received: splits=10 for 9 images of"),
+        (20, None, {"num_samples": 21}, r"`num_samples` must be at most"),
+        (20, None, {"splits": 0}, r"`splits` must be at least 1. Received: splits=0"),
+        (20, None, {"splits": 2.5}, r"`splits` must be a whole number. Received: splits=2.5"),
         (20, None, {"batch_size": 0}, r"`batch_size` must be .* Received: batch_size=0"),
-        (1, None, {"splits": 1, "keep_features": True}, r"at least 2 images of --source. Received: 1"),
-        (1, 20, {"splits": 1}, r"at least 2 images of --source. Received: 1"),
-        (20, 1, {}, r"at least 2 images of each. Received: 20 images of --source and 1 of --reference"),
-        (20, 20, {"kernel_block_size": 1}, r"`kernel_block_size` must be .* at least 2"),
-        (20, 20, {"neighbour_samples": 5}, r"`neighbour_samples` must be .* at least 6. Received: neighbour_samples=5"),
+        (1, None, {"splits": 1, "keep_features": True}, r"at least 2 images of `source`. Received: 1"),
+        (1, 20, {"splits": 1}, r"at least 2 images of each set. Received: 1 images of `source` and 20"),
+        (20, 1, {}, r"at least 2 images of each set. Received: 20 images of `source` and 1 of `reference`"),
+        (20, 20, {"kernel_block_size": 1}, r"`kernel_block_size` must be at least 2"),
+        (20, 20, {"neighbour_samples": 5}, r"`neighbour_samples` must be at least 6. Received: neighbour_samples=5"),
         (
             20, 41, {"kernel_block_size": 4},
-            r"--kernel_block_size makes 11 blocks, .*Received: --kernel_block_size=4 for 20 images of --source and 41 ",
+            r"at least 22 images of each set, .*Received: kernel_block_size=4 for 20 images of `source` and 41 of",
         ),
-        (41, 20, {"kernel_block_size": 4}, r"--kernel_block_size makes 11 blocks"),
-        (41, 41, {"kernel_block_size": 4, "num_samples": 20}, r"--kernel_block_size makes 11 blocks"),
-        (5, 20, {"splits": 1}, r"at least 6 images of each, .*Received: 5 images of --source and 20 of --reference"),
+        (41, 20, {"kernel_block_size": 4}, r"kernel_distance needs at least 22"),
+        (41, 41, {"kernel_block_size": 4, "num_samples": 20}, r"kernel_distance needs at least 22"),
+        (5, 20, {"splits": 1}, r"at least 6 images of each set, .*Received: 5 images of `source` and 20 of `ref"),
         (20, 5, {}, r"at least 6 images of each"),
     ],
 )  # fmt: skip

@@ -159,6 +159,6 @@ def test_another_extractor_is_refused(name, value):
     class Same:
         name, digest, protocol = "domain(digits)", "ab" * 32, "resize: none"
 
-    check_same_extractor(statistics(), Same, "--reference")
-    with pytest.raises(EvaluationError, match=f"--reference must come from the classifier in use: its .*'{value}'"):
-        check_same_extractor(statistics(**{name: value}), Same, "--reference")
+    check_same_extractor(statistics(), Same, "reference")
+    with pytest.raises(EvaluationError, match=f"`reference` must come from the classifier in use: its .*'{value}'"):
+        check_same_extractor(statistics(**{name: value}), Same, "reference")

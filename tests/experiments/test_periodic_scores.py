@@ -29,17 +29,7 @@ SETTINGS = {
     "dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 4,
     "score_epochs": 2, "score_samples": 60, "checkpoint_epochs": 4,
 }  # fmt: skip
-SUFFIX = "domain_digits_n60"
-KEYS = {
-    f"{name}_{SUFFIX}"
-    for name in (
-        "inception_score",
-        "inception_deviation",
-        "real_inception_score",
-        "frechet_distance",
-        "kernel_distance",
-    )
-}
+KEYS = {"inception_score", "inception_deviation", "real_inception_score", "frechet_distance", "kernel_distance"}
 
 
 @pytest.fixture(autouse=True)
@@ -82,10 +72,10 @@ def test_figures_are_those_of_the_functions(finished, digits_cache):
     fake = classifier(runs.load_run(finished).generate(60, 0))
     real = classifier(data.test_images[chosen_indices(599, 60, 0)])
     line = metrics(finished)[-1]
-    assert line[f"inception_score_{SUFFIX}"] == pytest.approx(inception_score(fake.values)[0], rel=1e-6)
-    assert line[f"real_inception_score_{SUFFIX}"] == pytest.approx(inception_score(real.values)[0], rel=1e-6)
+    assert line["inception_score"] == pytest.approx(inception_score(fake.values)[0], rel=1e-6)
+    assert line["real_inception_score"] == pytest.approx(inception_score(real.values)[0], rel=1e-6)
     expected = frechet_distance(fake.features, real.features)
-    assert line[f"frechet_distance_{SUFFIX}"] == pytest.approx(expected, rel=1e-5)
+    assert line["frechet_distance"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_run_without_scores_trains_to_the_same_bits(tmp_path, finished):
@@ -125,15 +115,38 @@ def test_a_scored_epoch_is_checkpointed_and_the_best_stays(tmp_path, monkeypatch
     scores = iter([5.0, 3.0, 4.0, 2.0])
 
     def scored(self):
-        return {f"inception_score_{self.suffix}": next(scores), f"inception_deviation_{self.suffix}": 0.1}
+        return {"inception_score": next(scores), "inception_deviation": 0.1}
 
     monkeypatch.setattr(PeriodicScores, "__call__", scored)
     train(tmp_path, score_epochs=1)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
     _, position = checkpoints.load_newest()
-    assert position["best_score"] == {"step": 2, "name": f"inception_score_{SUFFIX}", "value": 5.0}
+    assert position["best_score"] == {"step": 2, "name": "inception_score", "value": 5.0}
     assert set(checkpoints.steps()) == {2, 6, 8, position["best"]["step"]}
     assert result(tmp_path)["best_score"] == position["best_score"]
+
+
+def test_a_run_of_version_0_1_is_continued(tmp_path, finished, monkeypatch):
+    """Its names of scores carried the protocol: in its lines, and in the best score of its checkpoints."""
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    written = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    early = [{f"{key}_domain_digits_n60" if key in KEYS else key: line[key] for key in line} for line in written]
+    (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in early))
+    checkpoints = Checkpoints(run_dir / "checkpoints")
+    arrays, position = checkpoints.load_newest()
+    best = position["best_score"]
+    position["best_score"] = {**best, "name": "inception_score_domain_digits_n60"}
+    shutil.rmtree(checkpoints.path(8))
+    checkpoints.save(8, arrays, position, [best["step"]])
+    # As it was finished, its result is that of the copy.
+    train(run_dir)
+    assert result(run_dir) == result(finished) and metrics(run_dir) == metrics(finished)
+    # And of the scores that follow none is higher.
+    from igan_tf.evaluation.callback import PeriodicScores
+
+    monkeypatch.setattr(PeriodicScores, "__call__", lambda self: {"inception_score": 0.5})
+    train(run_dir, epochs=6)
+    assert result(run_dir)["best_score"] == best and metrics(run_dir)[5]["inception_score"] == 0.5
 
 
 def test_the_supervised_baseline_is_not_scored(tmp_path):
@@ -195,7 +208,7 @@ def files(tmp_path_factory):
 
 
 def test_a_tflite_of_floats_gets_its_range(tmp_path, files):
-    with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say which pixel values .* float32"):
+    with pytest.raises(EvaluationError, match=r"^`score_classifier_range` must be the pixel values .* float32"):
         train(tmp_path / "run", score_classifier=str(files[0]))
     train(tmp_path / "run", score_classifier=str(files[0]), score_classifier_range="-1,1", score_samples=200, epochs=2)
     samples = runs.load_run(tmp_path / "run").generate(200, 0)
@@ -203,7 +216,7 @@ def test_a_tflite_of_floats_gets_its_range(tmp_path, files):
         inception_score(load_classifier(str(files[0]), value_range=pixels)(samples).values, from_logits=False)[0]
         for pixels in ((-1, 1), (0, 1))
     )
-    found = metrics(tmp_path / "run")[-1]["inception_score_0_tflite_n200"]
+    found = metrics(tmp_path / "run")[-1]["inception_score"]
     assert found == pytest.approx(expected, rel=1e-6) and abs(found - other) > 1e-4 * other
 
 
@@ -221,7 +234,7 @@ def test_another_classifier_of_the_same_name_is_refused_on_resuming(tmp_path, fi
         text = str(caught.value)
         digests = [digest_of(files[0]), digest_of(files[1]) if not changes else ""]
         assert str(protocol) in text and all(digest in text for digest in digests)
-        assert "--score_classifier" in text and "--score_epochs=0" in text and "--run_dir" in text
+        assert "`score_classifier`" in text and "`score_epochs=0`" in text and "`run_dir`" in text
         assert ("classifier name: 'own.tflite' there, 'domain(digits)' now" in text) == bool(changes)
     assert metrics(run_dir) == before and Checkpoints(run_dir / "checkpoints").steps() == [2]
     # The range is part of what the figures stand for.
@@ -233,15 +246,14 @@ def test_another_classifier_of_the_same_name_is_refused_on_resuming(tmp_path, fi
     train(run_dir, **{**settings, "score_epochs": 0, "epochs": 2})
     (tmp_path / "moved").mkdir()
     train(run_dir, **{**settings, "score_classifier": str(shutil.copy(files[0], "moved/own.tflite")), "epochs": 3})
-    key = "inception_score_own_tflite_n60"
-    assert [key in line for line in metrics(run_dir)] == [True, False, True]
+    assert ["inception_score" in line for line in metrics(run_dir)] == [True, False, True]
 
 
 def test_a_protocol_that_cannot_be_read_is_named(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     for content in ("{", "[]", "{}", '{"classifier": {}}'):
         (run_dir / "score_protocol.json").write_text(content)
-        with pytest.raises(EvaluationError, match=f"{run_dir}/score_protocol.json cannot be read: .*--score_epochs=0"):
+        with pytest.raises(EvaluationError, match=f"{run_dir}/score_protocol.json cannot be read: .*`score_epochs=0`"):
             train(run_dir, epochs=5)
 
 
@@ -250,8 +262,8 @@ def test_too_few_real_images_are_refused_before_anything_is_trained(tmp_path, mo
     # 400,000 samples make 391 blocks of the kernel distance.
     with pytest.raises(
         EvaluationError,
-        match=r"--score_samples=400000 need at least 782 real images. Received: 599 in the test set of "
-        "--dataset=digits; --score_epochs=0",
+        match=r"at least 782 images of each set, .* score_samples=400000 and 599 real images in the test set of "
+        "`dataset=digits`; `score_epochs=0`",
     ):
         train(tmp_path / "run", score_samples=400000, supervised_baseline=True)
     assert list(tmp_path.iterdir()) == []
@@ -261,7 +273,9 @@ def test_too_few_real_images_are_refused_before_anything_is_trained(tmp_path, mo
         pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype="uint8")
         Image.fromarray(pixels).save(tmp_path / "images" / str(index % 2) / f"{index}.png")
     few = {"dataset": "folder", "data_dir": str(tmp_path / "images"), "labels": 2, "batch_size": 10, "image_size": 8}
-    with pytest.raises(EvaluationError, match=r"=60 need at least 10 real images. Received: 6 in the test set"):
+    with pytest.raises(
+        EvaluationError, match=r"at least 10 images of each set, .*=60 and 6 real images in the test set"
+    ):
         train(tmp_path / "run", **few)
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
     train(tmp_path / "run", **few, epochs=1, score_epochs=0)
@@ -272,7 +286,7 @@ def test_images_without_classes_have_no_domain(tmp_path):
         pixels = np.random.default_rng(index).integers(0, 256, (8, 8, 3), dtype="uint8")
         (tmp_path / "images").mkdir(exist_ok=True)
         Image.fromarray(pixels).save(tmp_path / "images" / f"{index}.png")
-    with pytest.raises(EvaluationError, match=r"^--score_classifier=domain needs labelled training images"):
+    with pytest.raises(EvaluationError, match=r"^`score_classifier=domain` needs labelled training images"):
         train(
             tmp_path / "run", dataset="folder", data_dir=str(tmp_path / "images"), labels=0, batch_size=10, image_size=8
         )

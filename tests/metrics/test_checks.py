@@ -1,4 +1,4 @@
-"""What the scores ask of the arrays that they are given."""
+"""Checks of the arrays that metrics are given."""
 
 import numpy as np
 import pytest

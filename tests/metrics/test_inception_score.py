@@ -102,7 +102,7 @@ def test_its_bounds():
 
 
 def test_sorted_by_class_gives_the_same_with_one_split_and_near_it_with_ten():
-    """The error that the permutation is there against: class-ordered samples, split in order, score near 1."""
+    """Without the permutation, class-ordered samples, split in order, score near 1."""
     rng = np.random.default_rng(0)
     classes = np.repeat(np.arange(10), 100)
     logits = rng.normal(size=(1000, 10)) + 5 * np.eye(10)[classes]
@@ -127,7 +127,7 @@ def test_equals_tfgan():
     logits = random_logits(200, 11)
     theirs = [float(tfgan.eval.classifier_score_from_logits(tf.constant(part))) for part in np.split(logits, 4)]
     mean, deviation = inception_score(logits, 4, seed=None)
-    # The issue asks for 1e-4; both are float64.
+    # Both are float64.
     assert mean == pytest.approx(np.mean(theirs), rel=1e-10) and deviation == pytest.approx(np.std(theirs), rel=1e-8)
 
 

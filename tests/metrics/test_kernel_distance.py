@@ -62,7 +62,7 @@ def test_equals_tfgan(sizes):
     theirs = tfgan.eval.kernel_classifier_distance_and_std_from_activations(
         tf.constant(a), tf.constant(b), max_block_size=32
     )
-    # The issue asks for 1e-4; both are float64.
+    # Both are float64.
     np.testing.assert_allclose(kernel_distance(a, b, 32, seed=None), [float(value) for value in theirs], rtol=1e-9)
 
 

@@ -33,7 +33,7 @@ def clouds(n=40, m=33, dimensions=3, shift=0.7, seed=0):
 @pytest.mark.parametrize("neighbours", [1, 3, 7])
 @pytest.mark.parametrize("rows", [2048, 8, 1])
 def test_equal_the_oracles_in_blocks_of_any_size(neighbours, rows, monkeypatch):
-    monkeypatch.setattr(sys.modules["igan_tf.metrics.precision_recall"], "_ROWS", rows)
+    monkeypatch.setattr(sys.modules["igan_tf.metrics.distances"], "_ROWS", rows)
     real, fake = clouds()
     # Counts of pairs: equal to the last one.
     precision, recall = precision_recall(real, fake, neighbours)

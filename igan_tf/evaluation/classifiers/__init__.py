@@ -1,101 +1,119 @@
-"""Classifiers: images in, logits or probabilities and features out."""
+"""Classifiers: images in, logits or probabilities and features out.
 
+What needs TensorFlow is imported on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from igan_tf.errors import EvaluationError
-from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
+from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers.files import cache_folder
-from igan_tf.evaluation.classifiers.flag_names import EVALUATION
-from igan_tf.evaluation.classifiers.from_callable import as_classifier
 from igan_tf.evaluation.names import CLASSIFIERS, PROTOCOLS
 
-__all__ = ["Classifier", "Outputs", "PROTOCOLS", "as_classifier", "load_classifier"]
+if TYPE_CHECKING:
+    from igan_tf.data import ImageData
+    from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
+    from igan_tf.evaluation.classifiers.from_callable import as_classifier
+
+_HOME = {
+    "Classifier": "igan_tf.evaluation.classifiers.classifier",
+    "Outputs": "igan_tf.evaluation.classifiers.classifier",
+    "as_classifier": "igan_tf.evaluation.classifiers.from_callable",
+}
+
+__all__ = ["Classifier", "Outputs", "as_classifier", "load_classifier"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def load_classifier(
-    name,
-    path="",
-    sha256="",
-    trust_file=False,
-    value_range=None,
-    protocol="default",
-    data=None,
-    data_name="",
-    cache_dir=None,
-    report=print,
-    flags=EVALUATION,
-):
-    """The classifier that `--classifier` names.
+    name: str,
+    path: str | Path = "",
+    sha256: str = "",
+    trust_file: bool = False,
+    value_range: tuple[float, float] | None = None,
+    protocol: str = "default",
+    data: ImageData | None = None,
+    data_name: str = "",
+    cache_dir: str | Path | None = None,
+    report: Callable[[str], Any] = print,
+) -> Classifier:
+    """Loads, fetches or trains a classifier.
 
     Args:
         name: "inception": TF-GAN's 2015 graph; "keras_inception_v3"; "domain": a small network trained on `data`; or
             a file's path, .tflite or .keras.
-        path: The weights of the first two, where they are not to be fetched.
+        path: The weights of the first two; empty: they are fetched on first use.
         sha256: The digest that the weights must have; empty: any.
         trust_file: Whether a .keras file may be opened: it decides which layers are made.
         value_range: The pixel range that a .keras file, or a .tflite file of floats, expects.
         protocol: "original": Inception's logits without their bias, over 1008 outputs, as published.
         data: The `ImageData` of "domain".
         data_name: What it is called.
-        cache_dir: Where fetched and trained weights are kept; by default the user's cache.
+        cache_dir: Where fetched and trained weights are kept; None: IGAN_CACHE_DIR, or igan_tf in the user's cache.
         report: Called with each line for the user.
-        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`.
 
     Raises:
-        EvaluationError: that names the flag and what was received.
+        EvaluationError: with the argument and what was received.
     """
-    _refuse_unused(name, path, trust_file, value_range, protocol, flags)
+    check_arguments(name, path, trust_file, value_range, protocol)
     suffix = Path(name).suffix
     cache = cache_folder(cache_dir)
     if name == "inception":
         from igan_tf.evaluation.classifiers import inception
 
-        return inception.load(path, sha256, protocol, cache, report, flags)
+        return inception.load(path, sha256, protocol, cache, report)
     if name == "keras_inception_v3":
         from igan_tf.evaluation.classifiers import keras_models
 
-        return keras_models.load_inception_v3(path, sha256, report, flags)
+        return keras_models.load_inception_v3(path, sha256, report)
     if name == "domain":
         from igan_tf.evaluation.classifiers import domain
 
         if data is None:
-            raise EvaluationError("--classifier=domain needs the data set to train on: --dataset, or a run directory")
-        return domain.load(data, data_name, cache, report, sha256, flags)
+            raise EvaluationError("`name=domain` needs `data`, the data set to train on. Received: data=None")
+        return domain.load(data, data_name, cache, report, sha256)
     if suffix == ".tflite":
         from igan_tf.evaluation.classifiers import tflite
 
-        return tflite.load(name, sha256, value_range, flags)
-    if suffix == ".keras":
-        from igan_tf.evaluation.classifiers import keras_models
+        with renamed(path="name"):
+            return tflite.load(name, sha256, value_range)
+    from igan_tf.evaluation.classifiers import keras_models
 
+    with renamed(path="name"):
         return keras_models.load_file(name, sha256, trust_file, value_range)
-    raise EvaluationError(
-        f"{flags.classifier} must be one of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file. "
-        f"Received: {flags.classifier}={name}"
-    )
 
 
-def _refuse_unused(name, path, trust_file, value_range, protocol, flags):
-    """Refuses settings that are not of the classifier `name`."""
+def check_arguments(
+    name: str, path: str | Path, trust_file: bool, value_range: tuple[float, float] | None, protocol: str
+) -> None:
+    """Raises an EvaluationError for arguments of `load_classifier` that do not go together; reads no file."""
     suffix = Path(name).suffix
-    if protocol not in PROTOCOLS:
-        raise EvaluationError(f"--protocol must be one of {', '.join(PROTOCOLS)}. Received: --protocol={protocol}")
-    if protocol == "original" and name != "inception":
-        raise EvaluationError(f"--protocol=original is that of --classifier=inception. Received: --classifier={name}")
-    if path and name not in ("inception", "keras_inception_v3"):
+    if name not in CLASSIFIERS and suffix not in (".tflite", ".keras"):
         raise EvaluationError(
-            f"--classifier_path goes with --classifier=inception or keras_inception_v3. Received: --classifier={name}"
+            f"`name` must be one of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file. Received: name={name}"
         )
+    if protocol not in PROTOCOLS:
+        raise EvaluationError(f"`protocol` must be one of {', '.join(PROTOCOLS)}. Received: protocol={protocol}")
+    if protocol == "original" and name != "inception":
+        raise EvaluationError(f"`protocol=original` goes with `name=inception`. Received: name={name}")
+    if path and name not in ("inception", "keras_inception_v3"):
+        raise EvaluationError(f"`path` goes with `name=inception` or `name=keras_inception_v3`. Received: name={name}")
     if value_range is not None and suffix not in (".tflite", ".keras"):
         raise EvaluationError(
-            f"{flags.value_range} is for a .keras file, or a .tflite file of floats. Received: {flags.value_range}="
-            f"{value_range[0]:g},{value_range[1]:g} with {flags.classifier}={name}"
+            "`value_range` is for a .keras file, or a .tflite file of floats. "
+            f"Received: value_range={value_range[0]:g},{value_range[1]:g} name={name}"
         )
     if trust_file and suffix != ".keras":
-        raise EvaluationError(
-            "--trust_classifier_file is for a .keras file. "
-            f"Received: --trust_classifier_file with {flags.classifier}={name}"
-        )
+        raise EvaluationError(f"`trust_file` is for a .keras file. Received: trust_file={trust_file} name={name}")

@@ -1,7 +1,11 @@
 """One interface to every classifier: images in, logits or probabilities and features out."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -42,7 +46,15 @@ class Classifier:
     """
 
     def __init__(
-        self, function, name, digest, value_range, from_logits, input_size=None, channels=3, whole_pixels=False
+        self,
+        function: Callable[[Any], tuple[Any, Any]],
+        name: str,
+        digest: str,
+        value_range: Sequence[float],
+        from_logits: bool,
+        input_size: Sequence[int] | None = None,
+        channels: int = 3,
+        whole_pixels: bool = False,
     ):
         self._function = function
         self.name = name
@@ -55,7 +67,7 @@ class Classifier:
         self._prepare = tf.function(self._prepared, reduce_retracing=True)
 
     @property
-    def protocol(self):
+    def protocol(self) -> str:
         """How images reach the network, in one line."""
         low, high = self.value_range
         size = "as they come" if self.input_size is None else f"to {'x'.join(map(str, self.input_size))}, {RESIZE}"
@@ -63,7 +75,7 @@ class Classifier:
         outputs = "logits" if self.from_logits else "probabilities"
         return f"resize: {size}; {self.channels} channels in [{low:g}, {high:.6g}]{pixels}; {outputs}"
 
-    def __call__(self, images, image_range=None, batch_size=64):
+    def __call__(self, images: Any, image_range: tuple[float, float] | None = None, batch_size: int = 64) -> Outputs:
         """Classifies images.
 
         Args:
@@ -86,7 +98,7 @@ class Classifier:
             outputs = [np.asarray(output, "float32") for output in self._function(self._prepare(batch, low, high))]
             shapes = [output.shape for output in outputs]
             if any(shape[:1] != (len(batch),) for shape in shapes):
-                # One row for a whole batch, say, which would be taken for every image's.
+                # One row for a whole batch would be taken for every image's.
                 raise EvaluationError(
                     f"{self.name} must give a row of values and one of features for each of {len(batch)} images. "
                     f"Received: outputs of the shapes {shapes[0]} and {shapes[1]}"
@@ -95,15 +107,15 @@ class Classifier:
                 parts.append(output.reshape(len(batch), -1))
         values = np.concatenate(values)
         if self.from_logits and values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
-            # A softmax hidden in an inner model, say: the score of a softmax of it would be small and wrong.
+            # A softmax may hide in an inner model: scores of a softmax of it would be small and wrong.
             raise EvaluationError(
                 f"{self.name} gives probabilities where logits are expected; leave out its softmax, make it the last "
                 "layer, or say from_logits=False"
             )
         return Outputs(values, np.concatenate(features))
 
-    def _prepared(self, images, low, high):
-        """Black and white to the network's, then the one resize."""
+    def _prepared(self, images: tf.Tensor, low: float, high: float) -> tf.Tensor:
+        """Scales pixels to the network's range and resizes the images once."""
         if images.shape[-1] != self.channels:
             images = tf.repeat(images, self.channels, axis=-1)
         unit = (tf.cast(images, tf.float32) - low) / (high - low)
@@ -114,21 +126,21 @@ class Classifier:
         return tf.round(pixels) if self.whole_pixels else pixels
 
 
-def resize(images, size):
+def resize(images: Any, size: Sequence[int]) -> tf.Tensor:
     """Resizes `(N, height, width, channels)` floats to `(height, width)`: see `RESIZE`."""
     height, width = images.shape[1:3]
     if (height, width) == tuple(size):
         return images
-    # Where nothing shrinks, the plain operation gives the same and is several times faster.
+    # Where nothing shrinks, the operation without antialiasing gives the same and is several times faster.
     shrinks = height is None or width is None or height > size[0] or width > size[1]
     return tf.image.resize(images, size, antialias=shrinks)
 
 
-def check_images(images, image_range, channels):
-    """Images as an array that a network of `channels` can take.
+def check_images(images: Any, image_range: tuple[float, float] | None, channels: int) -> np.ndarray:
+    """Returns images as an array that a network of `channels` can take.
 
     Raises:
-        EvaluationError: that says what is wrong.
+        EvaluationError: for another shape or type, values outside of the range, NaN.
     """
     with contextlib.suppress(ValueError):
         images = np.asarray(images)

@@ -1,22 +1,26 @@
 """A small network trained on a data set's own real images: for digits an ImageNet network means nothing."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.data.image_data import ImageData
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 from igan_tf.files import durable, locks
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_unit_range
 
-# Every setting that decides the weights, with the data and the form of the code: together they are the cache's key.
+# What decides the weights; with the data it is the cache's key.
 SETTINGS = {
     "version": 1,
     "filters": [32, 64, 96, 128, 128, 128],
@@ -31,11 +35,11 @@ SETTINGS = {
 }
 
 
-def build_network(image_shape, num_classes, seed):
+def build_network(image_shape: tuple[int, int, int], num_classes: int, seed: int) -> keras.Model:
     """`[conv 3x3, ReLU, max pool 2x2] * n -> dense 128, ReLU (features) -> dropout -> dense (logits)`.
 
-    Pools until no side is above 7. Initial weights and dropout are functions of `seed`; the process's own random
-    state is not touched, so that a training run is not either.
+    Pools until no side is above 7. Initial weights and dropout are functions of `seed` alone; the process's own random
+    state, and so a training run's, is not touched.
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -47,7 +51,7 @@ def build_network(image_shape, num_classes, seed):
     """
     seeds = iter(range(1000 * seed, 1000 * (seed + 1)))
 
-    def initializer(kind=keras.initializers.HeNormal):
+    def initializer(kind: type = keras.initializers.HeNormal) -> keras.initializers.Initializer:
         return kind(seed=next(seeds))
 
     images = keras.Input(image_shape)
@@ -66,7 +70,13 @@ def build_network(image_shape, num_classes, seed):
     return keras.Model(images, {"logits": logits, "features": features}, name="domain_classifier")
 
 
-def train_network(images, labels, num_classes, seed=SETTINGS["seed"], least_steps=SETTINGS["least_steps"]):
+def train_network(
+    images: np.ndarray,
+    labels: np.ndarray,
+    num_classes: int,
+    seed: int = SETTINGS["seed"],
+    least_steps: int = SETTINGS["least_steps"],
+) -> keras.Model:
     """Trains the network of `build_network` on labelled images, by Adam, without augmentation.
 
     Args:
@@ -74,7 +84,7 @@ def train_network(images, labels, num_classes, seed=SETTINGS["seed"], least_step
         labels: `(N,)` integers from 0 to `num_classes - 1`.
         num_classes: K.
         seed: Of weights, order and dropout.
-        least_steps: Updates that are made at least; a small set is passed over more often.
+        least_steps: The fewest updates; a small set is passed over more often.
 
     Returns:
         The trained `keras.Model`.
@@ -104,8 +114,8 @@ def train_network(images, labels, num_classes, seed=SETTINGS["seed"], least_step
     return model
 
 
-def error_of(model, images, labels):
-    """The fraction of images that a network with "logits" takes for another class."""
+def error_of(model: keras.Model, images: np.ndarray, labels: np.ndarray) -> float:
+    """The fraction of images whose highest of the network's "logits" is not their class."""
     wrong = 0
     for start in range(0, len(images), 500):
         rows = slice(start, start + 500)
@@ -114,11 +124,17 @@ def error_of(model, images, labels):
     return wrong / len(images)
 
 
-def load(data, data_name, cache, report=print, sha256="", flags=EVALUATION):
-    """The classifier of a data set: from the cache, or trained on its labelled training images and cached.
+def load(
+    data: ImageData,
+    data_name: str,
+    cache: str | Path,
+    report: Callable[[str], Any] = print,
+    sha256: str = "",
+) -> Classifier:
+    """Reads a data set's classifier from the cache, or trains it on the labelled training images and caches it.
 
-    Of several processes that want the same one, the first trains it, the others wait and take what it has cached: two
-    trainings need not end with the same bits on different machines.
+    Of several processes that want the same one, the first trains it; the others wait and read it. Two trainings need
+    not end with the same bits on different machines.
 
     Args:
         data: The `ImageData`.
@@ -126,7 +142,6 @@ def load(data, data_name, cache, report=print, sha256="", flags=EVALUATION):
         cache: Folder of trained networks.
         report: Called with each line for the user.
         sha256: The digest that the weights must have; empty: any.
-        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier` named `domain(<data_name>)`; its digest is that of the weights.
@@ -137,18 +152,17 @@ def load(data, data_name, cache, report=print, sha256="", flags=EVALUATION):
     labelled = data.train_labels >= 0
     if not labelled.any() or data.num_classes < 2:
         raise EvaluationError(
-            f"{flags.classifier}=domain needs labelled training images of at least 2 classes. Received: {data_name} "
+            f"`name=domain` needs labelled training images of at least 2 classes. Received: {data_name} "
             f"with {int(labelled.sum())} labelled images of {data.num_classes} classes"
         )
-    model, weights = _cached_or_trained(data, labelled, data_name, Path(cache), report, flags)
+    model, weights = _cached_or_trained(data, labelled, data_name, Path(cache), report)
     if sha256 and sha256.lower() != weights:
         raise EvaluationError(
-            f"--classifier_sha256 must be the digest of the domain classifier's weights, {weights}. "
-            f"Received: --classifier_sha256={sha256}"
+            f"`sha256` must be the digest of the domain classifier's weights, {weights}. Received: sha256={sha256}"
         )
 
     @tf.function(reduce_retracing=True)
-    def outputs(pixels):
+    def outputs(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         result = model(pixels, training=False)
         return result["logits"], result["features"]
 
@@ -156,12 +170,14 @@ def load(data, data_name, cache, report=print, sha256="", flags=EVALUATION):
     return Classifier(outputs, f"domain({data_name})", weights, (0.0, 1.0), True, (height, width), channels)
 
 
-def _cached_or_trained(data, labelled, data_name, cache, report, flags):
+def _cached_or_trained(
+    data: ImageData, labelled: np.ndarray, data_name: str, cache: Path, report: Callable[[str], Any]
+) -> tuple[keras.Model, str]:
     """The network and the digest of its weights."""
     images, labels = data.train_images[labelled], data.train_labels[labelled]
     key = _key(images, labels, data.num_classes)
     path = cache / f"domain-{key[:20]}.npz"
-    # A cache that others fill may be one that this process must not write into.
+    # A cache that others fill need not be writable by this process.
     if not path.exists():
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -171,19 +187,19 @@ def _cached_or_trained(data, labelled, data_name, cache, report, flags):
                     model = train_network(images, labels, data.num_classes)
                     return model, _save(model, path, key, data, report)
         except OSError as error:
-            raise EvaluationError(f"{flags.cache_dir}: {path} cannot be written: {error}") from error
+            raise EvaluationError(f"`cache_dir`: {path} cannot be written: {error}") from error
     model = build_network(data.image_shape, data.num_classes, SETTINGS["seed"])
     return model, _restore(model, path, key)
 
 
-def _key(images, labels, num_classes):
+def _key(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
     digest = hashlib.sha256(json.dumps([SETTINGS, num_classes, images.shape, str(images.dtype)]).encode())
     digest.update(np.ascontiguousarray(images))
     digest.update(np.ascontiguousarray(labels.astype("int64")))
     return digest.hexdigest()
 
 
-def _weights_digest(weights):
+def _weights_digest(weights: list[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for array in weights:
         digest.update(f"{array.shape}".encode())
@@ -191,7 +207,7 @@ def _weights_digest(weights):
     return digest.hexdigest()
 
 
-def _save(model, path, key, data, report):
+def _save(model: keras.Model, path: Path, key: str, data: ImageData, report: Callable[[str], Any]) -> str:
     """Writes the cached file of a network and returns the digest of its weights."""
     error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
     weights = model.get_weights()
@@ -203,7 +219,7 @@ def _save(model, path, key, data, report):
     return about["weights"]
 
 
-def _restore(model, path, key):
+def _restore(model: keras.Model, path: Path, key: str) -> str:
     """Gives `model` the weights of a cached file and returns their digest."""
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -216,7 +232,7 @@ def _restore(model, path, key):
         raise EvaluationError(f"the cached classifier {path} is damaged: {error}; delete it to train anew") from error
     if not whole:
         raise EvaluationError(
-            f"the cached classifier {path} was altered: its weights have not the digest that it records; delete it to "
-            "train anew"
+            f"the cached classifier {path} was altered: its weights do not have the digest that it records; delete it "
+            "to train anew"
         )
     return about["weights"]

@@ -1,63 +1,70 @@
-"""Files of weights: their digests, and how they are fetched."""
+"""Files of weights: their digests, and how they are fetched.
+
+Messages name the arguments of `load_classifier`, on whose behalf they are read.
+"""
+
+from __future__ import annotations
 
 import hashlib
 import http.client
 import os
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from igan_tf.errors import EvaluationError
-from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 from igan_tf.files import durable, locks
 from igan_tf.files.digests import file_digest
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
+# What helps without a network.
+ALREADY_HERE = "`path` takes a file that is already here"
 
 
-def cache_folder(cache_dir=None):
+def cache_folder(cache_dir: str | Path | None = None) -> Path:
     """Where fetched and trained weights are kept: `cache_dir`, IGAN_CACHE_DIR, or igan_tf in the user's cache."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache_dir or os.environ.get("IGAN_CACHE_DIR") or Path(home) / "igan_tf")
 
 
-def digest_of(path, flags=EVALUATION):
+def digest_of(path: str | Path) -> str:
     """SHA-256, in hexadecimal, of a file; of a folder, that of the lines `<digest>  <relative path>` of its files.
 
-    Args:
-        path: The file or folder.
-        flags: The command's `FlagNames`, for messages.
-
     Raises:
-        EvaluationError: where there is none or it cannot be read.
+        EvaluationError: where it is missing or cannot be read.
     """
     path = Path(path)
     try:
         if path.is_dir():
             files = sorted(file for file in path.rglob("*") if file.is_file())
-            lines = [f"{digest_of(file, flags)}  {file.relative_to(path).as_posix()}\n" for file in files]
+            lines = [f"{digest_of(file)}  {file.relative_to(path).as_posix()}\n" for file in files]
             return hashlib.sha256("".join(lines).encode()).hexdigest()
         return file_digest(path)
     except OSError as error:
-        raise EvaluationError(f"{flags.classifier}: {path} cannot be read: {error}") from error
+        raise EvaluationError(f"{path} cannot be read: {error}") from error
 
 
-def check_digest(path, expected, flags=EVALUATION):
+def check_digest(path: str | Path, sha256: str) -> str:
     """Returns the digest of `path`.
 
     Raises:
-        EvaluationError: if it is not `expected`, which may be empty.
+        EvaluationError: if it is not `sha256`, unless that is empty.
     """
-    found = digest_of(path, flags)
-    if expected and found != expected.lower():
-        raise EvaluationError(
-            f"--classifier_sha256 must be the digest of {path}, which is {found}. "
-            f"Received: --classifier_sha256={expected}"
-        )
+    found = digest_of(path)
+    if sha256 and found != sha256.lower():
+        raise EvaluationError(f"`sha256` must be the digest of {path}, which is {found}. Received: sha256={sha256}")
     return found
 
 
-def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda path: None):
+def fetch(
+    url: str,
+    path: str | Path,
+    sha256: str = "",
+    report: Callable[[str], Any] = print,
+    check: Callable[[str], Any] = lambda path: None,
+) -> str:
     """Downloads a file unless it is there, and returns its digest.
 
     The file appears under its name once it is whole and checked, never before; beside it `<name>.sha256` records the
@@ -67,9 +74,8 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda p
     Args:
         url: Where from.
         path: Where to.
-        expected: The SHA-256 that it must have; empty: any.
+        sha256: The digest that it must have; empty: any.
         report: Called with a line before the download and one after it.
-        flags: The command's `FlagNames`, for messages.
         check: Called with the path of what was downloaded before it is kept. What it raises is passed on, and nothing
             kept: a server may answer with a page of its own in place of the file.
 
@@ -78,21 +84,20 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda p
     """
     path = Path(path)
     record = path.with_name(path.name + ".sha256")
-    # A cache that others fill may be one that this process must not write into.
+    # A cache that others fill need not be writable by this process.
     if path.exists() and record.exists():
-        return _check_recorded(path, record, expected, flags)
+        return _check_recorded(path, record, sha256)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with locks.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
             if path.exists() and record.exists():
-                return _check_recorded(path, record, expected, flags)
+                return _check_recorded(path, record, sha256)
             report(f"fetching {url} to {path}")
             with durable.durable_file(path) as file:
                 found = _download(url, file)
-                if expected and found != expected.lower():
+                if sha256 and found != sha256.lower():
                     raise EvaluationError(
-                        f"--classifier_sha256 must be the digest of what {url} serves, which is {found}. "
-                        f"Received: --classifier_sha256={expected}"
+                        f"`sha256` must be the digest of what {url} serves, which is {found}. Received: sha256={sha256}"
                     )
                 file.flush()
                 check(file.name)
@@ -100,19 +105,19 @@ def fetch(url, path, expected="", report=print, flags=EVALUATION, check=lambda p
     except EvaluationError:
         raise
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise EvaluationError(f"{url} cannot be fetched to {path}: {error}; {flags.offline}") from error
+        raise EvaluationError(f"{url} cannot be fetched to {path}: {error}; {ALREADY_HERE}") from error
     report(f"fetched; sha256 {found}")
     return found
 
 
-def _check_recorded(path, record, expected, flags):
+def _check_recorded(path: Path, record: Path, sha256: str) -> str:
     """The digest of a file that was fetched before."""
     try:
         # A damaged record need not be text.
         recorded = record.read_text(errors="replace").split()[:1]
     except OSError as error:
         raise EvaluationError(f"the digest {record} cannot be read: {error}") from error
-    found = check_digest(path, expected, flags)
+    found = check_digest(path, sha256)
     if recorded != [found]:
         raise EvaluationError(
             f"{path} was altered since it was fetched: its digest is {found}, {record.name} says "
@@ -121,7 +126,7 @@ def _check_recorded(path, record, expected, flags):
     return found
 
 
-def _download(url, file):
+def _download(url: str, file: BinaryIO) -> str:
     """Copies what `url` serves into `file` and returns its digest."""
     digest, received = hashlib.sha256(), 0
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:
@@ -131,5 +136,5 @@ def _download(url, file):
             digest.update(chunk)
             received += len(chunk)
     if announced is not None and received != int(announced):
-        raise EvaluationError(f"{url} was cut short: {received} bytes of {announced} arrived; nothing was kept")
+        raise EvaluationError(f"{url} was cut short: {received} bytes of {announced} arrived; nothing is kept")
     return digest.hexdigest()

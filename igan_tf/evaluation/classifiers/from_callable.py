@@ -1,12 +1,25 @@
 """Any Python function as a classifier."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 
 
-def as_classifier(function, name, value_range, from_logits=True, input_size=None, channels=3, digest="none"):
+def as_classifier(
+    function: Callable[[Any], Any],
+    name: str,
+    value_range: Sequence[float],
+    from_logits: bool = True,
+    input_size: Sequence[int] | None = None,
+    channels: int = 3,
+    digest: str = "none",
+) -> Classifier:
     """Makes a `Classifier` of a function.
 
     Args:
@@ -28,7 +41,7 @@ def as_classifier(function, name, value_range, from_logits=True, input_size=None
     if not callable(function):
         raise EvaluationError(f"`function` must be callable. Received: function={function!r}")
 
-    def outputs(images):
+    def outputs(images: Any) -> tuple[np.ndarray, np.ndarray]:
         result = function(images)
         if isinstance(result, dict):
             values, features = result.get("logits"), result.get("features", result.get("logits"))

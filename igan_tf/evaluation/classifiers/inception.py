@@ -1,16 +1,18 @@
 """The 2015 Inception network that published scores are made with, as TF-GAN's SavedModel."""
 
-import collections.abc
+from __future__ import annotations
+
 import tarfile
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest, fetch
-from igan_tf.evaluation.classifiers.flag_names import EVALUATION
 
 INPUT_SIZE = (299, 299)
 # As TF-GAN names the outputs: logits over 1008 classes, and the 2048 features of the last pooling.
@@ -24,8 +26,10 @@ _CHUNK = 1 << 20
 _AFTER_PRODUCT = ("Identity", "Reshape", "Squeeze", "BiasAdd", "Add", "AddV2")
 
 
-def load(path, sha256, protocol, cache, report=print, flags=EVALUATION):
-    """TF-GAN's Inception graph from a file, or fetched into the cache on first use.
+def load(
+    path: str | Path, sha256: str, protocol: str, cache: str | Path, report: Callable[[str], Any] = print
+) -> Classifier:
+    """Loads TF-GAN's Inception graph from a file, or fetches it into the cache on first use.
 
     Args:
         path: The SavedModel: its folder, or the .tar.gz in which TF-Hub serves it; empty: the cache.
@@ -34,82 +38,77 @@ def load(path, sha256, protocol, cache, report=print, flags=EVALUATION):
             published script took.
         cache: Folder of fetched files.
         report: Called with each line for the user.
-        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`.
 
     Raises:
-        EvaluationError: for what cannot be fetched or read, has another digest, or is another network.
+        EvaluationError: for a graph that cannot be fetched or read, has another digest, or is another network.
     """
     if path:
-        digest = check_digest(path, sha256, flags)
+        digest = check_digest(path, sha256)
     else:
         path, url = Path(cache) / _ARCHIVE, archive_url()
-        digest = fetch(url, path, sha256, report, flags, lambda file: _network(file, url, flags))
-    function = _network(path, path, flags)
+        digest = fetch(url, path, sha256, report, lambda file: _network(file, url))
+    function = _network(path, path)
     if protocol == "original":
         function = _without_bias(function, path)
     name = "inception" if protocol == "default" else f"inception, protocol {protocol}"
     return Classifier(function, name, digest, VALUE_RANGE, True, INPUT_SIZE)
 
 
-def archive_url():
-    """Where TF-GAN's graph is served, as TF-GAN has it, in TF-Hub's form for plain downloads."""
+def archive_url() -> str:
+    """Where TF-GAN's graph is served: TF-GAN's own address, in TF-Hub's form for plain downloads."""
     from igan_tf.evaluation import tfgan
 
     return f"{tfgan.eval.INCEPTION_TFHUB}?tf-hub-format=compressed"
 
 
-def _network(path, place, flags):
+def _network(path: str | Path, place: str | Path) -> Callable:
     """The network of a SavedModel as a function of images to (logits, features).
 
     Args:
         path: Its folder or archive.
         place: What the messages call it.
-        flags: The command's `FlagNames`, for messages.
 
     Raises:
-        EvaluationError: for what is no such network, or damaged.
+        EvaluationError: for another network, or a damaged one.
     """
     try:
-        return _outputs_of(_load_saved_model(Path(path)), place, flags)
+        return _outputs_of(_load_saved_model(Path(path)), place)
     except EvaluationError:
         raise
     except Exception as error:
-        # TensorFlow raises whatever its reading of a damaged graph stumbles over: KeyError, RuntimeError and others.
-        raise EvaluationError(
-            f"{flags.classifier}=inception: {place} holds no SavedModel that can be read: {error}"
-        ) from error
+        # Reading a damaged graph, TensorFlow raises KeyError, RuntimeError and others.
+        raise EvaluationError(f"`name=inception`: {place} holds no SavedModel that can be read: {error}") from error
 
 
-def _load_saved_model(path):
-    """Loads the network from the very bytes whose digest was taken: an archive is unpacked anew each time."""
+def _load_saved_model(path: Path) -> Any:
+    """Loads the network from the bytes whose digest was taken: an archive is unpacked anew each time."""
     if path.is_dir():
         return tf.saved_model.load(str(path))
     with tempfile.TemporaryDirectory() as folder:
         with tarfile.open(path) as archive:
             archive.extractall(folder, filter="data")
-            # To the end of the compressed file, where its checksum stands: the archive within ends before.
+            # The compressed file's checksum stands at its end, behind the archive within.
             while archive.fileobj.read(_CHUNK):
                 pass
         return tf.saved_model.load(folder)
 
 
-def _outputs_of(network, place, flags):
+def _outputs_of(network: Any, place: str | Path) -> Callable:
     """The network as a function of images to (logits, features)."""
-    # The variables live as long as the object that holds them: the closure keeps it.
+    # The closure keeps the object that holds the variables, which live as long as it.
     call = network if callable(network) else network.signatures["serving_default"]
 
     # Without autograph, which would wrap the error in one of its own.
     @tf.function(input_signature=[tf.TensorSpec((None, *INPUT_SIZE, 3), tf.float32)], autograph=False)
-    def outputs(images):
+    def outputs(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         result = call(images)
-        found = sorted(result) if isinstance(result, collections.abc.Mapping) else result
+        found = sorted(result) if isinstance(result, Mapping) else result
         if not isinstance(found, list) or not {LOGITS, FEATURES} <= set(found):
             raise EvaluationError(
-                f"{flags.classifier}=inception: {place} must have the outputs {LOGITS} and {FEATURES}. "
-                f"Received: {found}"
+                f"`name=inception`: {place} must have the outputs {LOGITS} and {FEATURES}. Received: {found}"
             )
         return result[LOGITS], result[FEATURES]
 
@@ -117,8 +116,8 @@ def _outputs_of(network, place, flags):
     return outputs
 
 
-def _without_bias(function, path):
-    """The same with the logits' last matrix product in place of the logits."""
+def _without_bias(function: Callable, path: str | Path) -> Callable:
+    """The same network with the logits' last matrix product in place of the logits."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     # One flat graph, functions inlined: the product may lie inside one.
@@ -127,14 +126,14 @@ def _without_bias(function, path):
     if product is None or product.outputs[0].shape[-1] != NUM_OUTPUTS:
         last = frozen.outputs[0] if product is None else product.outputs[0]
         raise EvaluationError(
-            f"--protocol=original needs a matrix product of {NUM_OUTPUTS} outputs before the logits' bias. "
+            f"`protocol=original` needs a matrix product of {NUM_OUTPUTS} outputs before the logits' bias. "
             f"Received: {path}, which ends in {last.op.type} of shape {last.shape}"
         )
     pruned = frozen.prune(frozen.inputs, [product.outputs[0], frozen.outputs[1]])
     return lambda images: pruned(images)
 
 
-def _last_product(operation):
+def _last_product(operation: tf.Operation) -> tf.Operation | None:
     """The matrix product from which `operation` differs by a bias at most, or None."""
     if operation.type == "MatMul":
         return operation

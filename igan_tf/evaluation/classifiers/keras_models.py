@@ -1,31 +1,33 @@
 """Keras models as classifiers: InceptionV3, and files of the user's own."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.files import check_digest
-from igan_tf.evaluation.classifiers.flag_names import EVALUATION
+from igan_tf.evaluation.classifiers.files import ALREADY_HERE, check_digest
 from igan_tf.files.damage import UNREADABLE_ZIP
 
 # What Keras calls the file of the whole network.
 _KERAS_FILE = "inception_v3_weights_tf_dim_ordering_tf_kernels.h5"
 
 
-def load_inception_v3(path="", sha256="", report=print, flags=EVALUATION):
-    """Keras's InceptionV3 with its ImageNet weights: 1000 logits, 2048 features, inputs in [-1, 1].
+def load_inception_v3(path: str | Path = "", sha256: str = "", report: Callable[[str], Any] = print) -> Classifier:
+    """Loads Keras's InceptionV3 with its ImageNet weights: 1000 logits, 2048 features, inputs in [-1, 1].
 
-    It is not the 2015 graph of the published scores: compare its figures with its own alone.
+    It is not the 2015 graph of the published scores: compare its figures only with each other.
 
     Args:
         path: The weights file; empty: Keras fetches it and checks it by its own record.
         sha256: The digest that the file must have; empty: any.
         report: Called with a line where the weights may be fetched.
-        flags: The command's `FlagNames`, for messages.
 
     Returns:
         A `Classifier`.
@@ -35,33 +37,31 @@ def load_inception_v3(path="", sha256="", report=print, flags=EVALUATION):
     """
     if not path:
         report("keras_inception_v3: Keras fetches the weights on first use")
-        path = _keras_weights(flags)
-    digest = check_digest(path, sha256, flags)
+        path = _keras_weights()
+    digest = check_digest(path, sha256)
     model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
     try:
         model.load_weights(path)
     # KeyError and RuntimeError: damage within an HDF5 file.
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise EvaluationError(
-            f"{flags.classifier}=keras_inception_v3: {path} holds no InceptionV3 weights: {error}"
-        ) from error
+        raise EvaluationError(f"`name=keras_inception_v3`: {path} holds no InceptionV3 weights: {error}") from error
     return _classifier(model, "keras_inception_v3", digest, (-1.0, 1.0))
 
 
-def _keras_weights(flags=EVALUATION):
+def _keras_weights() -> Path:
     """Has Keras fetch the weights and returns the file in its cache."""
     try:
         keras.applications.InceptionV3(weights="imagenet", classifier_activation=None)
     except Exception as error:
         # Keras wraps whatever urllib raised in a plain Exception.
         raise EvaluationError(
-            f"{flags.classifier}=keras_inception_v3: the weights cannot be fetched: {error}; {flags.offline}"
+            f"`name=keras_inception_v3`: the weights cannot be fetched: {error}; {ALREADY_HERE}"
         ) from error
     home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
     return home / "models" / _KERAS_FILE
 
 
-def load_file(path, sha256, trusted, value_range):
+def load_file(path: str | Path, sha256: str, trust_file: bool, value_range: tuple[float, float] | None) -> Classifier:
     """Reads a .keras file of the user's own, safe mode on.
 
     Its output is `(N, K)`, or a dict with "logits" and "features". A softmax at the end makes it probabilities.
@@ -70,7 +70,7 @@ def load_file(path, sha256, trusted, value_range):
     Args:
         path: The file.
         sha256: The digest that it must have; empty: any.
-        trusted: Whether the user said that the file may be opened.
+        trust_file: Whether the file may be opened.
         value_range: What it expects for black and white.
 
     Returns:
@@ -79,14 +79,14 @@ def load_file(path, sha256, trusted, value_range):
     Raises:
         EvaluationError: where it is not trusted, has no range, cannot be read, or is no image classifier.
     """
-    if not trusted:
+    if not trust_file:
         raise EvaluationError(
-            f"--trust_classifier_file must be said to open {path}: a .keras file decides which layers are made. "
-            f"Received: --classifier={path} without --trust_classifier_file"
+            f"`trust_file` must be True to open {path}: a .keras file decides which layers are made. "
+            f"Received: trust_file={trust_file} path={path}"
         )
     if value_range is None:
         raise EvaluationError(
-            f"--classifier_range must say which pixel values {path} expects, black,white. Received: --classifier_range="
+            f"`value_range` must be the pixel values black,white that {path} expects. Received: value_range=None"
         )
     digest = check_digest(path, sha256)
     # Registers this package's layers.
@@ -95,15 +95,15 @@ def load_file(path, sha256, trusted, value_range):
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except UNREADABLE_ZIP as error:
-        raise EvaluationError(f"--classifier={path} cannot be read: {error}") from error
+        raise EvaluationError(f"`path={path}` cannot be read: {error}") from error
     return _classifier(model, Path(path).name, digest, value_range)
 
 
-def _classifier(model, name, digest, value_range):
+def _classifier(model: keras.Model, name: str, digest: str, value_range: tuple[float, float]) -> Classifier:
     if not isinstance(model, keras.Model) or len(model.inputs or ()) != 1 or len(model.inputs[0].shape) != 4:
-        raise EvaluationError(f"--classifier={name} must take one batch of images. Received: {model}")
+        raise EvaluationError(f"`path={name}` must take one batch of images. Received: {model}")
     height, width, channels = model.inputs[0].shape[1:]
-    # A Sequential that was only loaded has no `output` of its own.
+    # A loaded Sequential has no `output`.
     output = model.outputs[0] if isinstance(model, keras.Sequential) else model.output
     if isinstance(output, dict) and {"logits", "features"} <= set(output):
         values, features, from_logits = output["logits"], output["features"], True
@@ -112,20 +112,18 @@ def _classifier(model, name, digest, value_range):
         with_weights = [layer for layer in model.layers if layer.weights]
         if not with_weights:
             raise EvaluationError(
-                f"--classifier={name} must return a dict of logits and features, or have a layer with weights, whose "
+                f"`path={name}` must return a dict of logits and features, or have a layer with weights, whose "
                 "inputs are the features. Received: a model without weights"
             )
         last = with_weights[-1]
         if isinstance(last, keras.Model):
             raise EvaluationError(
-                f"--classifier={name} must return a dict of logits and features: its last layer with weights is a "
+                f"`path={name}` must return a dict of logits and features: its last layer with weights is a "
                 f"model, {last.name}, whose inner features are not known"
             )
         features = last.input
     else:
-        raise EvaluationError(
-            f"--classifier={name} must return (N, K), or a dict of logits and features. Received: {output}"
-        )
+        raise EvaluationError(f"`path={name}` must return (N, K), or a dict of logits and features. Received: {output}")
     both = keras.Model(model.inputs, [values, features])
     return Classifier(
         tf.function(lambda images: both(images, training=False), reduce_retracing=True),
@@ -138,6 +136,6 @@ def _classifier(model, name, digest, value_range):
     )
 
 
-def _ends_in_softmax(model):
+def _ends_in_softmax(model: keras.Model) -> bool:
     last = model.layers[-1]
     return isinstance(last, keras.layers.Softmax) or getattr(last, "activation", None) is keras.activations.softmax

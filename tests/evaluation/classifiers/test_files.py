@@ -11,7 +11,6 @@ import pytest
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.files import cache_folder, digest_of, fetch
-from igan_tf.evaluation.classifiers.flag_names import EVALUATION, TRAINING
 
 CONTENT = bytes(range(256)) * 9000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -82,12 +81,12 @@ def test_a_truncated_file_leaves_nothing(server, path):
 def test_a_wrong_digest_leaves_nothing(server, path):
     with pytest.raises(EvaluationError) as caught:
         fetch(f"{server}/weights", path, "ab" * 32, str)
-    assert f"which is {DIGEST}. Received: --classifier_sha256={'ab' * 32}" in str(caught.value)
+    assert f"which is {DIGEST}. Received: sha256={'ab' * 32}" in str(caught.value)
     assert names(path) == []
 
 
 def test_no_such_page_and_no_such_server(server, path):
-    with pytest.raises(EvaluationError, match=r"/missing cannot be fetched to .*404.*--classifier_path"):
+    with pytest.raises(EvaluationError, match=r"/missing cannot be fetched to .*404.*; `path` takes a file"):
         fetch(f"{server}/missing", path, report=str)
     with pytest.raises(EvaluationError, match=r"cannot be fetched"):
         fetch("http://127.0.0.1:9/weights", path, report=str)
@@ -152,12 +151,9 @@ def test_of_several_at_once_one_fetches(server, path):
     assert Handler.requests == ["/slow"] and names(path) == ["weights.bin", "weights.bin.sha256"]
 
 
-def test_what_helps_offline_is_said_in_the_commands_words(path):
-    for flags, advice in ((EVALUATION, "--classifier_path"), (TRAINING, "--score_classifier also takes a .tflite")):
-        with pytest.raises(EvaluationError, match=f"cannot be fetched .*{advice}"):
-            fetch("http://127.0.0.1:9/weights", path, report=str, flags=flags)
-    with pytest.raises(EvaluationError, match=r"^--score_classifier: .* cannot be read"):
-        digest_of(path, TRAINING)
+def test_a_file_that_is_not_there(path):
+    with pytest.raises(EvaluationError, match=f"^{path} cannot be read"):
+        digest_of(path)
 
 
 def test_a_cache_that_cannot_be_written(server, tmp_path):

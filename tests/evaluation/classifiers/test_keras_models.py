@@ -11,7 +11,6 @@ from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers import keras_models
 from igan_tf.evaluation.classifiers.files import digest_of
-from igan_tf.evaluation.classifiers.flag_names import TRAINING
 from igan_tf.layers import WeightNorm
 from tests.evaluation.damage import altered
 
@@ -66,7 +65,7 @@ def test_code_in_a_file_is_refused_even_where_it_is_trusted(tmp_path):
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x[:, 0, 0])(keras.layers.Conv2D(2, 1)(inputs)))
     path = tmp_path / "net.keras"
     model.save(path)
-    with pytest.raises(EvaluationError, match=r"net.keras cannot be read: .*(safe|unsafe|Lambda)"):
+    with pytest.raises(EvaluationError, match=r"net.keras. cannot be read: .*(safe|unsafe|Lambda)"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
 
 
@@ -83,7 +82,7 @@ def test_a_file_of_which_a_byte_is_altered(tmp_path):
             found = load_classifier(str(path), trust_file=True, value_range=(0, 1))
         except EvaluationError as error:
             refused += 1
-            assert f"--classifier={path} cannot be read: " in str(error)
+            assert f"`name={path}` cannot be read: " in str(error)
             continue
         outputs = found(images())
         np.testing.assert_array_equal(outputs.values, whole.values, err_msg=str(place))
@@ -94,21 +93,23 @@ def test_a_file_of_which_a_byte_is_altered(tmp_path):
 def test_a_model_without_weights(tmp_path):
     inputs = keras.Input((6, 6, 1))
     keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(inputs)).save(tmp_path / "net.keras")
-    with pytest.raises(EvaluationError, match=r"--classifier=net.keras must return a dict .*a model without weights"):
+    with pytest.raises(EvaluationError, match=r"`name=net.keras` must return a dict .*a model without weights"):
         load_classifier(str(tmp_path / "net.keras"), trust_file=True, value_range=(0, 1))
 
 
 def test_what_is_refused(tmp_path):
     path = tmp_path / "net.keras"
     build()[0].save(path)
-    with pytest.raises(EvaluationError, match=r"must be said .*Received: --classifier=.*net.keras without --trust"):
+    with pytest.raises(
+        EvaluationError, match=r"`trust_file` must be True .*Received: trust_file=False name=.*net.keras"
+    ):
         load_classifier(str(path), value_range=(0, 1))
-    with pytest.raises(EvaluationError, match=r"--classifier_range must say"):
+    with pytest.raises(EvaluationError, match=r"`value_range` must be the pixel values"):
         load_classifier(str(path), trust_file=True)
-    with pytest.raises(EvaluationError, match=r"--classifier_sha256 must be the digest"):
+    with pytest.raises(EvaluationError, match=r"`sha256` must be the digest"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1), sha256="0" * 64)
     path.write_bytes(path.read_bytes()[:200])
-    with pytest.raises(EvaluationError, match=r"net.keras cannot be read"):
+    with pytest.raises(EvaluationError, match=r"net.keras. cannot be read"):
         load_classifier(str(path), trust_file=True, value_range=(0, 1))
     keras.Sequential([keras.Input((6, 6, 1)), keras.layers.Conv2D(2, 1)]).save(path)
     with pytest.raises(EvaluationError, match=r"must return \(N, K\), or a dict"):
@@ -122,7 +123,7 @@ def test_no_inception_weights(tmp_path, monkeypatch):
     path = tmp_path / "weights.h5"
     path.write_bytes(b"no weights")
     monkeypatch.setattr(keras.applications, "InceptionV3", lambda **arguments: build()[0])
-    with pytest.raises(EvaluationError, match=f"--classifier=keras_inception_v3: {path} holds no InceptionV3 weights"):
+    with pytest.raises(EvaluationError, match=f"`name=keras_inception_v3`: {path} holds no InceptionV3 weights"):
         load_classifier("keras_inception_v3", path=path)
 
 
@@ -146,10 +147,8 @@ def test_inception_weights_that_cannot_be_fetched(monkeypatch):
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr(keras.applications, "InceptionV3", fail)
-    with pytest.raises(EvaluationError, match=r"cannot be fetched: URL fetch failure; with --classifier_path"):
+    with pytest.raises(EvaluationError, match=r"cannot be fetched: URL fetch failure; `path` takes a file"):
         load_classifier("keras_inception_v3", report=str)
-    with pytest.raises(EvaluationError, match=r"--score_classifier=keras_inception_v3: .*a .tflite file"):
-        load_classifier("keras_inception_v3", report=str, flags=TRAINING)
 
 
 def test_keras_keeps_what_it_fetched_where_it_is_looked_for(monkeypatch, tmp_path):

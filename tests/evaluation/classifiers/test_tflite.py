@@ -10,7 +10,6 @@ if keras.backend.backend() != "tensorflow":
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
-from igan_tf.evaluation.classifiers.flag_names import TRAINING
 from tests.evaluation.tflite_files import convert, network
 
 
@@ -41,9 +40,7 @@ def test_quantized(tmp_path):
     np.testing.assert_allclose(outputs.values, model(images().astype("float32")), atol=0.05)
     expected = np.asarray(features(images().astype("float32")))
     np.testing.assert_allclose(outputs.features, expected, atol=0.03 * expected.max())
-    with pytest.raises(
-        EvaluationError, match=r"--classifier_range is for .* takes uint8.* Received: --classifier_range=0,1$"
-    ):
+    with pytest.raises(EvaluationError, match=r"`value_range` is for .* takes uint8.* Received: value_range=0,1$"):
         load_classifier(str(path), value_range=(0, 1))
     assert (outputs.values * 256 == np.round(outputs.values * 256)).all()
 
@@ -60,15 +57,13 @@ def test_an_image_gets_the_same_whatever_else_is_in_its_batch(tmp_path):
 def test_what_is_refused(tmp_path):
     model, _ = network(True)
     path = convert(model, tmp_path / "net.tflite")
-    with pytest.raises(EvaluationError, match=r"--classifier_range must say which pixel values .* float32"):
+    with pytest.raises(EvaluationError, match=r"`value_range` must be the pixel values .* float32"):
         load_classifier(str(path))
-    with pytest.raises(EvaluationError, match=r"^--score_classifier_range must say"):
-        load_classifier(str(path), flags=TRAINING)
-    with pytest.raises(EvaluationError, match=f"--classifier_sha256 must be the digest of {path}"):
+    with pytest.raises(EvaluationError, match=f"`sha256` must be the digest of {path}"):
         load_classifier(str(path), value_range=(0, 1), sha256="1" * 64)
     text = tmp_path / "text.tflite"
     text.write_text("no flatbuffer")
-    with pytest.raises(EvaluationError, match=r"text.tflite is no image classifier that can be read"):
+    with pytest.raises(EvaluationError, match=r"^`name=.*text.tflite` is no image classifier that can be read"):
         load_classifier(str(text))
     vectors = keras.Sequential([keras.Input((5,)), keras.layers.Dense(2)])
     with pytest.raises(

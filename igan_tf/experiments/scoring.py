@@ -1,0 +1,237 @@
+"""Scores of images, from a run or from files, with everything that belongs to them: what `igan_tf.evaluate` does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from igan_tf.errors import EvaluationError, renamed
+from igan_tf.evaluation.classifiers import load_classifier
+from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
+from igan_tf.evaluation.images import ImageSource, chosen_indices
+from igan_tf.evaluation.ranking import rank, take
+from igan_tf.evaluation.scores import Classified, evaluate_images
+from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
+from igan_tf.evaluation.statistics import save_statistics
+from igan_tf.experiments.score_sources import find_run, kind_of, open_both, open_run, training_data
+from igan_tf.files import durable
+from igan_tf.images.folders import image_files
+from igan_tf.images.grids import image_grid, write_png
+from igan_tf.metrics.registry import Needs, metrics, options_class
+
+# The folder of samples in `top_dir`: apart from their grid, so that this folder can be scored itself.
+TOP_SAMPLES = "samples"
+# Samples in the grid: more would be too small to be looked at, and all of these stay in memory.
+GRID_SAMPLES = 100
+
+
+def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print) -> dict[str, Any]:
+    """Scores the images that the settings name.
+
+    Args:
+        settings: The settings.
+        report: Called with each line for the user.
+
+    Returns:
+        The record of scores, as it is written to `output`.
+
+    Raises:
+        InputError: with the setting or file that cannot be used.
+    """
+    _check(settings)
+    data, data_name = training_data(settings)
+    run = open_run(settings.source)
+    if settings.generated_training_data:
+        try:
+            with renamed(model="source", data="dataset"):
+                check_comparable(run.model, data)
+        except EvaluationError as error:
+            raise EvaluationError(f"`generated_training_data`: {error}") from error
+    with renamed(**CLASSIFIER_SETTINGS):
+        classifier = load_classifier(
+            settings.classifier,
+            path=settings.classifier_path,
+            sha256=settings.classifier_sha256,
+            trust_file=settings.trust_classifier_file,
+            value_range=parse_range("classifier_range", settings.classifier_range),
+            protocol=settings.protocol,
+            data=data,
+            data_name=data_name,
+            cache_dir=settings.cache_dir or None,
+            report=report,
+        )
+    source, reference = open_both(settings, classifier, run)
+    with renamed(square="center_square"):
+        record, classified, statistics = evaluate_images(
+            source,
+            classifier,
+            reference,
+            num_samples=0 if run else settings.num_samples,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+            keep_features=bool(settings.save_statistics),
+            progress=True,
+            **{field.name: getattr(settings, field.name) for field in dataclasses.fields(options_class())},
+        )
+    if run:
+        record["checkpoint"] = run.checkpoint
+    # Shown first: should writing fail, a long run's figures are at least on the screen.
+    report(table(record))
+    _write(settings.output, record)
+    if settings.save_statistics:
+        save_statistics(settings.save_statistics, classified.statistics)
+    if settings.save_reference:
+        save_statistics(settings.save_reference, statistics)
+    more = {}
+    if settings.top_dir:
+        try:
+            more["top_samples"] = _write_top(settings, source, classifier, classified)
+        except OSError as error:
+            raise EvaluationError(f"`top_dir={settings.top_dir}` cannot be written: {error}") from error
+    if settings.generated_training_data:
+        more["generated_training_data"] = compare_training_data(
+            run.model, data, source.count, settings.seed or 0, report
+        )
+    if more:
+        report(table(more))
+        record.update(more)
+        _write(settings.output, record)
+    return record
+
+
+def table(record: dict[str, Any]) -> str:
+    """The figures of a record, a line each."""
+    lines = []
+    for name, value in record.items():
+        if name in ("warnings", "versions"):
+            continue
+        if isinstance(value, dict):
+            shown = "  ".join(f"{key} {_short(entry)}" for key, entry in value.items())
+        else:
+            shown = _short(value)
+        lines.append(f"{name:24s} {shown}")
+    return "\n".join(lines + [f"warning: {line}" for line in record.get("warnings", ())])
+
+
+def _short(value: Any) -> str:
+    return f"{value:.5g}" if isinstance(value, float) else str(value)
+
+
+def _check(settings: EvaluationSettings) -> None:
+    """Refuses combinations that cannot be, before anything is loaded."""
+    kinds = {kind_of("source", settings.source)}
+    if settings.reference:
+        kinds.add(kind_of("reference", settings.reference))
+    _refuse_unused(settings, kinds)
+    if settings.generated_training_data and not find_run(settings.source):
+        raise EvaluationError(f"`generated_training_data` needs a run directory. Received: source={settings.source}")
+    if settings.save_reference and not settings.reference:
+        raise EvaluationError("`save_reference` needs `reference`. Received: reference=")
+    _check_places(settings)
+
+
+def _refuse_unused(settings: EvaluationSettings, kinds: set[str]) -> None:
+    """Refuses settings that would have no effect.
+
+    Args:
+        settings: The settings.
+        kinds: What `source` and `reference` are: see `kind_of`.
+    """
+    trains = settings.classifier == "domain" or settings.generated_training_data
+    reads_data = kinds & {"tfds", "dataset"} or (trains and (settings.dataset or "run" in kinds))
+    comparing = [name for metric in metrics() if metric.needs > Needs.VALUES for name in metric.option_names()]
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    for name, used, purpose in (
+        ("image_range", "npz" in kinds, "the images of an .npz"),
+        ("npz_key", "npz" in kinds, "the images of an .npz"),
+        ("center_square", "folder" in kinds, "a folder of images"),
+        ("dataset", trains, "`classifier=domain` and `generated_training_data`"),
+        ("data_dir", reads_data, "a data set"),
+        *((name, settings.reference, "`reference`") for name in comparing),
+        ("top_fraction", settings.top_dir, "`top_dir`"),
+    ):
+        if not used and getattr(settings, name) != defaults[name]:
+            raise EvaluationError(
+                f"`{name}` is for {purpose}. Received: {name}={getattr(settings, name)} with "
+                f"source={settings.source} reference={settings.reference} classifier={settings.classifier}"
+            )
+
+
+def _check_places(settings: EvaluationSettings) -> None:
+    """Refuses places that cannot be written before anything is computed."""
+    taken = {Path(settings.source).resolve(): "source"}
+    if settings.reference:
+        taken[Path(settings.reference).resolve()] = "reference"
+    for name in ("output", "save_statistics", "save_reference"):
+        value = getattr(settings, name)
+        if not value:
+            continue
+        if not Path(value).absolute().parent.is_dir():
+            raise EvaluationError(f"`{name}` must lie in a folder that exists. Received: {name}={value}")
+        if Path(value).is_dir():
+            raise EvaluationError(f"`{name}` must be a file. Received: {name}={value}, a folder")
+        other = taken.setdefault(Path(value).resolve(), name)
+        if other != name:
+            raise EvaluationError(
+                f"`{name}` must be another file than `{other}`, which it would replace. "
+                f"Received: {name}={value} {other}={getattr(settings, other)}"
+            )
+        _check_writable(name, value, Path(value).absolute().parent)
+    if settings.top_dir:
+        if held := image_files(settings.top_dir):
+            raise EvaluationError(
+                "`top_dir` must hold no images, among which the samples would be lost. "
+                f"Received: top_dir={settings.top_dir}, which holds {held[0]}"
+            )
+        # Missing folders are made.
+        samples = Path(settings.top_dir, TOP_SAMPLES).absolute()
+        there = next(path for path in (samples, *samples.parents) if path.exists())
+        _check_writable("top_dir", settings.top_dir, there)
+
+
+def _check_writable(name: str, value: str, folder: Path) -> None:
+    """Makes and removes a file in `folder`: a file system may refuse what its permissions allow."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{Path(value).name}."):
+            pass
+    except OSError as error:
+        raise EvaluationError(f"`{name}={value}` cannot be written: {error}") from error
+
+
+def _write_top(
+    settings: EvaluationSettings, source: ImageSource, classifier: Classifier, classified: Classified
+) -> dict[str, Any]:
+    """Writes the samples of the highest scores and a grid of the first; returns its part of the record."""
+    folder = Path(settings.top_dir, TOP_SAMPLES)
+    folder.mkdir(parents=True, exist_ok=True)
+    positions, divergences = rank(classified.values, settings.top_fraction, classifier.from_logits)
+    scored = chosen_indices(source.count, len(classified.values), settings.seed)[positions]
+    in_grid = {}
+    for index, image in take(source, scored):
+        write_png(folder / f"{index + 1:05d}-sample-{scored[index]:06d}-kl-{divergences[index]:.3f}.png", image)
+        if index < GRID_SAMPLES:
+            in_grid[index] = image
+    write_png(folder.parent / "grid.png", image_grid(np.stack([in_grid[index] for index in range(len(in_grid))])))
+    return {
+        "folder": str(folder),
+        "count": len(positions),
+        "fraction": settings.top_fraction,
+        "kl_highest": float(divergences[0]),
+        "kl_lowest": float(divergences[-1]),
+    }
+
+
+def _write(output: str, record: dict[str, Any]) -> None:
+    if not output:
+        return
+    try:
+        durable.write_text(output, json.dumps(record, indent=2) + "\n")
+    except OSError as error:
+        raise EvaluationError(f"`output={output}` cannot be written: {error}") from error

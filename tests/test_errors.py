@@ -1,0 +1,34 @@
+"""Errors name arguments, those of whoever is to read them."""
+
+import pytest
+
+from igan_tf.commands.flags import in_flags
+from igan_tf.errors import DataError, EvaluationError, InputError, renamed
+
+
+def test_the_argument_that_is_named_first():
+    assert EvaluationError("`splits` must be at most 10, with `seed=1`. Received: splits=20").argument == "splits"
+    assert EvaluationError("`name=a` has no `split=b`").argument == "name"
+    assert EvaluationError("the file cannot be read").argument is None
+
+
+def test_renamed_arguments():
+    with pytest.raises(DataError) as caught, renamed(path="weights", name="classifier"):
+        raise DataError("`path` and `name=a` of path=b: `other`. Received: path=a/path=c name=b x-name=1 other=2")
+    assert str(caught.value) == (
+        "`weights` and `classifier=a` of path=b: `other`. Received: weights=a/path=c classifier=b x-name=1 other=2"
+    )
+    assert caught.value.argument == "weights" and isinstance(caught.value.__cause__, DataError)
+
+
+def test_other_errors_pass():
+    with pytest.raises(ValueError, match="`path`") as caught, renamed(path="weights"):
+        raise ValueError("`path`")
+    assert not isinstance(caught.value, InputError)
+
+
+def test_a_command_shows_its_flags():
+    message = "`splits` and `seed=1`, not `logits`. Received: splits=20 for 10 images of `source`, rows=3"
+    assert in_flags(EvaluationError(message), ["splits", "seed", "real"], {"source": "real"}) == (
+        "--splits and --seed=1, not `logits`. Received: --splits=20 for 10 images of --real, rows=3"
+    )
