@@ -59,14 +59,14 @@ def here(tmp_path, monkeypatch):
 
 def run(cache, *arguments):
     """Runs the command in this process and returns the record that it wrote."""
-    evaluate.main(["--classifier=domain", "--dataset=digits", f"--cache_dir={cache}", *map(str, arguments)])
+    evaluate.run(["--classifier=domain", "--dataset=digits", f"--cache_dir={cache}", *map(str, arguments)])
     return json.loads(open("scores.json").read())
 
 
 def refused(capsys, *arguments):
     """What the command says where it ends with an error, without a traceback and before it writes anything."""
     with pytest.raises(SystemExit) as caught:
-        evaluate.main(list(map(str, arguments)))
+        evaluate.run(list(map(str, arguments)))
     assert caught.value.code not in (0, None)
     text = capsys.readouterr().err + str(caught.value.code)
     assert "Traceback" not in text
@@ -122,7 +122,7 @@ def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here,
 
 
 def test_the_data_set_of_a_run_needs_no_flag(here, cache, run_dir):
-    evaluate.main([f"--source={run_dir}", "--classifier=domain", f"--cache_dir={cache}", "--num_samples=30"])
+    evaluate.run([f"--source={run_dir}", "--classifier=domain", f"--cache_dir={cache}", "--num_samples=30"])
     assert json.loads((here / "scores.json").read_text())["classifier"]["name"] == "domain(digits)"
 
 
@@ -485,7 +485,7 @@ def test_records_of_imagenet(here, capsys):
     convert_here(make_photos(here / "photos"), here / "records")
     path = convert(network(True)[0], here / "net.tflite")
     arguments = ["--data_dir=records", f"--classifier={path}", "--classifier_range=0,1", "--splits=2"]
-    evaluate.main(["--source=imagenet:train", "--reference=noise:8x8x3", *arguments])
+    evaluate.run(["--source=imagenet:train", "--reference=noise:8x8x3", *arguments])
     record = json.loads((here / "scores.json").read_text())
     assert (record["num_samples"], record["source"], record["split"]) == (24, "records", "all records")
     assert record["frechet_distance"] > 0
@@ -518,7 +518,7 @@ def test_statistics_of_another_classifier_are_refused(here, cache, capsys):
 
 def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
     path = real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"
-    evaluate.main(
+    evaluate.run(
         [
             "--source=tfds:cifar10:test[:40]",
             f"--data_dir={real_data_dir / 'tfds'}",
@@ -534,7 +534,7 @@ def test_cifar10_through_tfds(here, real_data_dir, tmp_path):
 
 def test_help_and_wrong_flags_come_without_tensorflow(here):
     program = (
-        "import sys\nfrom igan_tf.commands import evaluate\ntry:\n    evaluate.main()\nfinally:\n"
+        "import sys\nfrom igan_tf.commands import evaluate\ntry:\n    evaluate.run(sys.argv[1:])\nfinally:\n"
         "    assert not {'tensorflow', 'keras'} & set(sys.modules), 'imports too much'\n"
     )
 
