@@ -60,6 +60,7 @@ OTHER_VALUES = {
     "feature_matching_norm": "l1",
     "label_smoothing": 0.1,
     "historical_averaging": 2.5,
+    "generator_average_decay": 0.99,
     "unlabelled_weight": 0.5,
     "generator_steps": 3,
     "average_decay": 0.99,
@@ -214,6 +215,7 @@ TOO_LOW = {
     "initialization_examples": -1,
     "label_smoothing": -0.1,
     "historical_averaging": -0.1,
+    "generator_average_decay": -0.1,
     "unlabelled_weight": -0.1,
     "generator_steps": -1,
     "average_decay": -0.1,
@@ -231,6 +233,7 @@ TOO_HIGH = {
     "beta_1": 1.0,
     "label_smoothing": 1.0,
     "average_decay": 1.0,
+    "generator_average_decay": 1.0,
 }
 
 

@@ -73,6 +73,7 @@ class ImageNetRecipe(Recipe):
             self.optimizer(config.discriminator_learning_rate, steps_per_epoch),
             self.optimizer(config.generator_learning_rate, steps_per_epoch),
             label_smoothing=config.label_smoothing,
+            generator_average_decay=config.generator_average_decay,
             techniques=[FeatureMatching(config.feature_matching), HistoricalAveraging(config.historical_averaging)],
         )
         return model

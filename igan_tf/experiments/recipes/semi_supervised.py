@@ -107,6 +107,7 @@ class SemiSupervisedRecipe(Recipe):
             generator_objective=config.generator_objective,
             feature_matching_norm=config.feature_matching_norm,
             label_smoothing=config.label_smoothing,
+            generator_average_decay=config.generator_average_decay,
             unlabelled_weight=config.unlabelled_weight,
             generator_steps=config.generator_steps,
             average_decay=config.average_decay,
