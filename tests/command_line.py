@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 
 import igan_tf.main
 from igan_tf.training import Checkpoints
+from tests import processes
 
 REPOSITORY = Path(__file__).parent.parent
 FLAGS = ["--dataset=digits", "--labels=50", "--batch_size=400", "--initialization_examples=50"]
@@ -25,9 +25,7 @@ def environment():
 
 def run_process(*arguments, cwd):
     """Runs the command to its end, in the folder `cwd`."""
-    return subprocess.run(
-        command(*arguments), cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    return processes.run("igan_tf.main", arguments, cwd)
 
 
 class Outcome:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import subprocess
 import time
 
 import keras
@@ -17,8 +16,9 @@ from igan_tf.experiments import experiment, run_directory
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import semi_supervised
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
-from igan_tf.training.trainer import Interrupted
-from tests.command_line import FLAGS, assert_same_run, command, environment, events, metrics, result, run_process
+from igan_tf.training.interruption import Interrupted
+from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_process
+from tests.processes import Program
 
 # Two epochs of two steps.
 SETTINGS = {"dataset": "digits", "labels": 50, "batch_size": 400, "initialization_examples": 50, "epochs": 2}
@@ -207,14 +207,7 @@ def test_sigterm_and_sigkill(tmp_path):
         return path.read_text().count("\n") if path.exists() else 0
 
     for signum, after, code in ((signal.SIGKILL, 2, -signal.SIGKILL), (signal.SIGTERM, 5, 128 + signal.SIGTERM)):
-        process = subprocess.Popen(
-            command(*arguments, f"--run_dir={run_dir}"),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = Program("igan_tf.main", [*arguments, f"--run_dir={run_dir}"], tmp_path)
         wait_for(lambda after=after: lines() >= after, process)
         process.send_signal(signum)
         _, errors = process.communicate(timeout=120)

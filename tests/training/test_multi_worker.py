@@ -1,12 +1,9 @@
 """Several workers: real processes on this machine, each with the TF_CONFIG of its place."""
 
 import json
-import os
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -18,6 +15,7 @@ from igan_tf.experiments.experiment import Experiment
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, metrics
 from tests.experiments.imagenet_runs import SETTINGS, as_arguments, make_records
+from tests.processes import Program
 
 # Long enough that a worker is still at work when it is killed.
 ENDLESS = 100_000
@@ -39,21 +37,13 @@ class Cluster:
         self.processes = []
         for index in range(2):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CONFIG": json.dumps(config)}
-            self.processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-m", module, *map(str, (*arguments, *own[index]))],
-                    env=environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                )
-            )
+            environment = {"TF_CONFIG": json.dumps(config)}
+            self.processes.append(Program(module, [*arguments, *own[index]], REPOSITORY, environment))
 
     def wait(self, index, timeout=300):
         """A worker's exit code and output."""
-        output, _ = self.processes[index].communicate(timeout=timeout)
-        return self.processes[index].returncode, output
+        output, errors = self.processes[index].communicate(timeout=timeout)
+        return self.processes[index].returncode, output + errors
 
     def __enter__(self):
         return self
