@@ -58,7 +58,7 @@ def test_scored_epochs_have_figures_everywhere(finished):
     assert [bool(KEYS & set(line)) for line in lines] == [False, True, False, True]
     assert set(lines[3]) >= KEYS
     for key in KEYS:
-        assert {step for step, tag in events(finished) if tag == key} == {4, 8}
+        assert {step for step, tag in events(finished) if tag == f"score/{key}"} == {4, 8}
     protocol = json.loads((finished / "score_protocol.json").read_text())
     assert protocol["classifier"]["name"] == "domain(digits)" and len(protocol["classifier"]["sha256"]) == 64
     assert protocol["num_samples"] == 60 and protocol["splits"] == 10 and protocol["reference"] == ["digits", "test"]
@@ -169,16 +169,16 @@ def test_more_scores_may_be_asked_for_on_resuming(tmp_path, finished):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"score_epochs": -1}, r"--score_epochs must be at least 0. Received: --score_epochs=-1"),
-        ({"score_samples": 19}, r"--score_samples must be at least 20. Received: --score_samples=19"),
-        ({"score_classifier": "own.keras"}, r"--score_classifier must be one of inception, .*=own.keras"),
+        ({"score_epochs": -1}, r"`score_epochs` must be at least 0. Received: score_epochs=-1"),
+        ({"score_samples": 19}, r"`score_samples` must be at least 20. Received: score_samples=19"),
+        ({"score_classifier": "own.keras"}, r"`score_classifier` must be one of inception, .*=own.keras"),
         (
             {"score_classifier_range": "0,1"},
-            r"--score_classifier_range is for a .tflite .*--score_classifier_range=0,1 --score_classifier=domain",
+            r"`score_classifier_range` is for a .tflite .*score_classifier_range=0,1 score_classifier=domain",
         ),
         (
             {"score_classifier": "own.tflite", "score_classifier_range": "1"},
-            r"--score_classifier_range must be black,white, .*Received: --score_classifier_range=1$",
+            r"`score_classifier_range` must be black,white, .*Received: score_classifier_range=1$",
         ),
         ({"score_classifier": "own.tflite", "score_classifier_range": "1,0"}, r"must be black,white.*=1,0"),
         ({"score_classifier": "own.tflite", "score_classifier_range": "-inf,0"}, r"must be black,white.*=-inf,0"),
