@@ -167,7 +167,7 @@ def test_an_empty_folder_and_an_unknown_form(tmp_path):
     with pytest.raises(DataError, match=f"the folder {tmp_path} holds no images"):
         read_images(str(tmp_path))
     for place in ("nowhere", "mnist:test", "tfds:mnist", str(tmp_path / "a.txt")):
-        with pytest.raises(DataError, match="`place` must name a folder of images .* Received: place="):
+        with pytest.raises(DataError, match=r"`place` must name a folder of images .* Received: place="):
             read_images(place)
     with pytest.raises(DataError, match=r"one of digits:train, digits:test\. Received: place=digits:all"):
         read_images("digits:all")
