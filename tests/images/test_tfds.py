@@ -112,6 +112,17 @@ def test_array_records_are_refused_in_the_same_words(tmp_path, read):
         read(str(tmp_path))
 
 
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"{}", b'{"name": "\xff"}'], ids=["empty", "cut", "list", "{}", "bytes"]
+)
+def test_a_damaged_description_ends_in_the_command_that_prepares_the_data(tmp_path, read, content):
+    prepared_as(tmp_path, "tfrecord")
+    (tmp_path / "mnist/3.0.1/dataset_info.json").write_bytes(content)
+    with pytest.raises(DataError, match=r"no prepared data set mnist in `data_dir=.*`.*\n.*tfds\.load\('mnist'"):
+        read(str(tmp_path))
+
+
 def test_the_converter_reads_tfrecords_alone(tmp_path):
     pytest.importorskip("pyarrow")
     prepare(tmp_path, "parquet")

@@ -223,7 +223,7 @@ def test_damaged_images_are_listed_and_no_good_one_is_lost(tmp_path):
 
 @pytest.mark.slow
 def test_a_hundred_odd_and_damaged_files_among_a_thousand(real_data_dir, tmp_path):
-    """Point 5 of the issue: the command line, with 1,000 real images."""
+    """The command line, with 1,000 real images."""
     source = tmp_path / "photos"
     for folder in (real_data_dir / "imagenet_sample/train").iterdir():
         (source / folder.name).mkdir(parents=True)
