@@ -6,6 +6,7 @@ Nothing here imports TensorFlow: a command shows its help and refuses a wrong se
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers import check_arguments
@@ -134,6 +135,13 @@ class EvaluationSettings(OutputSettings, options_class(), ComputationSettings, C
     """
 
     Error = EvaluationError
+
+    def metric_options(self) -> dict[str, Any]:
+        """The metrics' options by name, without those of metrics that were registered after this class was made."""
+        own = {field.name for field in dataclasses.fields(self)}
+        return {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(options_class()) if field.name in own
+        }
 
 
 def parse_range(name: str, text: str) -> tuple[float, float] | None:

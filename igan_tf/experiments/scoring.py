@@ -24,7 +24,7 @@ from igan_tf.experiments.score_sources import find_run, kind_of, open_both, open
 from igan_tf.files import durable
 from igan_tf.images.folders import image_files
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.metrics.registry import Needs, metrics, options_class
+from igan_tf.metrics.registry import Needs, metrics
 
 # The folder of samples in `top_dir`: apart from their grid, so that this folder can be scored itself.
 TOP_SAMPLES = "samples"
@@ -78,7 +78,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
             batch_size=settings.batch_size,
             keep_features=bool(settings.save_statistics),
             progress=True,
-            **{field.name: getattr(settings, field.name) for field in dataclasses.fields(options_class())},
+            **settings.metric_options(),
         )
     if run:
         record["checkpoint"] = run.checkpoint
@@ -146,15 +146,15 @@ def _refuse_unused(settings: EvaluationSettings, kinds: set[str]) -> None:
     """
     trains = settings.classifier == "domain" or settings.generated_training_data
     reads_data = kinds & {"tfds", "dataset"} or (trains and (settings.dataset or "run" in kinds))
-    comparing = [name for metric in metrics() if metric.needs > Needs.VALUES for name in metric.option_names()]
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+    comparing = [name for metric in metrics() if metric.needs > Needs.VALUES for name in metric.option_names()]
     for name, used, purpose in (
         ("image_range", "npz" in kinds, "the images of an .npz"),
         ("npz_key", "npz" in kinds, "the images of an .npz"),
         ("center_square", "folder" in kinds, "a folder of images"),
         ("dataset", trains, "`classifier=domain` and `generated_training_data`"),
         ("data_dir", reads_data, "a data set"),
-        *((name, settings.reference, "`reference`") for name in comparing),
+        *((name, settings.reference, "`reference`") for name in comparing if name in defaults),
         ("top_fraction", settings.top_dir, "`top_dir`"),
     ):
         if not used and getattr(settings, name) != defaults[name]:
