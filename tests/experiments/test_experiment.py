@@ -14,7 +14,7 @@ from igan_tf.data import SemiSupervisedBatches, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment, run_directory
 from igan_tf.experiments.configs import build_config
-from igan_tf.experiments.recipes import semi_supervised
+from igan_tf.experiments.recipes import recipe_of
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.interruption import Interrupted
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_process
@@ -165,8 +165,8 @@ def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
         train(tmp_path / "run", **{**settings, "label_file": str(moved)})
     assert "SHA-256 of the labelled examples" in str(caught.value) and "of the data" not in str(caught.value)
 
-    def load_other_data(config):
-        data = load_data(config)
+    def load_other_data(config, streamed):
+        data = load_data(config, streamed)
         data.train_images[5, 0, 0, 0] += 1 / 16
         return data
 
@@ -253,7 +253,7 @@ def test_label_draws_and_the_supervised_baseline(tmp_path):
 def load_data_batches(run_dir):
     config = run_directory.read_config(run_dir)
     data = load_data(config)
-    return SemiSupervisedBatches(data.train_images, *semi_supervised.labelled_examples(config, data), 400, config.seed)
+    return SemiSupervisedBatches(data.train_images, *recipe_of(config).labelled_examples(data), 400, config.seed)
 
 
 def test_a_label_file_replaces_the_subset(tmp_path):
@@ -367,7 +367,7 @@ def test_the_generator_exports_alone(tmp_path, finished):
 
 
 def test_what_is_no_run_is_named(tmp_path):
-    with pytest.raises(ConfigError, match=f"--run_dir={tmp_path} is not the directory of a run"):
+    with pytest.raises(ConfigError, match=f"`run_dir={tmp_path}` is not the directory of a run"):
         load_run(tmp_path)
     experiment.save_config(tmp_path, build_config(**SETTINGS))
     with pytest.raises(CheckpointError, match=f"{tmp_path} holds no checkpoint"):
@@ -377,7 +377,7 @@ def test_what_is_no_run_is_named(tmp_path):
 def test_a_second_trainer_is_refused(tmp_path, finished):
     with (
         run_directory.sole_trainer(finished),
-        pytest.raises(ConfigError, match=f"--run_dir={finished} is in use by another training process"),
+        pytest.raises(ConfigError, match=f"`run_dir={finished}` is in use by another training process"),
     ):
         train(finished)
     # Nor may one write what is inside: a draw's or the baseline's folder.
@@ -385,7 +385,7 @@ def test_a_second_trainer_is_refused(tmp_path, finished):
     for part in ("draw-1", "draw-2/supervised"):
         with (
             run_directory.sole_trainer(tmp_path / part),
-            pytest.raises(ConfigError, match=f"--run_dir={tmp_path}/{part} is in use by another training process"),
+            pytest.raises(ConfigError, match=f"`run_dir={tmp_path}/{part}` is in use by another training process"),
         ):
             train(tmp_path, **inside)
     # And after the first has ended it is not.

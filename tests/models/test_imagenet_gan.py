@@ -199,8 +199,8 @@ def test_a_step_is_a_function_of_seed_and_step():
 
 def test_the_discriminators_noise_is_a_function_of_seed_and_step():
     def real_loss(seed=3, iterations=0):
-        # Nothing couples the batch: beside the noise on them, real images' loss depends on nothing that is drawn.
-        model = make_model(norms=("virtual", "none"), minibatch=False)
+        # Real images are normalized by themselves: beside the noise on them, their loss depends on nothing drawn.
+        model = make_model(norms=("virtual", "batch"), minibatch=False)
         model.seed = seed
         model.discriminator_optimizer.iterations.assign(iterations)
         return float(model.train_step(batch_of())["real_loss"])
