@@ -70,6 +70,8 @@ class Technique(keras.layers.Layer):
             raise ValueError(f"`weight` of {type(self).__name__} must not be negative. Received: weight={weight}")
         super().__init__(name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower(), **kwargs)
         self.weight = weight
+        # Keras's `fit` would otherwise call the model on its data, to build this layer.
+        self.built = True
 
     def track(self, model: keras.Model) -> None:
         """Creates the state for `model.generator` and `model.discriminator`; the model's `compile` calls it."""
