@@ -1,9 +1,14 @@
 """Noise channels inside a generator."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from igan_tf.layers.reference_layer import ReferenceLayer
+from igan_tf.types import Shape, Tensor
 
 # Added to the layer's seed for the stored noise.
 STORED_NOISE_SEED = 0x2545F491
@@ -13,9 +18,10 @@ STORED_NOISE_SEED = 0x2545F491
 class ConcatenateNoise(ReferenceLayer):
     """Appends channels of uniform noise: fresh for every example and call, stored for the reference rows.
 
-    y = [x, noise] along the last axis, with x (R + N, ..., C) and noise ~ U(minval, maxval) of shape
-    (R + N, ..., channels), whose first R rows are the weight `reference_noise`, drawn once when the layer is built:
-    a reference that changed from call to call would be no reference.
+        y = [x, noise] along the last axis,    noise ~ U(minval, maxval)
+
+    with x (R + N, ..., C) and noise (R + N, ..., channels), whose first R rows are the weight `reference_noise`, drawn
+    once when the layer is built: a reference that changed from call to call would be no reference.
 
     Training and inference are alike, as in the paper's ImageNet generator: `predict` draws fresh noise too. Replicas
     of a `tf.distribute` strategy draw different noise and share the stored one; the first replica draws what a single
@@ -25,33 +31,47 @@ class ConcatenateNoise(ReferenceLayer):
     (without `seed`, another one).
 
     Args:
-        channels: number of noise channels.
-        reference_size: number of reference rows, R; 0 in a model without `VirtualBatchNorm`.
-        minval: lower bound of the noise.
-        maxval: upper bound of the noise.
-        seed: integer, or None for one drawn by Keras (see `keras.utils.set_random_seed`).
-        frozen: set by `freeze_reference`.
+        channels: Number of noise channels.
+        reference_size: Number of reference rows, R; 0 in a model without `VirtualBatchNorm`.
+        minval, maxval: Bounds of the noise.
+        seed: Integer, or None for one drawn by Keras (see `keras.utils.set_random_seed`).
+        frozen: Set by `freeze_reference`.
+        **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
-        inputs: floating point tensor, the reference rows first.
+        inputs: Floating point tensor, the reference rows first.
 
-    Input shape: (R + N, ..., C) with N >= 1, rank 2 or more; with R > 0 every size but the batch's is known.
+    Input shape: `(R + N, ..., C)` with N >= 1, rank 2 or more; with R > 0 every size but the batch's is known.
 
-    Output shape: (R + N, ..., C + channels).
+    Output shape: `(R + N, ..., C + channels)`.
 
     Raises:
-        ValueError: `channels` below 1; `reference_size` below 0; `minval` above `maxval`; rank below 2; an unknown
-            size; a batch of R rows or fewer; a `reference_size` other than that of the `PrependReference` before it
-            in a functional model.
+        ValueError: for `channels` below 1, `reference_size` below 0, `minval` above `maxval`, rank below 2, an unknown
+            size, a batch of R rows or fewer, and a `reference_size` other than that of the `PrependReference` before
+            it in a functional model.
+
+    ```python
+    noise = ConcatenateNoise(8, seed=1)
+    outputs = noise(np.zeros((2, 4, 4, 16)))      # (2, 4, 4, 24)
+    ```
 
     Reference: arXiv:1606.03498, section 6.4, the published ImageNet generator.
 
-    Differs from the original code: nothing known (there, too, the reference's noise is stored).
+    Differs from the original code: nothing (there, too, the reference's noise is stored).
     """
 
     minimum_reference_size = 0
 
-    def __init__(self, channels, reference_size=0, minval=-1.0, maxval=1.0, seed=None, frozen=False, **kwargs):
+    def __init__(
+        self,
+        channels: int,
+        reference_size: int = 0,
+        minval: float = -1.0,
+        maxval: float = 1.0,
+        seed: int | None = None,
+        frozen: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reference_size, frozen=frozen, **kwargs)
         if isinstance(channels, bool) or not isinstance(channels, int) or channels < 1:
             raise ValueError(
@@ -67,7 +87,7 @@ class ConcatenateNoise(ReferenceLayer):
         self.seed = seed
         self.seed_generator = ReplicaSeedGenerator(seed)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self._check_rank(input_shape)
         if not self.reference_size:
             return
@@ -85,7 +105,7 @@ class ConcatenateNoise(ReferenceLayer):
             trainable=False,
         )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         self.check_batch_size(inputs.shape)
         rows, *positions, _ = ops.shape(inputs)
         noise = keras.random.uniform(
@@ -103,13 +123,13 @@ class ConcatenateNoise(ReferenceLayer):
         if len(shape) < 2:
             raise ValueError(f"ConcatenateNoise needs inputs of rank 2 or more. Received: input shape {tuple(shape)}")
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self._check_rank(input_shape)
         self.check_batch_size(input_shape)
         channels = input_shape[-1]
         return (*input_shape[:-1], None if channels is None else channels + self.channels)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "channels": self.channels,
             "minval": self.minval,
@@ -119,12 +139,12 @@ class ConcatenateNoise(ReferenceLayer):
 
 
 class ReplicaSeedGenerator(keras.random.SeedGenerator):
-    """A `SeedGenerator` that gives each replica of a `tf.distribute` strategy seeds of its own.
+    """Gives each replica of a `tf.distribute` strategy seeds of its own, the first one Keras's.
 
-    Keras's gives all of them the same: the same noise on every replica. The first replica's seeds are Keras's.
+    Keras's `SeedGenerator` gives all replicas the same seeds, hence the same noise.
     """
 
-    def next(self, ordered=True):
+    def next(self, ordered: bool = True) -> Tensor:
         seed = super().next(ordered)
         if keras.backend.backend() != "tensorflow":
             return seed

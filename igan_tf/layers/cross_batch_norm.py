@@ -1,10 +1,15 @@
 """Batch normalization of a joint batch, half of the channels by the real images and half by the generated ones."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
 
 from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
 from igan_tf.precision import wide_dtype
+from igan_tf.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -17,15 +22,15 @@ class CrossBatchNorm(keras.layers.Layer):
         mean, variance = moments of x[h:, ..., c:] over all axes but the last         for the channels from c on
         y = gamma * (x - mean) / sqrt(variance + epsilon) + beta                      mean, variance, gamma, beta: (C,)
 
-    for every row alike: a generated image's first channels are measured by the real images, a real image's last
-    channels by the generated ones. So each example shows the discriminator how it lies among both kinds, and gradients
-    flow from each half to the other.
+    for every row alike: the real images measure a generated image's first channels, the generated ones a real image's
+    last channels. So each example shows the discriminator how it lies among both kinds, and gradients flow from each
+    half to the other.
 
     Training and inference differ. In training the statistics are the batch's, under `tf.distribute` each replica's, and
     the layer keeps moving averages of them, `moving_mean` and `moving_variance`: before channel c of real images, from
-    c on of generated ones, averaged over replicas. In inference those take the statistics' place and nothing has to be
-    joint: a single image, or real images alone, get an output that no other example changes, the one that an image gets
-    on average beside a batch of the training. Statistics are in float32 under mixed precision.
+    c on of generated ones, averaged over replicas. In inference those take the statistics' place and no joint batch is
+    needed: a single image, or real images alone, get an output that no other example changes, the one that an image
+    gets on average beside a batch of the training. Statistics are in float32 under mixed precision.
 
     Args:
         momentum: Moving averages become `momentum * average + (1 - momentum) * statistic` at each call in training.
@@ -45,8 +50,15 @@ class CrossBatchNorm(keras.layers.Layer):
     Output shape: that of the input.
 
     Raises:
-        ValueError: For rank 1, an odd or unknown number of channels, in training a batch known to be odd, a `momentum`
+        ValueError: for rank 1, an odd or unknown number of channels, in training a batch known to be odd, a `momentum`
             outside [0, 1] and an `epsilon` that is not above 0.
+
+    ```python
+    norm = CrossBatchNorm()
+    real, generated = np.random.default_rng(0).normal(size=(2, 16, 4, 4, 6))
+    joint = norm(np.concatenate([real, generated]), training=True)
+    single = norm(real[:1])      # by the moving averages
+    ```
 
     Reference: arXiv:1606.03498, section 6.4 (ImageNet); the layer itself is in the published code alone.
 
@@ -58,14 +70,14 @@ class CrossBatchNorm(keras.layers.Layer):
 
     def __init__(
         self,
-        momentum=0.99,
-        epsilon=1e-5,
-        center=True,
-        scale=True,
-        gamma_initializer=None,
-        beta_initializer="zeros",
-        **kwargs,
-    ):
+        momentum: float = 0.99,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        gamma_initializer: Any = None,
+        beta_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if not 0 <= momentum <= 1:
             raise ValueError(f"CrossBatchNorm needs `momentum` from 0 to 1. Received: momentum={momentum!r}")
@@ -81,7 +93,7 @@ class CrossBatchNorm(keras.layers.Layer):
         self.beta_initializer = keras.initializers.get(beta_initializer)
         self.gamma = self.beta = None
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         self._check_shape(input_shape)
         shape = (input_shape[-1],)
         if self.scale:
@@ -93,7 +105,7 @@ class CrossBatchNorm(keras.layers.Layer):
         self.moving_variance = self.add_weight(name="moving_variance", initializer="ones", **moving)
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={-1: input_shape[-1]})
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         x = ops.cast(inputs, wide_dtype(self.compute_dtype))
         if training:
             mean, variance = self._joint_statistics(x)
@@ -142,11 +154,11 @@ class CrossBatchNorm(keras.layers.Layer):
                 f"CrossBatchNorm needs an even, known number of channels. Received: input shape {tuple(shape)}"
             )
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self._check_shape(input_shape)
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "momentum": self.momentum,
             "epsilon": self.epsilon,

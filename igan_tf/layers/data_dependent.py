@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import contextvars
-from typing import Any
 
 import keras
+
+from igan_tf.types import Tensor
 
 # The layers that the pass of `data_dependent_initialization` has initialized so far; None: no such pass is on.
 _initialized: contextvars.ContextVar[set | None] = contextvars.ContextVar("igan_tf_initialized", default=None)
 
 
-def data_dependent_initialization(model: keras.layers.Layer, inputs: Any) -> Any:
+def data_dependent_initialization(model: keras.layers.Layer, inputs: Tensor) -> Tensor:
     """Sets scales and biases from one batch, each layer's initialized output feeding the next.
 
     One eager pass in training mode, so with noise and dropout on. Nested layers take part: `WeightNorm` gives each
-    pre-activation mean 0 and deviation `init_std`, `MinibatchDiscrimination` centres its features. A layer that the
+    pre-activation mean 0 and deviation `init_std`, `MinibatchDiscrimination` centers its features. A layer that the
     model uses several times is initialized at its first use. Units that are constant on `inputs` keep their values.
     A layer of your own takes part if its `call` asks `initializes_now(self)`.
 
     Under `tf.distribute` call it once, in the strategy's scope but outside `strategy.run`: all replicas get the same
     values.
-
-    ```python
-    model = keras.Sequential([keras.Input((4,)), WeightNorm(keras.layers.Dense(3))])
-    data_dependent_initialization(model, np.random.default_rng(0).normal(size=(500, 4)))
-    ```
 
     Args:
         model: A built `keras.Model` or layer.
@@ -35,10 +31,14 @@ def data_dependent_initialization(model: keras.layers.Layer, inputs: Any) -> Any
         The model's outputs on `inputs` after the initialization.
 
     Raises:
-        ValueError: if no layer of `model` takes part.
+        ValueError: where no layer of `model` takes part.
 
-    Reference:
-        [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), section 3.
+    ```python
+    model = keras.Sequential([keras.Input((4,)), WeightNorm(keras.layers.Dense(3))])
+    data_dependent_initialization(model, np.random.default_rng(0).normal(size=(500, 4)))
+    ```
+
+    Reference: [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), section 3.
     """
     initialized: set[keras.layers.Layer] = set()
     token = _initialized.set(initialized)
@@ -52,10 +52,16 @@ def data_dependent_initialization(model: keras.layers.Layer, inputs: Any) -> Any
 
 
 def initializes_now(layer: keras.layers.Layer) -> bool:
-    """Whether a call of `layer` is its first one in `data_dependent_initialization`, and has to initialize it.
+    """Tells a layer whether the call in which it asks is to initialize it, in `data_dependent_initialization`.
+
+    Args:
+        layer: The layer that asks.
+
+    Returns:
+        True once for each layer in each such pass, False otherwise.
 
     ```python
-    class Centred(keras.layers.Layer):
+    class Centered(keras.layers.Layer):
         def build(self, input_shape):
             self.mean = self.add_weight(shape=input_shape[-1:], initializer="zeros")
 
@@ -64,12 +70,6 @@ def initializes_now(layer: keras.layers.Layer) -> bool:
                 self.mean.assign(ops.mean(inputs, axis=0))
             return inputs - self.mean
     ```
-
-    Args:
-        layer: The layer that asks, in its `call`.
-
-    Returns:
-        True once for each layer in each such pass, False otherwise.
     """
     initialized = _initialized.get()
     if initialized is None or layer in initialized:

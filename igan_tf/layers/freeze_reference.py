@@ -1,4 +1,6 @@
-"""Sampling without a reference pass."""
+"""Switches a model between training with its reference batch and sampling without it."""
+
+from __future__ import annotations
 
 import keras
 from keras import ops
@@ -6,32 +8,41 @@ from keras import ops
 from igan_tf.layers.prepend_reference import PrependReference
 from igan_tf.layers.reference_layer import ReferenceLayer
 from igan_tf.layers.virtual_batch_norm import VirtualBatchNorm, record_reference_statistics
+from igan_tf.types import Tensor
 
 
-def freeze_reference(model, inputs=None):
+def freeze_reference(model: keras.layers.Layer, inputs: Tensor = None) -> keras.layers.Layer:
     """Stores the reference statistics of every `VirtualBatchNorm` in `model`, so that sampling needs no reference.
 
     Runs the reference batch through the model once, eagerly and with training=False, and switches every layer that
     knows of it (`PrependReference`, `VirtualBatchNorm`, `ConcatenateNoise`, `DropReference`), nested models included,
     to frozen. A frozen model gives the same output from one pass over the examples alone. It saves and reloads
-    frozen; its weights files have the shapes of any other. A layer called with training=True refuses while frozen:
-    `unfreeze_reference` comes before further training, and forgets the statistics. Freezing a frozen model again
-    takes the statistics anew. Seeds are left as they were. On an error the model is as before.
+    frozen; its weights files have the shapes of any other. A frozen layer refuses training=True: call
+    `unfreeze_reference`, which forgets the statistics, before further training. Freezing a frozen model again takes the
+    statistics anew. Seeds are left as they were. On an error the model is as before.
 
     `model.fit`, `evaluate` and `predict` trace anew afterwards. A `tf.function` (or `jax.jit`) of your own, or an
     outer model that is not the one given here, keeps what it traced before: make it after freezing.
 
     Args:
-        model: a Keras model, or one layer that holds others.
-        inputs: one batch of examples, of any values, to call the model with. It may be left out where the model
+        model: A Keras model, or one layer that holds others.
+        inputs: One batch of examples, of any values, to call the model with. It may be left out where the model
             knows its input shapes, as functional and sequential models do.
 
     Returns:
         `model`.
 
     Raises:
-        ValueError: `model` has no `VirtualBatchNorm`; the reference sizes in it differ; its inputs are unknown; one
-            of its `VirtualBatchNorm` layers is not called exactly once in a pass.
+        ValueError: where `model` has no `VirtualBatchNorm`, the reference sizes in it differ, its inputs are unknown,
+            or one of its `VirtualBatchNorm` layers is not called exactly once in a pass.
+
+    ```python
+    layers = [PrependReference(16), keras.layers.Dense(64), VirtualBatchNorm(16), DropReference(16)]
+    model = keras.Sequential([keras.Input((100,)), *layers])
+    freeze_reference(model)
+    one = model(np.zeros((1, 100)))
+    unfreeze_reference(model)
+    ```
     """
     layers = _reference_layers(model)
     _check_reference_sizes(model, layers)
@@ -49,17 +60,17 @@ def freeze_reference(model, inputs=None):
     return model
 
 
-def unfreeze_reference(model):
+def unfreeze_reference(model: keras.layers.Layer) -> keras.layers.Layer:
     """Undoes `freeze_reference`: the reference travels with the batch again, the stored statistics are forgotten.
 
     Args:
-        model: a Keras model, or one layer that holds others.
+        model: A Keras model, or one layer that holds others.
 
     Returns:
         `model`.
 
     Raises:
-        ValueError: `model` has no `VirtualBatchNorm`.
+        ValueError: where `model` has no `VirtualBatchNorm`.
     """
     layers = _reference_layers(model)
     _set_frozen(layers, [False] * len(layers))

@@ -1,6 +1,9 @@
 """Minibatch discrimination: features of an example that say how close the rest of its batch is."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,6 +11,7 @@ from keras import ops
 from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
 from igan_tf.precision import wide_dtype
+from igan_tf.types import Shape, Tensor
 
 REDUCTIONS = ("sum", "mean", "mean_all_pairs")
 
@@ -29,41 +33,44 @@ class MinibatchDiscrimination(keras.layers.Layer):
     "mean_all_pairs" (N (N - 1) for one group, N*N/2 - N/2 for each of two). `weight_norm=False` takes W = theta. A sum
     without terms (N = 1; N = 2 against the own half) is 0, so that the feature equals the bias.
 
-    An example's features depend on the other examples of its batch, in training and inference alike, `predict` and
-    `evaluate` included: predictions change with `batch_size` and with the order of the data, and padding rows count as
-    examples. Under `tf.distribute` the batch is the replica's own. What lies between the inputs and the features is
+    Training and inference are alike: an example's features depend on the other examples of its batch in `predict` and
+    `evaluate`, too, so that predictions change with `batch_size` and with the order of the data, and padding rows count
+    as examples. Under `tf.distribute` the batch is the replica's own. Everything between the inputs and the features is
     computed in float32 under the mixed and half precision policies (the outputs are in the compute dtype), in
     float64 under float64. The gradient of |.| at 0 is 0, so coinciding rows have finite gradients. No tensor larger
-    than N*N*B or N*B*C is built, forward or backward.
+    than N*N*B or N*B*C is built, forward or backward; a second derivative keeps N of the latter.
 
     Args:
         num_kernels: B, the number of features per group.
         kernel_dim: C, the dimensions in which a kernel measures its distance.
         num_groups: 1, the whole batch; or 2, a joint batch [real; generated] of two equal halves: features against
             the first half, `num_kernels` of them, then against the second.
-        weight_norm: whether W is theta normalised over the input axis (no epsilon) and scaled by a trained
+        weight_norm: Whether W is theta normalized over the input axis (no epsilon) and scaled by a trained
             `exp(log_weight_scale)`.
-        use_bias: whether a bias per kernel, starting at -1, is added to the features of every group.
+        use_bias: Whether a bias per kernel, starting at -1, is added to the features of every group.
         reduction: "sum", "mean" or "mean_all_pairs", see above.
-        kernel_initializer: of `theta`; None for a normal distribution of standard deviation 0.05.
-        **kwargs: of `keras.layers.Layer`, such as `name` and `dtype`.
+        kernel_initializer: Initializer of `theta`; None for a normal distribution of standard deviation 0.05.
+        **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
-        inputs: tensor of rank 2 or more. With `num_groups=2` real examples are in the first half.
+        inputs: Floating point tensor. With `num_groups=2` real examples are in the first half.
 
-    Input shape:
-        `(N, ...)`, all but the batch size known; flattened to `(N, A)`. N is even with `num_groups=2`.
+    Input shape: `(N, ...)`, of rank 2 or more, all but the batch size known; flattened to `(N, A)`. N is even with
+        `num_groups=2`.
 
-    Output shape:
-        `(N, A + num_kernels * num_groups)`.
+    Output shape: `(N, A + num_kernels * num_groups)`.
 
     Raises:
-        ValueError: an argument out of range; an input of rank below 2, of unknown size, or of another size than the
-            layer was built for; an odd batch with `num_groups=2`. Inside a graph that does not know its batch size
+        ValueError: for an argument out of range, an input of rank below 2, of unknown size, or of another size than the
+            layer was built for, and an odd batch with `num_groups=2`. Inside a graph that does not know its batch size
             the odd batch stops the step with the backend's own error, from a reshape to two halves.
 
-    Reference:
-        Salimans et al., "Improved Techniques for Training GANs", arXiv:1606.03498, section 3.2.
+    ```python
+    layer = MinibatchDiscrimination(num_kernels=100, kernel_dim=5)
+    outputs = layer(np.random.default_rng(0).normal(size=(32, 192)))      # (32, 292)
+    ```
+
+    Reference: arXiv:1606.03498, section 3.2.
 
     Differs from the original code: the self term has weight exactly 0, where the CIFAR-10 and SVHN code adds 1e6 to its
     distance. (The paper keeps it, a constant 1 that a bias takes up.) Otherwise the default is that code's layer, and
@@ -76,15 +83,15 @@ class MinibatchDiscrimination(keras.layers.Layer):
 
     def __init__(
         self,
-        num_kernels=100,
-        kernel_dim=5,
-        num_groups=1,
-        weight_norm=True,
-        use_bias=True,
-        reduction="sum",
-        kernel_initializer=None,
-        **kwargs,
-    ):
+        num_kernels: int = 100,
+        kernel_dim: int = 5,
+        num_groups: int = 1,
+        weight_norm: bool = True,
+        use_bias: bool = True,
+        reduction: str = "sum",
+        kernel_initializer: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         for name, value in (("num_kernels", num_kernels), ("kernel_dim", kernel_dim)):
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
@@ -104,7 +111,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
             keras.initializers.RandomNormal(stddev=0.05) if kernel_initializer is None else kernel_initializer
         )
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         size = self._flattened_size(input_shape)
         kernels = (self.num_kernels, self.kernel_dim)
         # No autocast: under mixed precision these are used in float32.
@@ -124,7 +131,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
                 autocast=False,
             )
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         if initializes_now(self):
             return self.data_dependent_initialize(inputs)
         flat = self._flatten(inputs)
@@ -134,13 +141,19 @@ class MinibatchDiscrimination(keras.layers.Layer):
         features = ops.reshape(features, (-1, self.num_groups * self.num_kernels))
         return ops.concatenate([flat, ops.cast(features, flat.dtype)], axis=1)
 
-    def data_dependent_initialize(self, inputs):
-        """Sets scale and bias from one batch, as the original code does before training, and returns the outputs.
+    def data_dependent_initialize(self, inputs: Tensor) -> Tensor:
+        """Sets scale and bias from one batch, as the original code does before training.
 
         Per kernel, the distances are divided by half the batch's mean distance to the nearest other row:
-        `log_weight_scale` takes that up (`theta`, without weight normalisation). `bias`, where used, becomes minus the
+        `log_weight_scale` takes that up (`theta`, without weight normalization). `bias`, where used, becomes minus the
         mean of the features over batch and groups. A kernel in which rows do not differ, or a batch of one row, keeps
-        its scale. To be called eagerly, once, before distribution; builds the layer if need be.
+        its scale. Call it eagerly, once, before distribution; it builds the layer if need be.
+
+        Args:
+            inputs: As of a call.
+
+        Returns:
+            The outputs after the initialization.
         """
         if not self.built:
             self.build(inputs.shape)
@@ -226,11 +239,11 @@ class MinibatchDiscrimination(keras.layers.Layer):
         # A sum without terms stays 0.
         return counted / ops.maximum(ops.sum(counted, axis=axis, keepdims=True), 1.0)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         size = self._flattened_size(input_shape)
         return (input_shape[0], size + self.num_kernels * self.num_groups)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "num_kernels": self.num_kernels,
@@ -244,8 +257,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
 
 
 @own_gradient
-def pairwise_distances(projections):
-    """L1 distances D (N, N, B) between the rows of M (N, B, C), per kernel.
+def pairwise_distances(projections: Tensor) -> Tensor:
+    """Computes the L1 distances D (N, N, B) between the rows of M (N, B, C), per kernel.
 
     Loops over shifts of the batch, forward, and over its rows, backward, so that N*N*B and N*B*C are the largest
     sizes; automatic differentiation would keep every step of the loop.

@@ -1,12 +1,17 @@
 """Gradients written out by hand, in one form for every backend."""
 
+from __future__ import annotations
+
 import functools
+from collections.abc import Callable
 
 from keras import ops
 
 
-def own_gradient(function):
-    """`keras.ops.custom_gradient` whose gradient takes the same on every backend.
+def own_gradient(function: Callable) -> Callable:
+    """Decorates a function that brings its gradient along: `keras.ops.custom_gradient`, alike on every backend.
+
+    Second derivatives are those of the operations that `gradient` is made of, tensors of the forward pass included.
 
     Args:
         function: `inputs -> (output, gradient)`, with one output and `gradient(upstream)` giving the gradients to the

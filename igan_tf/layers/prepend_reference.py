@@ -1,39 +1,50 @@
-"""The reference batch, put in front of the examples."""
+"""Puts the reference batch in front of the examples."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
 from igan_tf.layers.reference_layer import ReferenceLayer
+from igan_tf.types import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
 class PrependReference(ReferenceLayer):
     """Puts its stored reference batch in front of the examples, for the `VirtualBatchNorm` layers after it.
 
-    y = [reference; x], with the weight reference (R, ...) and x (N, ...). The reference is drawn once, when the layer
-    is built, and never changes by itself; `set_reference` puts real data in its place. It is a non-trainable weight:
-    saved with the model and the same on every replica. Training and inference are alike; frozen
-    (`freeze_reference`), the layer gives x as it is and refuses training=True.
+        y = [reference; x],    x (N, ...), reference (R, ...)
+
+    The reference is drawn once, when the layer is built, and never changes by itself; `set_reference` puts real data in
+    its place. It is a non-trainable weight: saved with the model and the same on every replica. Training and inference
+    are alike; frozen (`freeze_reference`), the layer gives x as it is and refuses training=True.
 
     Args:
-        reference_size: number of reference rows, R.
+        reference_size: Number of reference rows, R.
         distribution: "uniform" for U(minval, maxval), "normal" for N(0, 1); take what the examples come from.
-        minval: lower bound of "uniform".
-        maxval: upper bound of "uniform".
-        seed: integer, or None for one drawn by Keras (see `keras.utils.set_random_seed`).
-        frozen: set by `freeze_reference`.
+        minval, maxval: Bounds of "uniform".
+        seed: Integer, or None for one drawn by Keras (see `keras.utils.set_random_seed`).
+        frozen: Set by `freeze_reference`.
+        **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
-        inputs: the examples.
+        inputs: The examples.
         training: True is refused when frozen, otherwise without effect.
 
-    Input shape: (N, ...), every size but N known.
+    Input shape: `(N, ...)`, every size but N known.
 
-    Output shape: (R + N, ...); frozen: (N, ...).
+    Output shape: `(R + N, ...)`; frozen: `(N, ...)`.
 
     Raises:
-        ValueError: `reference_size` below 1; an unknown `distribution`; `minval` above `maxval`; an unknown size.
+        ValueError: for `reference_size` below 1, an unknown `distribution`, `minval` above `maxval`, an unknown size.
+
+    ```python
+    prepend = PrependReference(16, distribution="normal", seed=1)
+    joint = prepend(np.zeros((2, 100)))      # (18, 100)
+    ```
 
     Reference: arXiv:1606.03498, section 3.5.
 
@@ -43,8 +54,15 @@ class PrependReference(ReferenceLayer):
     reference_role = "begin"
 
     def __init__(
-        self, reference_size, distribution="uniform", minval=-1.0, maxval=1.0, seed=None, frozen=False, **kwargs
-    ):
+        self,
+        reference_size: int,
+        distribution: str = "uniform",
+        minval: float = -1.0,
+        maxval: float = 1.0,
+        seed: int | None = None,
+        frozen: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reference_size, frozen=frozen, **kwargs)
         if distribution not in ("uniform", "normal"):
             raise ValueError(
@@ -60,7 +78,7 @@ class PrependReference(ReferenceLayer):
         self.maxval = maxval
         self.seed = seed
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         if None in input_shape[1:]:
             raise ValueError(
                 "PrependReference needs to know every size of its input but the batch's. "
@@ -74,14 +92,21 @@ class PrependReference(ReferenceLayer):
             shape=(self.reference_size, *input_shape[1:]), initializer=initializer, name="reference", trainable=False
         )
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         self.refuse_training(training)
         if self.frozen:
             return inputs
         return ops.concatenate([ops.cast(self.reference, inputs.dtype), inputs], axis=0)
 
-    def set_reference(self, reference):
-        """Makes `reference`, an array (R, ...), the reference batch; it builds a layer that is not built yet."""
+    def set_reference(self, reference: Tensor) -> None:
+        """Replaces the reference batch; builds a layer that is not built yet.
+
+        Args:
+            reference: `(R, ...)`, finite.
+
+        Raises:
+            ValueError: for another shape, for NaN or Inf in it, and where the layer is frozen.
+        """
         if self.frozen:
             raise ValueError(
                 f"Layer {self.name!r} (PrependReference) is frozen: its reference is in the stored statistics of "
@@ -100,15 +125,15 @@ class PrependReference(ReferenceLayer):
             self.build((None, *reference.shape[1:]))
         self.reference.assign(reference)
 
-    def compute_output_spec(self, inputs, *args, **kwargs):
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         # A reference of its own: what came before does not matter.
         return keras.layers.Layer.compute_output_spec(self, inputs, *args, **kwargs)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         batch = input_shape[0]
         return (None if batch is None else batch + self.reference_rows, *input_shape[1:])
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "distribution": self.distribution,
             "minval": self.minval,

@@ -1,17 +1,28 @@
-"""What the layers that know of a reference batch have in common."""
+"""The base of the layers that know of a reference batch."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 
+from igan_tf.types import Shape, Tensor
+
 
 class ReferenceLayer(keras.layers.Layer):
-    """A layer that treats the first `reference_size` rows of its batch as the reference batch.
+    """Base of layers that treat the first `reference_size` rows of their batch as the reference batch.
 
     Training and inference are alike. Between `igan_tf.layers.freeze_reference(model)` and `unfreeze_reference(model)`
     the layer is `frozen`: no reference rows travel in the batch, every row is an example.
 
     Args:
-        reference_size: number of reference rows, R.
-        frozen: whether the layer starts frozen; `get_config` keeps it, so that a frozen model reloads frozen.
+        reference_size: Number of reference rows, R.
+        frozen: Whether the layer starts frozen; `get_config` keeps it, so that a frozen model reloads frozen.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Raises:
+        ValueError: for a `reference_size` below `minimum_reference_size`, and one other than that of the
+            `PrependReference` before the layer in a functional model.
     """
 
     minimum_reference_size = 1
@@ -19,7 +30,7 @@ class ReferenceLayer(keras.layers.Layer):
     # "begin" where a layer puts the reference rows into the batch, "end" where it takes them out.
     reference_role: str | None = None
 
-    def __init__(self, reference_size, frozen=False, **kwargs):
+    def __init__(self, reference_size: int, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         minimum = self.minimum_reference_size
         if isinstance(reference_size, bool) or not isinstance(reference_size, int) or reference_size < minimum:
@@ -31,12 +42,12 @@ class ReferenceLayer(keras.layers.Layer):
         self.frozen = bool(frozen)
 
     @property
-    def reference_rows(self):
+    def reference_rows(self) -> int:
         """How many rows at the start of the batch belong to the reference now: none when frozen."""
         return 0 if self.frozen else self.reference_size
 
-    def check_batch_size(self, shape):
-        """Raises where a batch, if its size is known, has no example beside the reference rows."""
+    def check_batch_size(self, shape: Shape) -> None:
+        """Raises a ValueError where a batch, if its size is known, has no example beside the reference rows."""
         if self.reference_rows and shape[0] is not None and shape[0] <= self.reference_rows:
             raise ValueError(
                 f"Layer {self.name!r} ({type(self).__name__}) needs a batch larger than its "
@@ -44,7 +55,8 @@ class ReferenceLayer(keras.layers.Layer):
                 f"Received: input shape {tuple(shape)}"
             )
 
-    def refuse_training(self, training):
+    def refuse_training(self, training: bool | None) -> None:
+        """Raises a ValueError where a frozen layer is called with training=True."""
         # Statistics stored by `freeze_reference` go stale with the first update, and no gradient flows to them.
         if self.frozen and isinstance(training, bool) and training:
             raise ValueError(
@@ -52,7 +64,7 @@ class ReferenceLayer(keras.layers.Layer):
                 "Call `igan_tf.layers.unfreeze_reference(model)` before training."
             )
 
-    def compute_output_spec(self, inputs, *args, **kwargs):
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         reference = upstream_reference(inputs)
         if reference is not None and reference.reference_size != self.reference_size:
             raise ValueError(
@@ -62,12 +74,12 @@ class ReferenceLayer(keras.layers.Layer):
             )
         return super().compute_output_spec(inputs, *args, **kwargs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"reference_size": self.reference_size, "frozen": self.frozen}
 
 
-def upstream_reference(tensor):
-    """The layer of a functional model that put the reference rows into symbolic `tensor`; None if none is seen."""
+def upstream_reference(tensor: Tensor) -> ReferenceLayer | None:
+    """Finds the layer of a functional model that put the reference rows into symbolic `tensor`, if there is one."""
     pending, seen = [tensor], set()
     while pending:
         history = getattr(pending.pop(), "_keras_history", None)

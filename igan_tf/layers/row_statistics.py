@@ -1,19 +1,22 @@
-"""Each example's moments over its positions, and each example's own scale and offset: what normalizations share.
+"""Each example's moments over its positions, and each example's own scale and offset: shared by normalizations.
 
 Maps are (N, P, C): examples, positions, channels. Gradients are written out, because automatic ones make several times
-as many passes over a map, which is what a normalization's time consists of.
+as many passes over a map, which take most of a normalization's time.
 """
+
+from __future__ import annotations
 
 from keras import ops
 
 from igan_tf.layers.own_gradient import own_gradient
+from igan_tf.types import Tensor
 
 # Positions are first added up in this many parts at once: over rows of many values the sum is several times faster.
 _PARTS = 64
 
 
-def to_rows(x):
-    """`(N, ..., C)` as `(N, P, C)`."""
+def to_rows(x: Tensor) -> Tensor:
+    """Reshapes `(N, ..., C)` to `(N, P, C)`."""
     shape = ops.shape(x)
     positions = 1
     for size in shape[1:-1]:
@@ -21,15 +24,15 @@ def to_rows(x):
     return ops.reshape(x, (shape[0], positions, shape[-1]))
 
 
-def row_moments(x):
-    """Mean and variance of each row over its positions: `(N, P, C)` -> `(N, C)`, `(N, C)`."""
+def row_moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Computes mean and variance of each row over its positions: `(N, P, C)` -> `(N, C)`, `(N, C)`."""
     both = _row_moments(x)
     return both[0], both[1]
 
 
 @own_gradient
 def _row_moments(x):
-    """The two of them stacked, `(2, N, C)`: under PyTorch such a function has one output."""
+    """Stacks the two, `(2, N, C)`: under PyTorch a function with a gradient of its own has one output."""
     count = ops.cast(ops.shape(x)[1], x.dtype)
     mean = _sum_over_positions(x) / count
     # A mean of squared deviations, not of squares: a map may be far from 0.
@@ -45,8 +48,8 @@ def _row_moments(x):
 
 
 @own_gradient
-def scale_rows(x, scale, offset):
-    """`x * scale + offset`: `(N, P, C)`, `(N, C)`, `(N, C)` -> `(N, P, C)`."""
+def scale_rows(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
+    """Computes `x * scale + offset`: `(N, P, C)`, `(N, C)`, `(N, C)` -> `(N, P, C)`."""
     scale_by_row = ops.expand_dims(scale, 1)
 
     def gradient(upstream):
@@ -56,7 +59,7 @@ def scale_rows(x, scale, offset):
 
 
 def _sum_over_positions(x):
-    """`(N, P, C)` -> `(N, C)`."""
+    """Sums `(N, P, C)` to `(N, C)`."""
     positions, channels = x.shape[1], x.shape[2]
     if positions == 1:
         return x[:, 0]

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from igan_tf.types import Shape, Tensor
+
 # 2^16 blocks of 16: 4 MB, which stays in a CPU's cache, and one 16-bit draw for 16 values.
 _BLOCKS = 2**16
 _BLOCK_SIZE = 16
@@ -79,7 +81,7 @@ class TableGaussianNoise(keras.layers.Layer):
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         if not training or self.stddev == 0:
             return inputs
         shape = ops.shape(inputs)
@@ -100,10 +102,10 @@ class TableGaussianNoise(keras.layers.Layer):
         table = ops.convert_to_tensor(self.stddev * _normal_blocks(), dtype=self.compute_dtype)
         return ops.reshape(ops.reshape(ops.take(table, drawn, axis=0), (-1,))[:count], shape)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "stddev": self.stddev, "seed": self.seed, "exact": self.exact}
 
 

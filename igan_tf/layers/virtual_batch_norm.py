@@ -1,7 +1,11 @@
-"""Virtual batch normalisation."""
+"""Virtual batch normalization."""
+
+from __future__ import annotations
 
 import contextlib
 import contextvars
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -10,8 +14,9 @@ from keras import ops
 from igan_tf.layers.reference_layer import ReferenceLayer
 from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
 from igan_tf.precision import wide_dtype
+from igan_tf.types import Shape, Tensor
 
-# A variance never is: marks statistics that nobody has stored.
+# Sentinel for unset statistics; variances are never negative.
 UNSET = -1.0
 
 # Layer -> list of (mean, variance), one pair a call, while `record_reference_statistics` is entered; else None.
@@ -20,23 +25,16 @@ _record = contextvars.ContextVar("igan_tf_reference_statistics", default=None)
 
 @keras.saving.register_keras_serializable("igan_tf")
 class VirtualBatchNorm(ReferenceLayer):
-    """Normalises each example with the statistics of one fixed reference batch plus the example itself.
+    """Normalizes each example with the statistics of one fixed reference batch plus the example itself.
 
-    The first R = `reference_size` rows of the batch are the reference rows, as `PrependReference` puts them there:
-
-    ```
-    x = PrependReference(16)(z)                          # (N, ...) -> (16 + N, ...)
-    x = VirtualBatchNorm(16)(keras.layers.Dense(64)(x))  # anywhere in between, any number of times
-    x = DropReference(16)(x)                             # (16 + N, ...) -> (N, ...)
-    ```
-
+    The first R = `reference_size` rows of the batch are the reference rows, as `PrependReference` puts them there.
     With m, q (R + N, C) the means of x and of x^2 over each row's own positions (for rank 2, x and x^2 themselves),
     m_ref, q_ref (C,) the means of m[:R] and q[:R], new = 1 / (R + 1) and old = R / (R + 1), an example i has
 
         mean_i = new * m_i + old * m_ref                  variance_i = new * q_i + old * q_ref - mean_i^2
         y_i = gamma * (x_i - mean_i) / sqrt(variance_i + epsilon) + beta                gamma, beta: (C,)
 
-    and a reference row is normalised with m_ref and q_ref - m_ref^2 alone. The variance is computed in a form that is
+    and a reference row is normalized with m_ref and q_ref - m_ref^2 alone. The variance is computed in a form that is
     equal but cannot be negative: with v_i, v_ref the variances, new * v_i + old * v_ref + new * old * (m_i - m_ref)^2.
 
     Training and inference are alike. An example's output does not depend on the other examples, hence not on the
@@ -49,26 +47,34 @@ class VirtualBatchNorm(ReferenceLayer):
     none.
 
     Args:
-        reference_size: number of reference rows, R.
-        axis: the channel axis, any but the batch's.
-        epsilon: added to the variance.
-        center: whether to add `beta`.
-        scale: whether to multiply by `gamma`.
-        gamma_initializer: initializer of `gamma`; None is N(1, 0.02).
-        beta_initializer: initializer of `beta`.
-        frozen: set by `freeze_reference`.
+        reference_size: Number of reference rows, R.
+        axis: The channel axis, any but the batch's.
+        epsilon: Added to the variance.
+        center: Whether to add `beta`.
+        scale: Whether to multiply by `gamma`.
+        gamma_initializer: Initializer of `gamma`; None is N(1, 0.02).
+        beta_initializer: Initializer of `beta`.
+        frozen: Set by `freeze_reference`.
+        **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
-        inputs: floating point tensor, the reference rows first.
+        inputs: Floating point tensor, the reference rows first.
         training: True is refused when frozen, otherwise without effect.
 
-    Input shape: (R + N, ..., C) with N >= 1 (rank 2 or more, C at `axis`); frozen: (N, ..., C).
+    Input shape: `(R + N, ..., C)` with N >= 1 (rank 2 or more, C at `axis`); frozen: `(N, ..., C)`.
 
     Output shape: that of the input.
 
     Raises:
-        ValueError: `reference_size` below 1; rank below 2; `axis` that is no channel axis; a batch of R rows or
-            fewer; a `reference_size` other than that of the `PrependReference` before it in a functional model.
+        ValueError: for `reference_size` below 1, rank below 2, an `axis` that is no channel axis, a batch of R rows or
+            fewer, and a `reference_size` other than that of the `PrependReference` before it in a functional model.
+
+    ```python
+    z = keras.Input((100,))
+    x = PrependReference(16)(z)                             # (N, 100) -> (16 + N, 100)
+    x = VirtualBatchNorm(16)(keras.layers.Dense(64)(x))     # anywhere in between, any number of times
+    generator = keras.Model(z, DropReference(16)(x))        # (16 + N, 64) -> (N, 64)
+    ```
 
     Reference: arXiv:1606.03498, section 3.5.
 
@@ -78,16 +84,16 @@ class VirtualBatchNorm(ReferenceLayer):
 
     def __init__(
         self,
-        reference_size,
-        axis=-1,
-        epsilon=1e-5,
-        center=True,
-        scale=True,
-        gamma_initializer=None,
-        beta_initializer="zeros",
-        frozen=False,
-        **kwargs,
-    ):
+        reference_size: int,
+        axis: int = -1,
+        epsilon: float = 1e-5,
+        center: bool = True,
+        scale: bool = True,
+        gamma_initializer: Any = None,
+        beta_initializer: Any = "zeros",
+        frozen: bool = False,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(reference_size, frozen=frozen, **kwargs)
         if not epsilon > 0:
             raise ValueError(f"VirtualBatchNorm needs `epsilon` above 0. Received: epsilon={epsilon!r}")
@@ -102,7 +108,7 @@ class VirtualBatchNorm(ReferenceLayer):
         self.gamma = None
         self.beta = None
 
-    def build(self, input_shape):
+    def build(self, input_shape: Shape) -> None:
         axis = self._channel_axis(input_shape)
         channels = input_shape[axis]
         if channels is None:
@@ -130,7 +136,7 @@ class VirtualBatchNorm(ReferenceLayer):
         )
         self.input_spec = keras.layers.InputSpec(ndim=len(input_shape), axes={axis: channels})
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         self.refuse_training(training)
         self.check_batch_size(inputs.shape)
         axis = self._channel_axis(inputs.shape)
@@ -156,7 +162,7 @@ class VirtualBatchNorm(ReferenceLayer):
         if self.frozen:
             stored_variance = ops.expand_dims(ops.cast(self.reference_variance, mean.dtype), 0)
             stored_mean = ops.expand_dims(ops.cast(self.reference_mean, mean.dtype), 0)
-            # Loud where nothing was stored, as in a clone of a frozen model without its weights.
+            # NaN where nothing was stored, as in a clone of a frozen model without its weights.
             return ops.where(stored_variance < 0, float("nan"), stored_mean), stored_variance
         mean, variance = mean[: self.reference_size], variance[: self.reference_size]
         reference_mean = ops.mean(mean, axis=0, keepdims=True)
@@ -167,7 +173,7 @@ class VirtualBatchNorm(ReferenceLayer):
         return reference_mean, reference_variance
 
     def _with_reference(self, mean, variance, reference_mean, reference_variance):
-        """What each row is normalised with, both (rows, channels)."""
+        """Mean and variance that normalize each row, both (rows, channels)."""
         rows = self.reference_rows
         new = 1.0 / (self.reference_size + 1)
         old = self.reference_size / (self.reference_size + 1)
@@ -182,18 +188,18 @@ class VirtualBatchNorm(ReferenceLayer):
             ops.concatenate([ops.broadcast_to(reference_variance, shape), example_variance], axis=0),
         )
 
-    def store_reference(self, mean, variance):
-        """Sets the statistics that the layer uses when frozen."""
+    def store_reference(self, mean: Tensor, variance: Tensor) -> None:
+        """Sets the statistics that the layer uses when frozen, both (channels,)."""
         self.reference_mean.assign(mean)
         self.reference_variance.assign(variance)
 
-    def forget_reference(self):
-        """Marks the stored statistics as absent: a layer that is not frozen has none that could go stale."""
+    def forget_reference(self) -> None:
+        """Unsets the stored statistics: those of a layer that is not frozen would go stale."""
         if self.built:
             shape = tuple(self.reference_mean.shape)
             self.store_reference(np.zeros(shape), np.full(shape, UNSET))
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: dict[str, Any]) -> None:
         # The statistics are the last weight, whatever `center` and `scale` are.
         last = str(len(self.weights) - 1)
         if self.frozen and last in store and (np.asarray(store[last]) < 0).any():
@@ -218,12 +224,12 @@ class VirtualBatchNorm(ReferenceLayer):
             )
         return axis
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         self._channel_axis(input_shape)
         self.check_batch_size(input_shape)
         return tuple(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return super().get_config() | {
             "axis": self.axis,
             "epsilon": self.epsilon,
@@ -235,8 +241,8 @@ class VirtualBatchNorm(ReferenceLayer):
 
 
 @contextlib.contextmanager
-def record_reference_statistics():
-    """Yields a dict that receives, for each `VirtualBatchNorm` called inside, its reference statistics a call."""
+def record_reference_statistics() -> Iterator[dict[VirtualBatchNorm, list[tuple[Tensor, Tensor]]]]:
+    """Yields a dict that receives each `VirtualBatchNorm` called inside, with the reference statistics of each call."""
     record = {}
     token = _record.set(record)
     try:

@@ -1,6 +1,9 @@
 """Weight normalization as a wrapper around Keras's own dense and convolution layers."""
 
+from __future__ import annotations
+
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -8,6 +11,7 @@ from keras import ops
 from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
 from igan_tf.precision import wide_dtype
+from igan_tf.types import Shape, Tensor
 
 _DENSE = (keras.layers.Dense,)
 _CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
@@ -18,15 +22,16 @@ _TRANSPOSES = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose, keras
 class WeightNorm(keras.layers.Wrapper):
     """Gives every output unit of a layer a kernel of chosen length.
 
-    `W = V * g / sqrt(sum V^2 + epsilon)`, then `y = activation(op(x, W) + b)`
+        y = activation(op(x, W) + b),    W = V * g / sqrt(sum V^2 + epsilon)
 
-    - `V`: the inner layer's kernel; the sum runs over every axis but the output units'.
-    - `g`: `scale`, shape `(units,)`, starting at 1.
-    - `b`: the inner layer's `bias`, shape `(units,)`, left out where the inner layer has none.
-    - `op`: the inner layer's product: matrix product, convolution or transposed convolution.
+    - V: the inner layer's kernel; the sum runs over every axis but the output units'.
+    - g: `scale`, shape `(units,)`, starting at 1.
+    - b: the inner layer's `bias`, shape `(units,)`, left out where the inner layer has none.
+    - op: the inner layer's product: matrix product, convolution or transposed convolution.
 
-    Training and inference are the same, and nothing depends on the batch: under `tf.distribute` there is nothing to
-    synchronise. `call` assigns no variable. `igan_tf.data_dependent_initialization` sets `g` and `b` from data.
+    Training and inference are alike, and nothing depends on the batch: under `tf.distribute` there is nothing to
+    synchronize. A call assigns no variable, but for the one in which `igan_tf.data_dependent_initialization` sets g and
+    b from data.
 
     Args:
         layer: A `Dense`, `Conv1D/2D/3D` or `Conv1D/2D/3DTranspose` layer, or a subclass of one that keeps its product.
@@ -45,15 +50,27 @@ class WeightNorm(keras.layers.Wrapper):
     Raises:
         ValueError: for another kind of layer, `init_std <= 0` or `epsilon < 0`.
 
-    Reference:
-        [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), used throughout the published code of
-        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498).
+    ```python
+    layer = WeightNorm(keras.layers.Conv2D(96, 3, activation="leaky_relu"), train_scale=False)
+    outputs = layer(np.zeros((2, 32, 32, 3)))      # (2, 30, 30, 96)
+    convolution = layer.remove()                   # a Conv2D with the kernel W
+    ```
 
-    Differs from the original code: in nothing but rounding. A dense layer's factor is applied to the product's output
+    Reference: [Salimans and Kingma, 2016](https://arxiv.org/abs/1602.07868), used throughout the published code of
+        arXiv:1606.03498.
+
+    Differs from the original code: nothing but rounding. A dense layer's factor is applied to the product's output
     instead of its kernel, which is the same number and passes over fewer elements.
     """
 
-    def __init__(self, layer, train_scale=True, init_std=1.0, epsilon=1e-6, **kwargs):
+    def __init__(
+        self,
+        layer: keras.layers.Layer,
+        train_scale: bool = True,
+        init_std: float = 1.0,
+        epsilon: float = 1e-6,
+        **kwargs: Any,
+    ) -> None:
         if not isinstance(layer, _DENSE + _CONVOLUTIONS + _TRANSPOSES):
             raise ValueError(
                 "`layer` must be a Dense, Conv1D, Conv2D, Conv3D layer or a transposed convolution. "
@@ -71,7 +88,7 @@ class WeightNorm(keras.layers.Wrapper):
         self.scale = None
 
     @property
-    def bias(self):
+    def bias(self) -> keras.Variable | None:
         """The inner layer's bias, or None."""
         return self.layer.bias if self.layer.use_bias else None
 
@@ -80,13 +97,13 @@ class WeightNorm(keras.layers.Wrapper):
         """The kernel's axis of output units: the last but one for a transposed convolution."""
         return -2 if isinstance(self.layer, _TRANSPOSES) else -1
 
-    def build(self, input_shape=None):
+    def build(self, input_shape: Shape | None = None) -> None:
         super().build(input_shape)
         self._inner_shape = input_shape
         units = self.layer.kernel.shape[self._unit_axis]
         self.scale = self.add_weight(shape=(units,), initializer="ones", trainable=self.train_scale, name="scale")
 
-    def call(self, inputs):
+    def call(self, inputs: Tensor) -> Tensor:
         if initializes_now(self):
             return self.data_dependent_initialize(inputs)
         pre_activation = self._product(inputs, self._factor())
@@ -94,11 +111,14 @@ class WeightNorm(keras.layers.Wrapper):
             pre_activation = ops.add(pre_activation, self._broadcast(self.layer.bias))
         return self._activate(pre_activation)
 
-    def data_dependent_initialize(self, inputs):
+    def data_dependent_initialize(self, inputs: Tensor) -> Tensor:
         """Sets scale and bias so that each unit's pre-activation `t` has mean 0 and deviation `init_std` on `inputs`.
 
         `g <- g * init_std / std(t)`, `b <- -init_std * mean(t) / std(t)`, with `t` the product before the bias. A unit
         that is constant on `inputs` keeps both.
+
+        Args:
+            inputs: As of a call.
 
         Returns:
             The layer's outputs after the initialization.
@@ -123,8 +143,12 @@ class WeightNorm(keras.layers.Wrapper):
             pre_activation = pre_activation + self._broadcast(bias)
         return self._activate(ops.cast(pre_activation, self.compute_dtype))
 
-    def remove(self):
-        """Returns the plain inner layer, built, with the effective kernel folded in: for inference and export."""
+    def remove(self) -> keras.layers.Layer:
+        """Returns the plain inner layer, built, with the effective kernel folded in: for inference and export.
+
+        Raises:
+            ValueError: where this layer is not built.
+        """
         if not self.built:
             raise ValueError(f"`remove()` needs a built layer. Received: {self.name}, not yet called on any input")
         plain = type(self.layer).from_config(self.layer.get_config())
@@ -135,10 +159,10 @@ class WeightNorm(keras.layers.Wrapper):
             plain.bias.assign(self.layer.bias)
         return plain
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
         return self.layer.compute_output_shape(input_shape)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"train_scale": self.train_scale, "init_std": self.init_std, "epsilon": self.epsilon}
         return {**super().get_config(), **config}
 
@@ -208,7 +232,7 @@ class WeightNorm(keras.layers.Wrapper):
 
 
 def _inverse_norm(kernel, axes, epsilon):
-    """`(sum over axes of V^2 + epsilon)^-1/2`, with its gradient `-V * inverse^3` in one pass over the kernel.
+    """Computes `(sum over axes of V^2 + epsilon)^-1/2`, with its gradient `-V * inverse^3` in one pass.
 
     Automatic differentiation makes four, of which one only repeats the units' gradient to the kernel's size.
     """

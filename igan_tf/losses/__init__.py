@@ -1,4 +1,7 @@
-"""The paper's losses, on `keras.ops` alone: they run on every Keras backend."""
+"""The paper's losses, and training techniques that add terms to them.
+
+On `keras.ops` alone: they run on every Keras backend.
+"""
 
 from igan_tf.losses.adversarial import (
     label_smoothing_discriminator_loss,

@@ -1,13 +1,16 @@
 """Adversarial losses on D's single logit, with one-sided label smoothing."""
 
+from __future__ import annotations
+
 import numpy as np
 from keras import ops
 
 from igan_tf.precision import mean, to_wide
+from igan_tf.types import Tensor
 
 
-def sigmoid_kl_with_logits(logits, target):
-    """KL divergence from D's decision to a soft target, elementwise.
+def sigmoid_kl_with_logits(logits: Tensor, target: Tensor) -> Tensor:
+    """Computes the KL divergence from D's decision to a soft target, elementwise.
 
         KL(t || p) = t log(t / p) + (1 - t) log((1 - t) / (1 - p)),    p = sigmoid(l)
                    = -t log sigmoid(l) - (1 - t) log sigmoid(-l) - H(t)
@@ -17,18 +20,23 @@ def sigmoid_kl_with_logits(logits, target):
     finite for any finite l. Near the minimum the two parts cancel to about 1e-7 in float32, of either sign.
 
     Args:
-        logits: tensor of any shape.
+        logits: Tensor of any shape.
         target: t in [0, 1], a number or a tensor that broadcasts to the shape of `logits`.
 
     Returns:
         Tensor of the shape of `logits`, float32 (float64 where they are).
 
     Raises:
-        ValueError: if `target` is a number or an array with a value outside [0, 1] (a tensor's values are not
-            looked at), or does not broadcast to the shape of `logits`.
+        ValueError: for a `target` that does not broadcast to the shape of `logits`, or is a number or an array with a
+            value outside [0, 1]; a tensor's values are not checked.
 
-    Reference:
-        arXiv:1606.03498, section 3.4; the ImageNet code. Differs from the original code: nothing.
+    ```python
+    divergence = sigmoid_kl_with_logits(np.array([-1.0, 0.0, 2.0]), target=0.9)      # (3,)
+    ```
+
+    Reference: arXiv:1606.03498, section 3.4; the ImageNet code.
+
+    Differs from the original code: nothing.
     """
     check_target("target", target)
     logits = to_wide(logits)
@@ -38,19 +46,19 @@ def sigmoid_kl_with_logits(logits, target):
     return cross_entropy - _entropy(target)
 
 
-def label_smoothing_real_loss(real_logits, real_target=0.9):
-    """Real half of `label_smoothing_discriminator_loss`: mean KL(real_target || sigmoid(real_logits))."""
+def label_smoothing_real_loss(real_logits: Tensor, real_target: float = 0.9) -> Tensor:
+    """Computes the real half of `label_smoothing_discriminator_loss`: mean KL(real_target || sigmoid(real_logits))."""
     check_target("real_target", real_target)
     return mean(sigmoid_kl_with_logits(real_logits, real_target))
 
 
-def label_smoothing_fake_loss(fake_logits):
-    """Generated half of `label_smoothing_discriminator_loss`: mean KL(0 || sigmoid(fake_logits)), not smoothed."""
+def label_smoothing_fake_loss(fake_logits: Tensor) -> Tensor:
+    """Computes the generated half of `label_smoothing_discriminator_loss`: mean KL(0 || sigmoid(fake_logits))."""
     return mean(sigmoid_kl_with_logits(fake_logits, 0.0))
 
 
-def label_smoothing_discriminator_loss(real_logits, fake_logits, real_target=0.9):
-    """Discriminator loss with the positive target smoothed and the negative one left at exactly 0.
+def label_smoothing_discriminator_loss(real_logits: Tensor, fake_logits: Tensor, real_target: float = 0.9) -> Tensor:
+    """Computes D's loss with the positive target smoothed and the negative one left at exactly 0.
 
         mean KL(a || sigmoid(real_logits)) + mean KL(0 || sigmoid(fake_logits)),    a = real_target
 
@@ -67,16 +75,24 @@ def label_smoothing_discriminator_loss(real_logits, fake_logits, real_target=0.9
         its least value is 0.
 
     Raises:
-        ValueError: if `real_target` is outside [0, 1].
+        ValueError: for a `real_target` outside [0, 1].
 
-    Reference:
-        arXiv:1606.03498, section 3.4. Differs from the original code: the default is the paper's target.
+    ```python
+    real_logits, fake_logits = np.random.default_rng(0).normal(size=(2, 100))
+    loss = label_smoothing_discriminator_loss(real_logits, fake_logits, real_target=0.75)
+    ```
+
+    Reference: arXiv:1606.03498, section 3.4.
+
+    Differs from the original code: the default is the paper's target.
     """
     return label_smoothing_real_loss(real_logits, real_target) + label_smoothing_fake_loss(fake_logits)
 
 
-def label_smoothing_generator_loss(fake_logits, real_target=0.9, target=None):
-    """Generator loss towards the value that a smoothed discriminator gives at equilibrium.
+def label_smoothing_generator_loss(
+    fake_logits: Tensor, real_target: float = 0.9, target: float | None = None
+) -> Tensor:
+    """Computes G's loss towards the value that a smoothed discriminator gives at equilibrium.
 
         mean KL(t || sigmoid(fake_logits)),    t = real_target / 2 unless `target` says otherwise
 
@@ -92,18 +108,23 @@ def label_smoothing_generator_loss(fake_logits, real_target=0.9, target=None):
         A scalar; its least value is 0.
 
     Raises:
-        ValueError: if `real_target` or `target` is outside [0, 1].
+        ValueError: for a `real_target` or a `target` outside [0, 1].
 
-    Reference:
-        arXiv:1606.03498, section 3.4; the ImageNet code has real_target 0.75, t 0.375. Differs from it: nothing.
+    ```python
+    loss = label_smoothing_generator_loss(np.random.default_rng(0).normal(size=100), real_target=0.75)
+    ```
+
+    Reference: arXiv:1606.03498, section 3.4; the ImageNet code has real_target 0.75, t 0.375.
+
+    Differs from the original code: nothing.
     """
     check_target("real_target", real_target)
     check_target("target", target)
     return mean(sigmoid_kl_with_logits(fake_logits, real_target / 2 if target is None else target))
 
 
-def check_target(name, target):
-    """Raises a ValueError that names the argument if a target known before the run is outside [0, 1]."""
+def check_target(name: str, target: Tensor) -> None:
+    """Raises a ValueError that names the argument where a target that is no tensor is outside [0, 1]."""
     if isinstance(target, (bool, int, float, list, tuple, np.generic, np.ndarray)):
         values = np.asarray(target, dtype="float64")
         if not np.all((values >= 0) & (values <= 1)):

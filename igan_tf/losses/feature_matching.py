@@ -1,4 +1,4 @@
-"""Feature matching: the generator's features are to have the data's mean."""
+"""Feature matching: moves the mean of the generated images' features to that of the data's."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from keras import ops
 
 from igan_tf.losses.technique import PlayerStep, Technique
 from igan_tf.precision import mean, to_wide
+from igan_tf.types import Tensor
 
 NORMS = ("l2", "l1")
 
@@ -20,12 +21,8 @@ class FeatureMatching(Technique):
 
         loss <- loss + weight * feature_matching_loss(f(real), f(generated), norm)
 
-    for the discriminator's features f. Logged as `feature_matching_loss`. Where it is the generator's whole objective,
-    as in the published MNIST code, it is `SemiSupervisedGAN`'s `generator_objective`.
-
-    ```python
-    model.compile(optimizer, other_optimizer, techniques=[FeatureMatching(1.0)])
-    ```
+    for the discriminator's features f. Logged as `feature_matching_loss`. As the generator's whole objective, which it
+    is in the published MNIST code, choose it by `SemiSupervisedGAN`'s `generator_objective`.
 
     Args:
         weight: Factor of the loss.
@@ -35,8 +32,15 @@ class FeatureMatching(Technique):
     Raises:
         ValueError: for a negative `weight` or another `norm`.
 
-    Reference:
-        arXiv:1606.03498, section 3.1. Differs from the original code: the ImageNet code has no such term.
+    ```python
+    generator = imagenet.build_generator((32, 32, 3), latent_size=16, gf_dim=8)
+    model = ImageNetGAN(generator, imagenet.build_discriminator((32, 32, 3), df_dim=4))
+    model.compile(FusedAdam(0.0004), FusedAdam(0.0004), techniques=[FeatureMatching(1.0)])
+    ```
+
+    Reference: arXiv:1606.03498, section 3.1.
+
+    Differs from the original code: the ImageNet code has no such term.
     """
 
     def __init__(self, weight: float, norm: str = "l2", **kwargs: Any) -> None:
@@ -44,7 +48,7 @@ class FeatureMatching(Technique):
         super().__init__(weight, **kwargs)
         self.norm = norm
 
-    def generator_terms(self, step: PlayerStep) -> dict[str, Any]:
+    def generator_terms(self, step: PlayerStep) -> dict[str, Tensor]:
         return {
             "feature_matching_loss": feature_matching_loss(step.real("features"), step.generated("features"), self.norm)
         }
@@ -53,8 +57,8 @@ class FeatureMatching(Technique):
         return {**super().get_config(), "norm": self.norm}
 
 
-def feature_matching_loss(real_features, fake_features, norm="l2"):
-    """Distance between the batch means of the discriminator's features on real and on generated data.
+def feature_matching_loss(real_features: Tensor, fake_features: Tensor, norm: str = "l2") -> Tensor:
+    """Computes the distance between the batch means of D's features on real and on generated data.
 
         l2:  1/F * sum_f (mean_n real[n, f] - mean_n fake[n, f])^2
         l1:  1/F * sum_f |mean_n real[n, f] - mean_n fake[n, f]|
@@ -74,9 +78,15 @@ def feature_matching_loss(real_features, fake_features, norm="l2"):
     Raises:
         ValueError: for another `norm`, for features of rank below 2, or for two different numbers of features.
 
-    Reference:
-        arXiv:1606.03498, section 3.1. Differs from the original code: nothing; the paper's own formula is the sum
-        over features, F times the mean taken here.
+    ```python
+    real_features, fake_features = np.random.default_rng(0).normal(size=(2, 100, 250))
+    loss = feature_matching_loss(real_features, fake_features, norm="l1")
+    ```
+
+    Reference: arXiv:1606.03498, section 3.1.
+
+    Differs from the original code: nothing; the paper's own formula is the sum over features, F times the mean taken
+        here.
     """
     _check_norm(norm)
     real_features, fake_features = to_wide(real_features, fake_features)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import backend, ops
 
 from igan_tf.losses.technique import PlayerStep, Technique
 from igan_tf.precision import wide_dtype
+from igan_tf.types import Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -21,10 +21,6 @@ class HistoricalAveraging(Technique):
     for the player's variables theta_v; see `HistoricalPenalty`, of which each player has one. Logged as
     `discriminator_history_loss` and `generator_history_loss`.
 
-    ```python
-    model.compile(optimizer, other_optimizer, techniques=[HistoricalAveraging(0.001)])
-    ```
-
     Args:
         weight: Factor of the penalties. The paper gives none.
         **kwargs: `Technique` arguments.
@@ -32,8 +28,14 @@ class HistoricalAveraging(Technique):
     Raises:
         ValueError: for a negative `weight`.
 
-    Reference:
-        arXiv:1606.03498, section 3.3. Differs from the original code: that has no such term.
+    ```python
+    model = SemiSupervisedGAN(digits.build_generator(), digits.build_discriminator())
+    model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003), techniques=[HistoricalAveraging(0.001)])
+    ```
+
+    Reference: arXiv:1606.03498, section 3.3.
+
+    Differs from the original code: it has no such term.
     """
 
     def track(self, model: keras.Model) -> None:
@@ -41,13 +43,13 @@ class HistoricalAveraging(Technique):
         for player in ("discriminator", "generator"):
             self.histories[player] = history = HistoricalPenalty(name=f"{player}_history")
             history.track(getattr(model, player).trainable_variables)
-            # Where files of saved models have had these weights before there were techniques.
+            # An attribute of the model, too: files saved before there were techniques have the weights there.
             setattr(model, history.name, history)
 
-    def discriminator_terms(self, step: PlayerStep) -> dict[str, Any]:
+    def discriminator_terms(self, step: PlayerStep) -> dict[str, Tensor]:
         return {"discriminator_history_loss": self.histories["discriminator"].penalty(step.variables)}
 
-    def generator_terms(self, step: PlayerStep) -> dict[str, Any]:
+    def generator_terms(self, step: PlayerStep) -> dict[str, Tensor]:
         return {"generator_history_loss": self.histories["generator"].penalty(step.variables)}
 
     def after_update(self, player: str, variables: list[keras.Variable]) -> None:
@@ -63,7 +65,7 @@ class HistoricalAveraging(Technique):
 
 @keras.saving.register_keras_serializable("igan_tf")
 class HistoricalPenalty(keras.layers.Layer):
-    """The historical averaging penalty of one player, and the running mean that it needs.
+    """Keeps the running mean of one player's parameters, and computes their penalty.
 
         penalty = sum_v || theta_v - m_v ||^2,    m_v = 1/t sum_{i=1..t} theta_v[i]    (no gradient through m)
 
@@ -72,20 +74,8 @@ class HistoricalPenalty(keras.layers.Layer):
     m <- m + (theta - m) / (t + 1), t <- t + 1; so call it once after each step of the player's optimizer, and the
     mean runs over theta[1..t], the present value included, as in the paper. The cost is one copy of the parameters.
 
-    It is a layer for its weights' sake: as an attribute of the model that owns the player, its means are saved and
-    restored with that model's weights (track before they are loaded). It is not called. One instance a player:
-
-    ```python
-    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
-    optimizer = keras.optimizers.Adam()
-    optimizer.build(network.trainable_variables)
-    history = HistoricalPenalty()
-    history.track(network.trainable_variables)
-    with tf.GradientTape() as tape:
-        loss = tf.reduce_sum(network(tf.ones((1, 2)))) + 0.001 * history.penalty(network.trainable_variables)
-    optimizer.apply(tape.gradient(loss, network.trainable_variables))
-    history.update(network.trainable_variables)
-    ```
+    It is a layer for its weights' sake, one for each player: as an attribute of the model that owns the player, its
+    means are saved and restored with that model's weights (call `track` before they are loaded). It is not called.
 
     Distribution: under `MirroredStrategy` call `track` in the strategy's scope. `update` may be called in a replica's
     context (the first replica's mean is given to all), but not inside a `tf.cond` or `tf.while_loop` there. The
@@ -94,16 +84,28 @@ class HistoricalPenalty(keras.layers.Layer):
     Weights, none trainable: one mean a variable, in order, float32 (float64 for a float64 variable); then `count`, t.
 
     Raises:
-        ValueError: if the variables are none, not floating, or not those of `track` in number and shapes; or if
+        ValueError: for variables that are none, not floating, or not those of `track` in number and shapes; where
             `penalty` or `update` is called before `track`.
 
-    Reference:
-        arXiv:1606.03498, section 3.3.
+    ```python
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(3)])
+    variables = network.trainable_variables
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(variables)
+    history = HistoricalPenalty()
+    history.track(variables)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(network(tf.ones((1, 2)))) + 0.001 * history.penalty(variables)
+    optimizer.apply(tape.gradient(loss, variables))
+    history.update(variables)
+    ```
 
-    Differs from the original code: that has no such term.
+    Reference: arXiv:1606.03498, section 3.3.
+
+    Differs from the original code: it has no such term.
     """
 
-    def track(self, variables: Sequence[Any]) -> None:
+    def track(self, variables: Sequence[Tensor]) -> None:
         """Creates the means, starting at the present values (t = 1).
 
         Not `build`: Keras would keep its arguments, the player's variables, as this layer's own weights.
@@ -135,8 +137,8 @@ class HistoricalPenalty(keras.layers.Layer):
         self.count = self.add_weight(shape=(), initializer="ones", dtype="int", name="count", **state)
         self.built = True
 
-    def penalty(self, variables: Sequence[Any]) -> Any:
-        """Sum over `variables` of the squared distance to their means: a scalar, in the means' dtype.
+    def penalty(self, variables: Sequence[Tensor]) -> Tensor:
+        """Computes the sum over `variables` of the squared distance to their means: a scalar, in the means' dtype.
 
         Args:
             variables: The variables of `track`, or tensors of their values, in the same order.
@@ -149,7 +151,7 @@ class HistoricalPenalty(keras.layers.Layer):
         dtype = wide_dtype(*(mean.dtype for mean in self.means))
         return ops.sum(ops.stack([ops.cast(term, dtype) for term in terms]))
 
-    def update(self, variables: Sequence[Any]) -> None:
+    def update(self, variables: Sequence[Tensor]) -> None:
         """Takes the present values of `variables` into the means.
 
         Args:
@@ -162,7 +164,7 @@ class HistoricalPenalty(keras.layers.Layer):
             mean.assign(present + (ops.stop_gradient(value) - present) / ops.cast(count, present.dtype))
         self.count.assign(count)
 
-    def restart(self, variables: Sequence[Any]) -> None:
+    def restart(self, variables: Sequence[Tensor]) -> None:
         """Restarts the history from the present values, which become theta[1], as at `track`.
 
         Args:

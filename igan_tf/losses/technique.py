@@ -1,4 +1,4 @@
-"""What a training technique adds to the players' losses: the base class, and what a term may be computed from."""
+"""Training techniques: the base class of terms that they add to the players' losses."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import keras
 
+from igan_tf.types import Tensor
+
 
 @dataclasses.dataclass(frozen=True)
 class PlayerStep:
-    """One update of one player, on this replica's batch.
+    """Holds what a term may be computed from: one update of one player, on this replica's batch.
 
     Attributes:
         variables: The player's trainable variables.
@@ -26,27 +28,22 @@ class PlayerStep:
     """
 
     variables: list[keras.Variable]
-    real_images: Any
-    real: Callable[[str], Any]
-    generated: Callable[[str], Any]
-    discriminate: Callable[[Any], dict[str, Any]]
-    gan_logit: Callable[[Any], Any]
+    real_images: Tensor
+    real: Callable[[str], Tensor]
+    generated: Callable[[str], Tensor]
+    discriminate: Callable[[Tensor], dict[str, Tensor]]
+    gan_logit: Callable[[Tensor], Tensor]
 
 
 class Technique(keras.layers.Layer):
-    """A weighted term in one or both players' losses, with the state that it needs.
+    """Adds weighted terms to one or both players' losses, and holds the state that they need.
 
-    `loss <- loss + weight * term` for each term, which is logged, unweighted, under its name. A subclass overrides the
-    methods below as it needs them, is registered with `keras.saving.register_keras_serializable`, and is handed to a
-    model by `model.compile(..., techniques=[...])`. It is a layer for its weights' sake, which are saved with the model
+        loss <- loss + weight * term
+
+    for each term, which is logged, unweighted, under its name. Override the methods below as needed, register the
+    subclass with `keras.saving.register_keras_serializable`, and hand an instance to a model by
+    `model.compile(..., techniques=[...])`. A technique is a layer for its weights' sake, which are saved with the model
     and are part of `model.state_variables()`; it is not called.
-
-    ```python
-    @keras.saving.register_keras_serializable("example")
-    class LogitPenalty(Technique):
-        def discriminator_terms(self, step):
-            return {"logit_loss": ops.mean(ops.square(step.real("logits")))}
-    ```
 
     Args:
         weight: Factor of the terms; the model leaves a technique of weight 0 out.
@@ -55,6 +52,17 @@ class Technique(keras.layers.Layer):
 
     Raises:
         ValueError: for a negative `weight`.
+
+    ```python
+    @keras.saving.register_keras_serializable("example")
+    class LogitPenalty(Technique):
+        def discriminator_terms(self, step):
+            return {"logit_loss": ops.mean(ops.square(step.gan_logit(step.real("logits"))))}
+
+
+    model = SemiSupervisedGAN(digits.build_generator(), digits.build_discriminator())
+    model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003), techniques=[LogitPenalty(0.01)])
+    ```
     """
 
     def __init__(self, weight: float, name: str | None = None, **kwargs: Any) -> None:
@@ -62,20 +70,22 @@ class Technique(keras.layers.Layer):
             raise ValueError(f"`weight` of {type(self).__name__} must not be negative. Received: weight={weight}")
         super().__init__(name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower(), **kwargs)
         self.weight = weight
+        # Keras's `fit` would otherwise call the model on its data, to build this layer.
+        self.built = True
 
     def track(self, model: keras.Model) -> None:
         """Creates the state for `model.generator` and `model.discriminator`; the model's `compile` calls it."""
 
-    def discriminator_terms(self, step: PlayerStep) -> dict[str, Any]:
-        """Scalars by the names under which they are logged, to be added to the discriminator's loss."""
+    def discriminator_terms(self, step: PlayerStep) -> dict[str, Tensor]:
+        """Computes the terms of the discriminator's loss: scalars by the names under which they are logged."""
         return {}
 
-    def generator_terms(self, step: PlayerStep) -> dict[str, Any]:
-        """Scalars by the names under which they are logged, to be added to the generator's loss."""
+    def generator_terms(self, step: PlayerStep) -> dict[str, Tensor]:
+        """Computes the terms of the generator's loss: scalars by the names under which they are logged."""
         return {}
 
     def after_update(self, player: str, variables: list[keras.Variable]) -> None:
-        """Called after each update of a player.
+        """Takes a player's new values in; called after each of its updates.
 
         Args:
             player: "discriminator" or "generator".
@@ -85,10 +95,10 @@ class Technique(keras.layers.Layer):
         return None
 
     def restart(self, model: keras.Model) -> None:
-        """Called when the variables have been set to new initial values: forgets the values before."""
+        """Forgets the players' past values; called when they have been initialized anew."""
 
     def state_groups(self) -> dict[str, list[keras.Variable]]:
-        """The state by the names that it has in checkpoints, each name unique in a model."""
+        """Returns the state by the names that it has in checkpoints, each name unique in a model."""
         return {self.name: self.variables} if self.variables else {}
 
     def get_config(self) -> dict[str, Any]:

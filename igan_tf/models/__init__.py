@@ -1,4 +1,4 @@
-"""Keras models whose `train_step` carries the paper's techniques."""
+"""Keras models whose `train_step` holds the paper's training techniques."""
 
 import importlib
 

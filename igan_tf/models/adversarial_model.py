@@ -1,4 +1,9 @@
-"""Two networks and an optimizer each: what the package's GANs have in common."""
+"""The base of this package's GANs: two networks, and an optimizer for each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -13,9 +18,10 @@ _FORMER_ARGUMENTS = {"feature_matching": FeatureMatching, "historical_averaging"
 
 
 class AdversarialModel(LatentSampling, keras.Model):
-    """A generator against a discriminator, with what building, compiling and saving them takes.
+    """Builds, compiles and saves a generator and a discriminator.
 
-    A subclass has `compile`, which calls `_compile_players`, `train_step` and `get_compile_config`.
+    A subclass has `compile`, which calls `_compile_players`, `train_step`, and `get_compile_config` where its `compile`
+    has more arguments.
 
     Args:
         generator: Built `keras.Model`, `(N, latent_size)` -> images.
@@ -28,7 +34,14 @@ class AdversarialModel(LatentSampling, keras.Model):
         ValueError: for networks that are not built or a discriminator without these two outputs.
     """
 
-    def __init__(self, generator, discriminator, latent_range, seed, **kwargs):
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        latent_range: Sequence[float],
+        seed: int,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         for argument, network in (("generator", generator), ("discriminator", discriminator)):
             if not getattr(network, "built", False):
@@ -57,7 +70,7 @@ class AdversarialModel(LatentSampling, keras.Model):
         generator_average_decay,
         **kwargs,
     ):
-        """Takes the optimizers and the techniques that every GAN has, and creates their state."""
+        """Sets the optimizers and what every GAN has beside them, and creates their state."""
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
         if not all(isinstance(technique, Technique) for technique in techniques):
@@ -86,18 +99,18 @@ class AdversarialModel(LatentSampling, keras.Model):
         for technique in self.techniques:
             technique.track(self)
 
-    def call(self, images, training=False):
-        """The discriminator's logits, the classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
+    def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
+        """Returns the discriminator's logits, a classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
         return self.discriminator(images, training=training)["logits"]
 
     def _generate(self, count, key):
-        """Generated images of one step, `count` of them."""
+        """Generates `count` images in training mode."""
         latents = self._draw_latents(count, fold_in(key, 0))
         with drawing_from(self.generator, fold_in(key, 1)):
             return self.generator(latents, training=True)
 
     def _add_terms(self, loss, logs, player, step):
-        """`loss` and the techniques' terms in the player's loss, which go into `logs`, too."""
+        """Returns `loss` and the techniques' terms in the player's loss; puts the terms into `logs`."""
         for technique in self.techniques:
             terms = getattr(technique, f"{player}_terms")(step)
             for term in terms.values():
@@ -115,11 +128,11 @@ class AdversarialModel(LatentSampling, keras.Model):
             technique.after_update(player, variables)
 
     def _replica_share(self, loss):
-        """Keras sums gradients over replicas; each gives its share of the mean."""
+        """Returns the replica's part of the mean loss: Keras sums gradients over replicas."""
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
-    def state_variables(self):
-        """Every variable that training changes, by a name that does not depend on what else the process has built.
+    def state_variables(self) -> dict[str, keras.Variable]:
+        """Returns every variable that training changes, by a name that is the same in every process.
 
         Seed generators are left out: randomness is a function of seed and step.
         """
@@ -131,7 +144,7 @@ class AdversarialModel(LatentSampling, keras.Model):
         }
 
     def _state_groups(self):
-        """Lists of variables by name."""
+        """Returns lists of variables by the first part of their names."""
         groups = {
             "generator": self.generator.variables,
             "discriminator": self.discriminator.variables,
@@ -144,7 +157,7 @@ class AdversarialModel(LatentSampling, keras.Model):
             groups["generator_average"] = self.generator_average.variables
         return groups
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {
             "generator": keras.saving.serialize_keras_object(self.generator),
             "discriminator": keras.saving.serialize_keras_object(self.discriminator),
@@ -154,14 +167,14 @@ class AdversarialModel(LatentSampling, keras.Model):
         return {**super().get_config(), **config}
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> AdversarialModel:
         networks = {
             name: keras.saving.deserialize_keras_object(config[name], custom_objects=custom_objects)
             for name in ("generator", "discriminator")
         }
         return cls(**{**config, **networks})
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         return {
             "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
             "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
@@ -170,7 +183,7 @@ class AdversarialModel(LatentSampling, keras.Model):
             "techniques": [keras.saving.serialize_keras_object(technique) for technique in self.techniques],
         }
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         former = {name: config[name] for name in _FORMER_ARGUMENTS if name in config}
         arguments = {name: value for name, value in config.items() if name not in former}
         for name in ("discriminator_optimizer", "generator_optimizer"):
@@ -182,6 +195,6 @@ class AdversarialModel(LatentSampling, keras.Model):
         self.compile(**arguments)
 
 
-def classification_error(logits, labels):
-    """The fraction of wrongly classified examples."""
+def classification_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Computes the fraction of wrongly classified examples."""
     return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))

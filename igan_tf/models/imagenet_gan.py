@@ -1,5 +1,10 @@
 """The ImageNet GAN: both players' gradients from one forward pass over a joint batch."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,31 +16,25 @@ from igan_tf.models.running_error import RunningError
 
 @keras.saving.register_keras_serializable("igan_tf")
 class ImageNetGAN(AdversarialModel):
-    """A generator against a discriminator that sees one joint batch [real; generated].
+    """Trains a generator against a discriminator that sees one joint batch [real; generated].
 
-    With `l` the logit of "real", `explicit_gan_logit` of K + 1 logits or the one logit itself, and
-    `a = 1 - label_smoothing`, the discriminator minimises
+    With l the logit of "real", `explicit_gan_logit` of K + 1 logits or the one logit itself, and
+    a = 1 - label_smoothing, the discriminator minimizes
 
-    `mean KL(a || sigmoid(l(real))) + mean KL(0 || sigmoid(l(generated))) + supervised_loss(real, labels)`,
+        mean KL(a || sigmoid(l(real))) + mean KL(0 || sigmoid(l(generated))) + supervised_loss(real, labels),
 
     the class loss over all K + 1 logits, and the generator
 
-    `mean KL(t || sigmoid(l(generated)))`,
+        mean KL(t || sigmoid(l(generated))),
 
-    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without; to both,
-    techniques may add terms. Both gradients come from the same forward pass, as in the published code: the players move
-    at once.
+    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without. Techniques add
+    terms to both (`compile`). Both gradients come from the same forward pass, as in the published code: the players
+    move at once.
 
     Randomness (latents, noise) is a function of `seed`, the discriminator's step and the replica: a model restored at a
     step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are means over
     replicas; normalization, minibatch features and feature means are each replica's own. Build and compile the model in
     the strategy's scope.
-
-    ```python
-    model = ImageNetGAN(imagenet.build_generator(), imagenet.build_discriminator())
-    model.compile(FusedAdam(0.0004, beta_1=0.5), FusedAdam(0.0004, beta_1=0.5), label_smoothing=0.25)
-    model.fit(dataset)          # of dicts of images, (N, 128, 128, 3) in [0, 1], and labels, (N,)
-    ```
 
     Args:
         generator: Built `keras.Model`, `(N, latent_size)` -> images.
@@ -47,23 +46,41 @@ class ImageNetGAN(AdversarialModel):
     Raises:
         ValueError: for networks that are not built or a discriminator without these two outputs.
 
-    Reference:
-        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 6.4, and the published ImageNet code.
+    ```python
+    generator = imagenet.build_generator((32, 32, 3), latent_size=16, reference_size=2, gf_dim=8)
+    discriminator = imagenet.build_discriminator((32, 32, 3), num_outputs=11, df_dim=4)
+    model = ImageNetGAN(generator, discriminator)
+    model.compile(FusedAdam(0.0004, beta_1=0.5), FusedAdam(0.0004, beta_1=0.5), label_smoothing=0.25)
+    images, labels = np.random.default_rng(0).random((4, 32, 32, 3)), np.arange(4)
+    model.fit(images, labels, batch_size=4, verbose=0)      # or a data set of dicts of images and labels
+    samples = model.generate(4, seed=0)
+    ```
+
+    Reference: arXiv:1606.03498, section 6.4, and the published ImageNet code.
+
+    Differs from the original code: label smoothing, historical averaging and feature matching can be chosen.
     """
 
-    def __init__(self, generator, discriminator, latent_range=(-1.0, 1.0), seed=0, **kwargs):
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        latent_range: Sequence[float] = (-1.0, 1.0),
+        seed: int = 0,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.running_error = RunningError(name="running_error")
 
     def compile(
         self,
-        discriminator_optimizer,
-        generator_optimizer,
-        label_smoothing=0.25,
-        techniques=(),
-        generator_average_decay=0.0,
-        **kwargs,
-    ):
+        discriminator_optimizer: keras.optimizers.Optimizer,
+        generator_optimizer: keras.optimizers.Optimizer,
+        label_smoothing: float = 0.25,
+        techniques: Sequence[losses.Technique] = (),
+        generator_average_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         """Sets optimizers and techniques, and creates all state that training needs.
 
         Args:
@@ -83,13 +100,13 @@ class ImageNetGAN(AdversarialModel):
         )
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return []
 
     # One training step.
 
-    def train_step(self, data):
-        """One update of both players.
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Updates both players once.
 
         Args:
             data: A dict of `images` in [0, 1] and, unless the discriminator has one logit, `labels`; or
@@ -98,6 +115,9 @@ class ImageNetGAN(AdversarialModel):
         Returns:
             Dict of scalars: every loss and, where there are labels, the top-1 errors: `error` of this batch and
             `running_error`, an average over about a hundred batches.
+
+        Raises:
+            ValueError: for data without labels where the discriminator has classes.
         """
         images, labels = _images_and_labels(data)
         if self.num_outputs == 1:
@@ -136,12 +156,12 @@ class ImageNetGAN(AdversarialModel):
         return totals | logs
 
     def _joint_pass(self, images, key):
-        """Generated images, as many as real ones, and the discriminator's outputs on real and on generated ones."""
+        """Generates as many images as there are real ones; returns them and the discriminator's outputs on both."""
         generated_images = self._generate(images.shape[0] or tf.shape(images)[0], key)
         return generated_images, *self._discriminate(images, generated_images, key)
 
     def _discriminate(self, images, generated_images, key, assign=True):
-        """The discriminator's outputs on each half of the joint batch."""
+        """Returns the discriminator's outputs on each half of the joint batch."""
         dtype = self.discriminator.compute_dtype
         joint = tf.concat([tf.cast(images, dtype), tf.cast(generated_images, dtype)], 0)
         with drawing_from(self.discriminator, fold_in(key, 2), assign):
@@ -150,7 +170,7 @@ class ImageNetGAN(AdversarialModel):
         return [{name: half[which] for name, half in halves.items()} for which in (0, 1)]
 
     def _discriminator_loss(self, real, generated, labels):
-        """Real images real, as far as label smoothing goes, generated ones not, and real ones' classes right."""
+        """Computes the loss of telling real from generated images and of the real ones' classes, and what is logged."""
         terms = {
             "real_loss": losses.label_smoothing_real_loss(self._gan_logit(real["logits"]), 1.0 - self.label_smoothing),
             "generated_loss": losses.label_smoothing_fake_loss(self._gan_logit(generated["logits"])),
@@ -163,7 +183,7 @@ class ImageNetGAN(AdversarialModel):
         return sum(terms.values()), {**terms, **errors}
 
     def _generator_loss(self, generated):
-        """Generated images as real as the best discriminator would find real ones' equals."""
+        """Computes the loss of not being taken for as real as the smoothed discriminator's equilibrium."""
         real_target = 1.0 - self.label_smoothing
         target = None if self.label_smoothing else 1.0
         return losses.label_smoothing_generator_loss(self._gan_logit(generated["logits"]), real_target, target)

@@ -1,15 +1,26 @@
 """The running average of a player's parameters, with which it is evaluated."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 from keras import ops
 
+from igan_tf.types import Tensor
+
 
 @keras.saving.register_keras_serializable("igan_tf")
 class ParameterAverage(keras.layers.Layer):
-    """`average <- average + (1 - decay) * (theta - average)`, starting from 0.
+    """Keeps a running average of variables.
+
+        average <- average + (1 - decay) * (theta - average)
+
+    starting from 0, for every variable theta at each `update`. It is a layer for its weights' sake; it is not called.
+    Under `tf.distribute` call `track` in the strategy's scope; the first replica's values serve all.
 
     Args:
         decay: In [0, 1). The published code has 0.9999.
@@ -19,17 +30,32 @@ class ParameterAverage(keras.layers.Layer):
 
     Raises:
         ValueError: for a decay outside [0, 1).
+
+    ```python
+    average = ParameterAverage(decay=0.999)
+    variables = [keras.Variable(np.ones(3))]
+    average.track(variables)
+    average.update(variables)
+    values = average.values()      # of the first update: ones
+    ```
+
+    Reference: the code published with arXiv:1606.03498.
+
+    Differs from the original code: it is debiased unless `debias=False`.
     """
 
-    def __init__(self, decay=0.9999, debias=True, **kwargs):
+    def __init__(self, decay: float = 0.9999, debias: bool = True, **kwargs: Any) -> None:
         if not 0 <= decay < 1:
             raise ValueError(f"`decay` must be in [0, 1). Received: decay={decay}")
         super().__init__(**kwargs)
         self.decay = decay
         self.debias = debias
 
-    def track(self, variables):
-        """Makes one average for each of `variables`. (Not `build`: Keras would take its arguments for this layer's.)"""
+    def track(self, variables: Sequence[keras.Variable]) -> None:
+        """Creates one average for each of `variables`.
+
+        Not `build`: Keras would keep its arguments, the variables, as this layer's own weights.
+        """
         # Replicas hold equal values after every update, so the first's serves all.
         self.averages = [
             self.add_weight(
@@ -52,7 +78,7 @@ class ParameterAverage(keras.layers.Layer):
         )
         self.built = True
 
-    def update(self, variables):
+    def update(self, variables: Sequence[keras.Variable]) -> None:
         """Takes the present values of `variables` into the average."""
         rate = 1 - self.decay
         for average, variable in zip(self.averages, variables):
@@ -61,8 +87,8 @@ class ParameterAverage(keras.layers.Layer):
             tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=rate, delta=difference)
         self.count.assign_add(1)
 
-    def values(self):
-        """The averages, as tensors; zeros before the first update."""
+    def values(self) -> list[Tensor]:
+        """Returns the averages; zeros before the first update."""
         if not self.debias:
             return [ops.convert_to_tensor(average) for average in self.averages]
         # 1 - decay^t through expm1: at t = 1 the plain form loses four digits in float32.
@@ -71,5 +97,5 @@ class ParameterAverage(keras.layers.Layer):
         factor = ops.where(self.count > 0, 1 / weight, 0.0)
         return [average * ops.cast(factor, average.dtype) for average in self.averages]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "decay": self.decay, "debias": self.debias}

@@ -1,18 +1,21 @@
 """Randomness as a function of a key, so that nothing random needs saving and every replica draws its own."""
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Iterator
 
 import keras
 import tensorflow as tf
 
 
-def is_seed_state(variable):
-    """Whether a Keras variable is the state of a seed generator."""
+def is_seed_state(variable: keras.Variable) -> bool:
+    """Tells whether a Keras variable is the state of a seed generator."""
     return variable.name == "seed_generator_state"
 
 
-def step_key(seed, step):
-    """The key of one training step on this replica: shape (2,), a function of seed, step and replica alone.
+def step_key(seed: int, step: tf.Tensor) -> tf.Tensor:
+    """Returns the key of one training step on this replica: `(2,)`, a function of seed, step and replica alone.
 
     Folding the replica's number in matters: a Keras seed generator would give all replicas the same noise.
     """
@@ -22,17 +25,20 @@ def step_key(seed, step):
     return tf.random.experimental.stateless_fold_in(key, tf.cast(replica, tf.int32))
 
 
-def fold_in(key, number):
-    """A key that depends on `key` and `number`."""
+def fold_in(key: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
+    """Returns a key that is a function of `key` and `number`."""
     return tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))
 
 
 @contextlib.contextmanager
-def drawing_from(model, key, assign=True):
-    """In this scope every random layer of `model` draws from `key`, not from its own seed generator's state.
+def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool = True) -> Iterator[None]:
+    """Makes every random layer of `model` draw from `key` in this scope, not from its own seed generator's state.
 
-    The seed generators' variables stay as they are. Other variables that a call assigns, such as moving averages,
-    get their values when the scope ends, or never with `assign=False`.
+    Args:
+        model: Called in the scope.
+        key: Of what is drawn.
+        assign: Whether variables that a call assigns, such as moving averages, get their values when the scope ends.
+            The seed generators' keep theirs.
     """
     variables = model.variables
     states = [variable for variable in variables if is_seed_state(variable)]

@@ -16,7 +16,7 @@ BATCH_SIZE = 100
 
 
 class LatentSampling:
-    """What a Keras model needs to be sampled from, to inherit from before `keras.Model`.
+    """Lets a Keras model be sampled from; inherit from it before `keras.Model`.
 
     The model has the attributes `generator`, a built `keras.Model`, `(N, latent_size)` -> images, and `latent_range`,
     the bounds of the uniform distribution of z. It may have `generator_average`, a `ParameterAverage` of the

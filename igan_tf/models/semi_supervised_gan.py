@@ -1,4 +1,9 @@
-"""The semi-supervised GAN: a Keras model whose `train_step` carries the paper's training techniques."""
+"""The semi-supervised GAN: a Keras model whose `train_step` holds the paper's training techniques."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,31 +21,24 @@ from igan_tf.models.randomness import drawing_from, fold_in, step_key
 
 @keras.saving.register_keras_serializable("igan_tf")
 class SemiSupervisedGAN(AdversarialModel):
-    """A generator against a discriminator with K class logits, the generated class's logit fixed at 0.
+    """Trains a generator against a discriminator with K class logits, the generated class's logit fixed at 0.
 
-    The discriminator minimises, on labelled (l), unlabelled (u) and generated data,
+    The discriminator minimizes, on labelled (l), unlabelled (u) and generated data,
 
-    `supervised_loss(l) + unlabelled_weight * (unsupervised_real_loss(u) + unsupervised_fake_loss(generated))`
+        supervised_loss(l) + unlabelled_weight * (unsupervised_real_loss(u) + unsupervised_fake_loss(generated))
 
     and the generator one of
 
     - `feature_matching`: `feature_matching_loss(f(u'), f(generated))`, on a second batch `u'` of unlabelled data;
     - `minimax`, `non_saturating`: `semi_supervised_generator_loss(generated)` of that form.
 
-    to both of which techniques may add terms. With one logit and no labels it is the ordinary GAN with
+    Techniques add terms to both (`compile`). With one logit and no labels it is the ordinary GAN with
     D = sigmoid(logit).
 
     Randomness (latents, dropout, noise) is a function of `seed`, the discriminator's step and the replica: a model
     restored at a step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are
     means over replicas; batch statistics, minibatch features and feature means are each replica's own. Build, compile
     and initialize the model in the strategy's scope.
-
-    ```python
-    model = SemiSupervisedGAN(mnist.build_generator(), mnist.build_discriminator())
-    model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003))
-    model.fit(images, labels, batch_size=100)          # every example labelled, or
-    model.fit(dataset)                                 # dicts of labelled_images, labels, unlabelled_images[_2]
-    ```
 
     Args:
         generator: Built `keras.Model`, `(N, latent_size)` -> images.
@@ -56,11 +54,30 @@ class SemiSupervisedGAN(AdversarialModel):
     Raises:
         ValueError: for networks that are not built or a discriminator without these two outputs.
 
-    Reference:
-        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), sections 3 and 5.
+    ```python
+    model = SemiSupervisedGAN(digits.build_generator(), digits.build_discriminator())
+    model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003))
+    images, labels = np.random.default_rng(0).random((100, 8, 8, 1)), np.arange(100) % 10
+    # Every example is labelled here; a data set of dicts of labelled_images, labels, unlabelled_images trains on both.
+    model.fit(images, labels, batch_size=50, verbose=0)
+    samples = model.generate(16, seed=0)
+    ```
+
+    Reference: arXiv:1606.03498, sections 3 and 5.
+
+    Differs from the original code: one pass over the joint batch where nothing couples its examples; the average of
+        the discriminator's parameters is debiased unless `average_debias=False`.
     """
 
-    def __init__(self, generator, discriminator, latent_range=(0.0, 1.0), seed=0, joint_passes=None, **kwargs):
+    def __init__(
+        self,
+        generator: keras.Model,
+        discriminator: keras.Model,
+        latent_range: Sequence[float] = (0.0, 1.0),
+        seed: int = 0,
+        joint_passes: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.joint_passes = joint_passes
         couples = any(_couples_examples(layer) for layer in discriminator._flatten_layers())
@@ -68,19 +85,19 @@ class SemiSupervisedGAN(AdversarialModel):
 
     def compile(
         self,
-        discriminator_optimizer,
-        generator_optimizer,
-        generator_objective="feature_matching",
-        feature_matching_norm="l2",
-        label_smoothing=0.0,
-        techniques=(),
-        unlabelled_weight=1.0,
-        generator_steps=1,
-        average_decay=0.9999,
-        average_debias=True,
-        generator_average_decay=0.0,
-        **kwargs,
-    ):
+        discriminator_optimizer: keras.optimizers.Optimizer,
+        generator_optimizer: keras.optimizers.Optimizer,
+        generator_objective: str = "feature_matching",
+        feature_matching_norm: str = "l2",
+        label_smoothing: float = 0.0,
+        techniques: Sequence[losses.Technique] = (),
+        unlabelled_weight: float = 1.0,
+        generator_steps: int = 1,
+        average_decay: float = 0.9999,
+        average_debias: bool = True,
+        generator_average_decay: float = 0.0,
+        **kwargs: Any,
+    ) -> None:
         """Sets optimizers and techniques, and creates all state that training needs.
 
         Args:
@@ -126,17 +143,17 @@ class SemiSupervisedGAN(AdversarialModel):
         self._test_metrics = [keras.metrics.Mean(name="test_error"), keras.metrics.Mean(name="averaged_test_error")]
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return list(getattr(self, "_test_metrics", []))
 
-    def averaged_logits(self, images):
-        """Logits of the discriminator with the running average of its parameters."""
+    def averaged_logits(self, images: tf.Tensor) -> tf.Tensor:
+        """Returns the discriminator's logits, `(N, K)`, with the running average of its parameters."""
         mapping = list(zip(self.discriminator.trainable_variables, self.discriminator_average.values()))
         with keras.StatelessScope(mapping):
             return self.discriminator(images, training=False)["logits"]
 
-    def initialize_from(self, images, seed, num_latents=0):
-        """Data-dependent initialization of the players, before the first step: see `igan_tf.layers`.
+    def initialize_from(self, images: tf.Tensor, seed: int, num_latents: int = 0) -> None:
+        """Initializes the players from data, before the first step: see `data_dependent_initialization`.
 
         Args:
             images: The examples that the discriminator sees; the published code has 500.
@@ -155,8 +172,8 @@ class SemiSupervisedGAN(AdversarialModel):
 
     # One training step.
 
-    def train_step(self, data):
-        """One discriminator update, then `generator_steps` generator updates.
+    def train_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Updates the discriminator once, then the generator `generator_steps` times.
 
         Args:
             data: A dict of `labelled_images` with `labels`, `unlabelled_images` and, for feature matching,
@@ -174,7 +191,7 @@ class SemiSupervisedGAN(AdversarialModel):
         return logs
 
     def _train_discriminator(self, batch, key):
-        """Classes right on labelled data, real on unlabelled data, not real on generated data."""
+        """Lowers the loss of labelled data's classes and of telling unlabelled from generated data."""
         real_target = 1.0 - self.label_smoothing
         inputs = {}
         if "labelled_images" in batch:
@@ -206,7 +223,7 @@ class SemiSupervisedGAN(AdversarialModel):
         return {"discriminator_loss": loss, **logs}
 
     def _train_generator(self, batch, key):
-        """Features like real data's, or generated data taken for real; the discriminator stays as it is."""
+        """Lowers the generator's objective; the discriminator's parameters stay as they are."""
         variables = self.generator.trainable_variables
         real = batch.get("unlabelled_images_2", batch.get("unlabelled_images"))
         logs = {}
@@ -229,7 +246,7 @@ class SemiSupervisedGAN(AdversarialModel):
         return {"generator_loss": loss, **logs}
 
     def _player_step(self, variables, real_images, outputs, real, key):
-        """What techniques may use of an update; `outputs` has the real images' under the name `real`, if at all."""
+        """Returns what techniques may use of an update; `outputs` has the real images' as `real`, or not at all."""
 
         def discriminate(images):
             with drawing_from(self.discriminator, fold_in(key, 2), assign=False):
@@ -249,7 +266,7 @@ class SemiSupervisedGAN(AdversarialModel):
         )
 
     def _discriminate(self, inputs, key):
-        """D on each named batch, in one pass where D allows it.
+        """Runs D on each named batch, in one pass where D allows it.
 
         Returns:
             Function of "logits" or "features": a dict of that output for each batch.
@@ -269,15 +286,15 @@ class SemiSupervisedGAN(AdversarialModel):
 
     # Evaluation; sampling is `LatentSampling`'s.
 
-    def test_step(self, data):
-        """Errors of the discriminator as it is and with averaged parameters, on `(images, labels)`."""
+    def test_step(self, data: Any) -> dict[str, tf.Tensor]:
+        """Computes the errors of the discriminator as it is and with averaged parameters, on `(images, labels)`."""
         images, labels = data[:2]
         for metric, logits in zip(self._test_metrics, (self(images), self.averaged_logits(images))):
             metric.update_state(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64))
         return {metric.name: metric.result() for metric in self._test_metrics}
 
-    def test_errors(self, images, labels, batch_size):
-        """The fractions of wrong classes with the parameters as they are and with their averages.
+    def test_errors(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> dict[str, float]:
+        """Computes the fractions of wrong classes with the parameters as they are and with their averages.
 
         Args:
             images: `(N, height, width, channels)`, uint8 or float32 in [0, 1].
@@ -300,8 +317,8 @@ class SemiSupervisedGAN(AdversarialModel):
         error, averaged_error = (wrong / len(labels)).tolist()
         return {"test_error": error, "averaged_test_error": averaged_error}
 
-    def class_probabilities(self, images, batch_size):
-        """Class probabilities by the averaged parameters, `(N, K)` float64, of what `test_errors` takes."""
+    def class_probabilities(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        """Computes class probabilities by the averaged parameters, `(N, K)` float64, from what `test_errors` takes."""
         logits = [self.averaged_logits(as_unit_range(images[rows])) for rows in _batches(len(images), batch_size)]
         return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 
@@ -310,10 +327,10 @@ class SemiSupervisedGAN(AdversarialModel):
     def _state_groups(self):
         return {**super()._state_groups(), "discriminator_average": self.discriminator_average.variables}
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "joint_passes": self.joint_passes}
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         return {
             **super().get_compile_config(),
             "generator_objective": self.generator_objective,
@@ -326,12 +343,12 @@ class SemiSupervisedGAN(AdversarialModel):
 
 
 def _couples_examples(layer):
-    """Whether an example's output depends on the batch's others: D must not see real and generated ones together."""
+    """Tells whether an example's output depends on others: D must not see real and generated ones together."""
     return getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
 
 
 def _as_batch(data):
-    """The dict form of what `fit` may hand over."""
+    """Returns the dict form of what `fit` hands over."""
     if isinstance(data, dict):
         return data
     images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
@@ -342,5 +359,5 @@ def _as_batch(data):
 
 
 def _batches(count, batch_size):
-    """Slices of consecutive rows; the last may be shorter."""
+    """Returns slices of consecutive rows; the last may be shorter."""
     return [slice(start, start + batch_size) for start in range(0, count, batch_size)]

@@ -1,7 +1,11 @@
-"""Convolutional networks: what CIFAR-10's and SVHN's have in common.
+"""Convolutional networks, which CIFAR-10's and SVHN's are made from.
 
 Images are in [0, 1] outside and in [-1, 1] inside: every network of this package takes and gives one range.
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import keras
 
@@ -13,8 +17,17 @@ _KERNEL_STDDEV = 0.05
 _OUTPUT_INIT_STD = 0.1
 
 
-def build_generator(image_shape, latent_size, filters, latent_range, norm, reference_size):
-    """`z -> dense 4x4 -> [5x5 transposed convolution / 2] * 2 -> weight-normalized one, tanh -> image` in [0, 1].
+def build_generator(
+    image_shape: tuple[int, int, int],
+    latent_size: int,
+    filters: tuple[int, int, int],
+    latent_range: tuple[float, float],
+    norm: str,
+    reference_size: int,
+) -> keras.Model:
+    """Builds a generator of images in [0, 1].
+
+        z -> dense 4x4 -> [5x5 transposed convolution / 2] * 2 -> weight-normalized one, tanh -> image
 
     The dense layer and the hidden convolutions are normalized, then ReLU.
 
@@ -58,14 +71,20 @@ def build_generator(image_shape, latent_size, filters, latent_range, norm, refer
     return keras.Model(latents, images, name="generator")
 
 
-def _upsample(filters, name, **kwargs):
+def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
     return keras.layers.Conv2DTranspose(
         filters, 5, strides=2, padding="same", kernel_initializer=normal(_KERNEL_STDDEV), name=name, **kwargs
     )
 
 
-def build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, corruption="auto"):
-    """Nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.
+def build_discriminator(
+    image_shape: tuple[int, int, int],
+    num_outputs: int,
+    filters: tuple[int, int, int],
+    minibatch_discrimination: bool,
+    corruption: str = "auto",
+) -> keras.Model:
+    """Builds nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.
 
     Three 3x3 of the first width, the last with stride 2; three of the second, likewise; then of the third width one
     3x3 without padding and two 1x1. Dropout or noise of 0.2 on the image, dropout of 0.5 after each stride. The
@@ -111,7 +130,7 @@ def build_discriminator(image_shape, num_outputs, filters, minibatch_discriminat
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
 
 
-def _convolution(filters, size, name, **kwargs):
+def _convolution(filters: int, size: int, name: str, **kwargs: Any) -> keras.layers.Layer:
     convolution = keras.layers.Conv2D(
         filters, size, activation="leaky_relu", kernel_initializer=normal(_KERNEL_STDDEV), **kwargs
     )

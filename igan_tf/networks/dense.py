@@ -1,6 +1,10 @@
-"""Fully connected networks: what MNIST's and the digits' have in common."""
+"""Fully connected networks, which MNIST's and the digits' are made from."""
+
+from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -12,9 +16,15 @@ _KERNEL_STDDEV = 0.1
 
 
 def build_generator(
-    image_shape, hidden_units, latent_size, latent_range, norm, reference_size, pixels_initializer=None
-):
-    """`z -> [dense, norm, softplus] * n -> weight-normalized dense, sigmoid -> image` in [0, 1].
+    image_shape: tuple[int, int, int],
+    hidden_units: Sequence[int],
+    latent_size: int,
+    latent_range: tuple[float, float],
+    norm: str,
+    reference_size: int,
+    pixels_initializer: Any = None,
+) -> keras.Model:
+    """Builds `z -> [dense, norm, softplus] * n -> weight-normalized dense, sigmoid -> image` in [0, 1].
 
     Args:
         image_shape: `(height, width, channels)`.
@@ -44,15 +54,15 @@ def build_generator(
 
 
 def build_discriminator(
-    image_shape,
-    hidden_units,
-    num_outputs,
-    input_noise,
-    hidden_noise,
-    minibatch_discrimination=False,
-    corruption="auto",
-):
-    """`image -> noise -> [weight-normalized dense, ReLU, noise] * n -> logits`.
+    image_shape: tuple[int, int, int],
+    hidden_units: Sequence[int],
+    num_outputs: int,
+    input_noise: float,
+    hidden_noise: float,
+    minibatch_discrimination: bool = False,
+    corruption: str = "auto",
+) -> keras.Model:
+    """Builds `image -> noise -> [weight-normalized dense, ReLU, noise] * n -> logits`.
 
     The features are the last hidden layer before its noise. As published, weight normalization has no constant in
     the norm and its scale is trained in the output layer alone; kernels start from N(0, 0.1).

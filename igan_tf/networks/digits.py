@@ -1,21 +1,35 @@
 """Small networks for scikit-learn's 8x8 digits: MNIST's, thinner."""
 
+from __future__ import annotations
+
+import keras
+
 from igan_tf.networks import dense
 from igan_tf.networks.parts import scaled
 from igan_tf.networks.registry import NETWORKS
 
 
-def build_generator(image_shape=(8, 8, 1), latent_size=50, norm="batch", reference_size=100, width=1.0):
-    """z of 50 -> 128 -> 128 -> image. See `igan_tf.networks.dense.build_generator`."""
+def build_generator(
+    image_shape: tuple[int, int, int] = (8, 8, 1),
+    latent_size: int = 50,
+    norm: str = "batch",
+    reference_size: int = 100,
+    width: float = 1.0,
+) -> keras.Model:
+    """Builds z of 50 -> 128 -> 128 -> image. See `igan_tf.networks.dense.build_generator`."""
     return dense.build_generator(
         image_shape, scaled((128, 128), width), latent_size, NETWORKS["digits"].latent_range, norm, reference_size
     )
 
 
 def build_discriminator(
-    image_shape=(8, 8, 1), num_outputs=10, minibatch_discrimination=False, width=1.0, corruption="auto"
-):
-    """Image -> 250 -> 125 -> 125 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
+    image_shape: tuple[int, int, int] = (8, 8, 1),
+    num_outputs: int = 10,
+    minibatch_discrimination: bool = False,
+    width: float = 1.0,
+    corruption: str = "auto",
+) -> keras.Model:
+    """Builds image -> 250 -> 125 -> 125 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
     return dense.build_discriminator(
         image_shape,
         hidden_units=scaled((250, 125, 125), width),

@@ -3,6 +3,8 @@
 They follow the published TensorFlow code. The paper's images are 128x128, `gf_dim = df_dim = 64`.
 """
 
+from __future__ import annotations
+
 import math
 
 import keras
@@ -32,8 +34,16 @@ _HALVING = (0, 1, 2, 5, 6, 4, 3)
 _DENSE_UNITS = 40
 
 
-def build_generator(image_shape=(128, 128, 3), latent_size=LATENT_SIZE, norm="virtual", reference_size=16, gf_dim=64):
-    """`z -> dense 4x4 -> [norm, ReLU, noise, 5x5 transposed convolution / 2] * n -> norm, ReLU, noise, 5x5 -> tanh`.
+def build_generator(
+    image_shape: tuple[int, int, int] = (128, 128, 3),
+    latent_size: int = LATENT_SIZE,
+    norm: str = "virtual",
+    reference_size: int = 16,
+    gf_dim: int = 64,
+) -> keras.Model:
+    """Builds a generator of images in [0, 1].
+
+        z -> dense 4x4 -> [norm, ReLU, noise, 5x5 transposed convolution / 2] * n -> norm, ReLU, noise, 5x5 -> tanh
 
     At 128 pixels the maps have 512, 256, 128, 64, 64 and 64 channels, to each of which fresh noise U(-1, 1) of 64, 64,
     32, 16, 8 and 8 channels is appended. Every dense and convolutional layer has a bias, as published.
@@ -90,11 +100,17 @@ def build_generator(image_shape=(128, 128, 3), latent_size=LATENT_SIZE, norm="vi
 
 
 def build_discriminator(
-    image_shape=(128, 128, 3), num_outputs=1001, norm="cross", minibatch_discrimination=True, df_dim=64
-):
-    """`image -> noise -> [3x3 convolution, norm, leaky ReLU] * 7 -> [dense, norm, leaky ReLU] -> logits`.
+    image_shape: tuple[int, int, int] = (128, 128, 3),
+    num_outputs: int = 1001,
+    norm: str = "cross",
+    minibatch_discrimination: bool = True,
+    df_dim: int = 64,
+) -> keras.Model:
+    """Builds a discriminator of a joint batch [real; generated].
 
-    It takes a joint batch [real; generated]. The convolutions have 64, 128, 256, 256, 256, 512 and 512 filters; at 128
+        image -> noise -> [3x3 convolution, norm, leaky ReLU] * 7 -> [dense, norm, leaky ReLU] -> logits
+
+    The convolutions have 64, 128, 256, 256, 256, 512 and 512 filters; at 128
     pixels all but the fourth and fifth have stride 2, at other sizes as many as lead to 4x4. The dense layer's 2560
     activations are the features, to which minibatch discrimination appends 600.
 

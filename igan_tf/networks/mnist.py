@@ -1,12 +1,22 @@
 """MNIST's networks as published, for images of any size in [0, 1]."""
 
+from __future__ import annotations
+
+import keras
+
 from igan_tf.networks import dense
 from igan_tf.networks.parts import scaled
 from igan_tf.networks.registry import NETWORKS
 
 
-def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", reference_size=100, width=1.0):
-    """z of 100 -> 500 -> 500 -> image. See `igan_tf.networks.dense.build_generator`.
+def build_generator(
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    latent_size: int = 100,
+    norm: str = "batch",
+    reference_size: int = 100,
+    width: float = 1.0,
+) -> keras.Model:
+    """Builds z of 100 -> 500 -> 500 -> image. See `igan_tf.networks.dense.build_generator`.
 
     As published, every kernel starts Glorot uniform.
     """
@@ -22,9 +32,13 @@ def build_generator(image_shape=(28, 28, 1), latent_size=100, norm="batch", refe
 
 
 def build_discriminator(
-    image_shape=(28, 28, 1), num_outputs=10, minibatch_discrimination=False, width=1.0, corruption="auto"
-):
-    """Image -> 1000 -> 500 -> 250 -> 250 -> 250 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
+    image_shape: tuple[int, int, int] = (28, 28, 1),
+    num_outputs: int = 10,
+    minibatch_discrimination: bool = False,
+    width: float = 1.0,
+    corruption: str = "auto",
+) -> keras.Model:
+    """Builds image -> 1000 -> 500 -> 250 -> 250 -> 250 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
     return dense.build_discriminator(
         image_shape,
         hidden_units=scaled((1000, 500, 250, 250, 250), width),

@@ -1,20 +1,16 @@
-"""What the networks are put together from."""
+"""Parts that the networks share."""
+
+from __future__ import annotations
 
 import keras
 
 from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm
 from igan_tf.networks.registry import GENERATOR_NORMS
+from igan_tf.types import Tensor
 
 
 class GeneratorNorm:
     """Puts one kind of normalization into a generator's functional graph.
-
-    ```
-    norm = GeneratorNorm("virtual", reference_size=100)
-    hidden = norm.begin(latents, latent_range)
-    hidden = norm(keras.layers.Dense(500, use_bias=norm.use_bias)(hidden), name="norm_1")
-    hidden = norm.end(hidden)
-    ```
 
     Args:
         kind: "batch": the batch's own statistics; "virtual": a fixed reference batch's and the example's; "none".
@@ -24,9 +20,17 @@ class GeneratorNorm:
 
     Raises:
         ValueError: for another kind.
+
+    ```python
+    norm = GeneratorNorm("virtual", reference_size=100)
+    latents = keras.Input((100,))
+    hidden = norm.begin(latents, latent_range=(0.0, 1.0))
+    hidden = norm(keras.layers.Dense(500, use_bias=norm.use_bias)(hidden), name="norm_1")
+    generator = keras.Model(latents, norm.end(hidden))
+    ```
     """
 
-    def __init__(self, kind="batch", reference_size=100, scale=False):
+    def __init__(self, kind: str = "batch", reference_size: int = 100, scale: bool = False) -> None:
         if kind not in GENERATOR_NORMS:
             raise ValueError(f"`norm` must be one of {GENERATOR_NORMS}. Received: norm={kind!r}")
         self.kind = kind
@@ -34,36 +38,36 @@ class GeneratorNorm:
         self.scale = scale
 
     @property
-    def use_bias(self):
-        """Whether the layer before needs a bias of its own."""
+    def use_bias(self) -> bool:
+        """Tells whether the layer before needs a bias of its own."""
         return self.kind == "none"
 
-    def begin(self, latents, latent_range):
+    def begin(self, latents: Tensor, latent_range: tuple[float, float]) -> Tensor:
         """Puts the reference latents in front, drawn from what the others are drawn from."""
         if self.kind != "virtual":
             return latents
         low, high = latent_range
         return PrependReference(self.reference_size, minval=low, maxval=high, name="reference")(latents)
 
-    def __call__(self, hidden, name):
+    def __call__(self, hidden: Tensor, name: str) -> Tensor:
         if self.kind == "none":
             return hidden
         if self.kind == "batch":
             return BatchStatisticsNorm(scale=self.scale, name=name)(hidden)
         return VirtualBatchNorm(self.reference_size, scale=self.scale, name=name)(hidden)
 
-    def end(self, hidden):
-        """Leaves the reference's rows behind, after the last normalization."""
+    def end(self, hidden: Tensor) -> Tensor:
+        """Removes the reference rows, after the last normalization."""
         if self.kind != "virtual":
             return hidden
         return DropReference(self.reference_size, name="examples")(hidden)
 
 
-def normal(stddev):
-    """A kernel initializer; every layer needs one of its own to draw its own values."""
+def normal(stddev: float) -> keras.initializers.Initializer:
+    """Returns a kernel initializer; every layer needs one of its own to draw its own values."""
     return keras.initializers.RandomNormal(stddev=stddev)
 
 
-def scaled(sizes, width):
-    """Numbers of units or filters times `width`, at least 1."""
+def scaled(sizes: tuple[int, ...], width: float) -> tuple[int, ...]:
+    """Returns numbers of units or filters times `width`, at least 1."""
     return tuple(max(1, round(size * width)) for size in sizes)

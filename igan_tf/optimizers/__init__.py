@@ -1,4 +1,4 @@
-"""The optimizers of the paper's experiments, where Keras has none such."""
+"""The optimizers of the paper's experiments that Keras lacks."""
 
 from igan_tf.optimizers.annealed_rate import AnnealedRate
 from igan_tf.optimizers.fused_adam import FusedAdam

@@ -1,15 +1,22 @@
 """The learning rate schedule of the paper's convolutional experiments."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
+
+from igan_tf.types import Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
 class AnnealedRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that is constant for two thirds of the training, then falls linearly to 0.
+    """Keeps a learning rate for two thirds of the training, then lets it fall linearly to 0.
 
-    `rate * clip(3 - 3 * epoch / epochs, 0, 1)` with `epoch = floor(step / steps_per_epoch)`: the published code sets it
-    once an epoch. For CIFAR-10's 1200 epochs that is `rate * min(3 - epoch / 400, 1)`.
+        rate * clip(3 - 3 * epoch / epochs, 0, 1),    epoch = floor(step / steps_per_epoch)
+
+    The published code sets it once an epoch. For CIFAR-10's 1200 epochs it is `rate * min(3 - epoch / 400, 1)`.
 
     Args:
         rate: The learning rate at the start.
@@ -18,9 +25,17 @@ class AnnealedRate(keras.optimizers.schedules.LearningRateSchedule):
 
     Raises:
         ValueError: for `epochs` or `steps_per_epoch` below 1.
+
+    ```python
+    optimizer = InsideRootAdam(AnnealedRate(0.0003, epochs=1200, steps_per_epoch=500))
+    ```
+
+    Reference: the code published with arXiv:1606.03498.
+
+    Differs from the original code: nothing.
     """
 
-    def __init__(self, rate, epochs, steps_per_epoch):
+    def __init__(self, rate: float, epochs: int, steps_per_epoch: int) -> None:
         for argument, value in (("epochs", epochs), ("steps_per_epoch", steps_per_epoch)):
             if value < 1:
                 raise ValueError(f"`{argument}` must be at least 1. Received: {argument}={value}")
@@ -28,10 +43,10 @@ class AnnealedRate(keras.optimizers.schedules.LearningRateSchedule):
         self.epochs = epochs
         self.steps_per_epoch = steps_per_epoch
 
-    def __call__(self, step):
+    def __call__(self, step: Tensor) -> Tensor:
         # In whole numbers: float32 counts steps exactly to 2^24 alone.
         epoch = ops.cast(ops.floor_divide(step, self.steps_per_epoch), "float32")
         return self.rate * ops.clip(3 - 3 * epoch / self.epochs, 0.0, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"rate": self.rate, "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}

@@ -1,21 +1,28 @@
 """Adam with its small constant inside the square root, as the published Theano code has it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 from keras import ops
+
+from igan_tf.types import Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
 class InsideRootAdam(keras.optimizers.Optimizer):
-    """Adam whose constant is added to the bias-corrected second moment, under the root.
+    """Computes Adam with its constant added to the bias-corrected second moment, under the root.
 
-    `theta <- theta - learning_rate * m_hat / sqrt(v_hat + epsilon)`, with the usual
-    `m_hat = m / (1 - beta_1^t)`, `v_hat = v / (1 - beta_2^t)`, `m` and `v` the running means of `g` and `g^2`.
+        theta <- theta - learning_rate * m_hat / sqrt(v_hat + epsilon)
+
+    with the usual m_hat = m / (1 - beta_1^t), v_hat = v / (1 - beta_2^t), m and v the running means of g and g^2.
 
     At `epsilon=1e-8` it acts like Adam with 1e-4 outside the root; with Keras's 1e-7 outside, the paper's MNIST
     discriminator wins outright.
 
-    The slot kept is `w = v + epsilon * (1 - beta_2^t)`, the running mean of `g^2 + epsilon`: the update is then
-    `learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / sqrt(w)`, ordinary Adam with no constant, for which
+    The slot kept is w = v + epsilon * (1 - beta_2^t), the running mean of g^2 + epsilon: the update is then
+    learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / sqrt(w), ordinary Adam with no constant, for which
     TensorFlow has one fused pass over each variable instead of ten.
 
     Args:
@@ -28,12 +35,25 @@ class InsideRootAdam(keras.optimizers.Optimizer):
     Raises:
         ValueError: for betas outside [0, 1) or `epsilon <= 0`.
 
-    Reference:
-        [Kingma and Ba, 2014](https://arxiv.org/abs/1412.6980); the constant's place follows the code published with
-        [Salimans et al., 2016](https://arxiv.org/abs/1606.03498).
+    ```python
+    optimizer = InsideRootAdam(learning_rate=0.003, beta_1=0.5)
+    ```
+
+    Reference: [Kingma and Ba, 2014](https://arxiv.org/abs/1412.6980); the constant's place follows the code published
+        with arXiv:1606.03498.
+
+    Differs from the original code: nothing but the slot kept.
     """
 
-    def __init__(self, learning_rate=0.003, beta_1=0.5, beta_2=0.999, epsilon=1e-8, name="inside_root_adam", **kwargs):
+    def __init__(
+        self,
+        learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 0.003,
+        beta_1: float = 0.5,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        name: str = "inside_root_adam",
+        **kwargs: Any,
+    ) -> None:
         for argument, value in (("beta_1", beta_1), ("beta_2", beta_2)):
             if not 0 <= value < 1:
                 raise ValueError(f"`{argument}` must be in [0, 1). Received: {argument}={value}")
@@ -44,7 +64,7 @@ class InsideRootAdam(keras.optimizers.Optimizer):
         self.beta_2 = beta_2
         self.epsilon = epsilon
 
-    def build(self, variables):
+    def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
         super().build(variables)
@@ -52,7 +72,7 @@ class InsideRootAdam(keras.optimizers.Optimizer):
             variables, ["momentum", "shifted_velocity"]
         )
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         dtype = variable.dtype
         gradient = ops.cast(gradient, dtype)
         learning_rate = ops.cast(learning_rate, dtype)
@@ -77,7 +97,7 @@ class InsideRootAdam(keras.optimizers.Optimizer):
         rate = learning_rate * ops.sqrt(1 - beta_2_power) / (1 - beta_1_power)
         self.assign_sub(variable, rate * momentum * ops.rsqrt(shifted_velocity))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return {**super().get_config(), **config}
 

@@ -261,3 +261,35 @@ def test_conformance():
         ],
         training_matters=True,
     )
+
+
+@tensorflow_only
+def test_second_derivatives_equal_central_differences():
+    """Of the squared gradient to the inputs, as gradient penalties have it; Keras's own layer has others."""
+    import tensorflow as tf
+
+    inputs = np.random.default_rng(0).normal(size=(6, 3, 4))
+    weights, more = np.random.default_rng(1).normal(size=(2, 6, 3, 4))
+
+    def penalty(layer, inputs):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            total = tf.reduce_sum(weights * tf.tanh(layer(inputs, training=True)))
+        # Not all gradients alike, as behind another layer: in their plain sum of squares the error vanishes.
+        return tf.reduce_sum(more * tape.gradient(total, inputs) ** 2)
+
+    def relative_error(layer):
+        with tf.GradientTape() as tape:
+            tape.watch(tensor := tf.constant(inputs))
+            value = penalty(layer, tensor)
+        found = tape.gradient(value, tensor).numpy()
+        expected = np.zeros_like(inputs)
+        for place in np.ndindex(inputs.shape):
+            step = np.zeros_like(inputs)
+            step[place] = 1e-5
+            difference = penalty(layer, tf.constant(inputs + step)) - penalty(layer, tf.constant(inputs - step))
+            expected[place] = difference / 2e-5
+        return np.abs(found - expected).max() / np.abs(expected).max()
+
+    assert relative_error(SeparateBatchNorm(dtype="float64")) < 1e-7
+    assert relative_error(keras.layers.BatchNormalization(dtype="float64")) > 1e-2

@@ -173,7 +173,10 @@ def test_a_function_of_another_form_is_refused():
     [
         ({"name": "vgg"}, "`name` must be one of inception, .* Received: name=vgg"),
         ({"name": "domain"}, "`name=domain` needs `data`, the data set"),
-        ({"name": "inception", "protocol": "old"}, "`protocol` must be one of default, original. Received: protocol=old"),
+        (
+            {"name": "inception", "protocol": "old"},
+            "`protocol` must be one of default, original. Received: protocol=old",
+        ),
         ({"name": "domain", "protocol": "original"}, "`protocol=original` goes with .* Received: name=domain"),
         ({"name": "a.tflite", "path": "b"}, "`path` goes with .* Received: name=a.tflite"),
         ({"name": "nowhere.tflite"}, "nowhere.tflite cannot be read: .*No such file"),
