@@ -42,7 +42,7 @@ def _throughput(name, size, repetitions):
     import tensorflow as tf
 
     from igan_tf.evaluation import FeatureMoments, FeatureStatistics
-    from igan_tf.evaluation.images import NpzSource
+    from igan_tf.evaluation.npz_images import NpzSource
     from igan_tf.evaluation.scores import evaluate_images
 
     network, classifier = _network(name, size)

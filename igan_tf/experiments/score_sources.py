@@ -9,7 +9,7 @@ from typing import Any
 
 from igan_tf.data import DATASETS, DataSettings, load_data
 from igan_tf.errors import EvaluationError, InputError, renamed
-from igan_tf.evaluation import images
+from igan_tf.evaluation import images, npz_images
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.evaluation.settings import SOURCES, EvaluationSettings, parse_range
@@ -127,7 +127,7 @@ def open_both(
         reference = load_statistics(settings.reference)
     elif settings.reference:
         reference = _open("reference", settings.reference, settings, classifier)
-    npz = (images.NpzSource, images.NpzFolderSource)
+    npz = (npz_images.NpzSource, npz_images.NpzFolderSource)
     if settings.reference_range and not (isinstance(reference, npz) and reference.image_range):
         raise EvaluationError(
             "`reference_range` is for a `reference` of floats in an .npz. "
@@ -166,7 +166,7 @@ def _open(
         except InputError as error:
             raise EvaluationError(f"`{argument}={spec}`: {error}") from error
     if kind == "npz":
-        reader = images.NpzFolderSource if Path(spec).is_dir() else images.NpzSource
+        reader = npz_images.NpzFolderSource if Path(spec).is_dir() else npz_images.NpzSource
         own_range = argument == "reference" and parse_range("reference_range", settings.reference_range)
         with renamed(root=argument, path=argument, key="npz_key"):
             return reader(spec, settings.npz_key, own_range or parse_range("image_range", settings.image_range))

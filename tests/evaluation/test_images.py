@@ -17,12 +17,11 @@ from igan_tf.evaluation.images import (
     FolderSource,
     GeneratedSource,
     NoiseSource,
-    NpzFolderSource,
-    NpzSource,
     TfdsSource,
     chosen_indices,
     prefetched,
 )
+from igan_tf.evaluation.npz_images import NpzFolderSource, NpzSource
 from tests.evaluation.damage import altered
 from tests.images.tfds_data import prepare
 

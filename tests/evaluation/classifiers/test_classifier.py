@@ -175,7 +175,7 @@ def test_a_function_of_another_form_is_refused():
         ({"name": "domain"}, "`name=domain` needs `data`, the data set"),
         (
             {"name": "inception", "protocol": "old"},
-            "`protocol` must be one of default, original. Received: protocol=old",
+            "`protocol` must be one of default, original. Rec.*=old",
         ),
         ({"name": "domain", "protocol": "original"}, "`protocol=original` goes with .* Received: name=domain"),
         ({"name": "a.tflite", "path": "b"}, "`path` goes with .* Received: name=a.tflite"),
