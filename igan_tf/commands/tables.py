@@ -85,7 +85,7 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     data = load_data(config, streamed=recipe_of(config).streams)
     for run in table_grid.runs:
         experiment.check_against_data(run.config, data)
-        run_directory.refuse_other_settings(run.run_dir, run.config)
+        run_directory.refuse_other_settings(run.run_dir, experiment.resolved(run.config))
     for device in tf.config.list_physical_devices("GPU"):
         # What this process classifies must leave the runs their memory.
         tf.config.experimental.set_memory_growth(device, True)

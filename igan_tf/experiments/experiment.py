@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from igan_tf.data import load_data
 from igan_tf.errors import ConfigError
@@ -178,6 +179,13 @@ class Experiment:
         return result
 
 
+def resolved(config):
+    """The same settings with what `auto` comes to on this machine, where that changes the numbers."""
+    if config.noise != "auto":
+        return config
+    return dataclasses.replace(config, noise="exact" if tf.config.list_logical_devices("GPU") else "table")
+
+
 def train(config, run_dir, report=print):
     """Everything that `--mode=train` does: data, baseline, each draw of labels, `result.json`.
 
@@ -186,6 +194,7 @@ def train(config, run_dir, report=print):
     """
     # Several workers: before anything else of TensorFlow's.
     distribution.build_strategy(config.strategy)
+    config = resolved(config)
     data = load_data(config, streamed=recipe_of(config).streams)
     run_dir = Path(run_dir)
     check_against_data(config, data)

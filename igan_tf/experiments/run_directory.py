@@ -1,6 +1,7 @@
 """A run directory's settings, result and lock."""
 
 import contextlib
+import dataclasses
 import json
 from pathlib import Path
 
@@ -21,11 +22,13 @@ def read_config(run_dir):
     """The `Config` that a run directory was started with."""
     path = Path(run_dir) / FLAGS_FILE
     try:
-        return config_from_text(path.read_text(encoding="utf-8"))
+        config = config_from_text(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"`run_dir={run_dir}`: {FLAGS_FILE} cannot be used: {error}") from error
+    # Before there was a choice of noise, all of it came from the table.
+    return dataclasses.replace(config, noise="table") if config.noise == "auto" else config
 
 
 def refuse_other_settings(run_dir, config):

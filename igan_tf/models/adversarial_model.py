@@ -198,3 +198,8 @@ class AdversarialModel(LatentSampling, keras.Model):
 def classification_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Computes the fraction of wrongly classified examples."""
     return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))
+
+
+def couples_examples(layer: keras.layers.Layer) -> bool:
+    """Tells whether an example's output depends on others: D must not see real and generated ones together."""
+    return getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))

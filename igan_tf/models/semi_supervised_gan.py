@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.layers import data_dependent_initialization
-from igan_tf.models.adversarial_model import AdversarialModel, classification_error
+from igan_tf.models.adversarial_model import AdversarialModel, classification_error, couples_examples
 from igan_tf.models.averaged_classifier import AveragedClassifier
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
@@ -78,7 +78,7 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
     ) -> None:
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.joint_passes = joint_passes
-        couples = any(_couples_examples(layer) for layer in discriminator._flatten_layers())
+        couples = any(couples_examples(layer) for layer in discriminator._flatten_layers())
         self._joint = joint_passes if joint_passes is not None else not couples
 
     def compile(
@@ -290,11 +290,6 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
             "average_decay": self.discriminator_average.decay,
             "average_debias": self.discriminator_average.debias,
         }
-
-
-def _couples_examples(layer):
-    """Tells whether an example's output depends on others: D must not see real and generated ones together."""
-    return getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
 
 
 def _as_batch(data):

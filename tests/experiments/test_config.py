@@ -46,6 +46,7 @@ OTHER_VALUES = {
     "generator_norm": "virtual",
     "reference_size": 3,
     "minibatch_discrimination": True,
+    "noise": "exact",
     "input_corruption": "noise",
     "seed": 0,
     "epochs": 1,
@@ -181,7 +182,7 @@ def test_which_settings_have_choices():
     names = {name for name, field in FIELDS.items() if field.metadata["choices"]}
     assert names == {
         *("dataset", "network", "adam", "generator_objective", "feature_matching_norm", "strategy", "precision"),
-        *("generator_norm", "input_corruption", "discriminator_norm"),
+        *("generator_norm", "input_corruption", "discriminator_norm", "noise"),
     }
 
 

@@ -59,12 +59,14 @@ class ImageNetRecipe(Recipe):
                     reference_size=config.reference_size,
                     gf_dim=config.gf_dim,
                 ),
-                imagenet.build_discriminator(
-                    image_shape,
-                    num_outputs=num_classes + 1 if config.use_labels else 1,
-                    norm=config.discriminator_norm,
-                    minibatch_discrimination=config.minibatch_discrimination,
-                    df_dim=config.df_dim,
+                self.with_noise(
+                    imagenet.build_discriminator(
+                        image_shape,
+                        num_outputs=num_classes + 1 if config.use_labels else 1,
+                        norm=config.discriminator_norm,
+                        minibatch_discrimination=config.minibatch_discrimination,
+                        df_dim=config.df_dim,
+                    )
                 ),
                 latent_range=imagenet.LATENT_RANGE,
                 seed=config.seed,

@@ -14,6 +14,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.evaluation.images import ArraySource, ImageSource
 from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.experiments.configs import RunConfig
+from igan_tf.layers import TableGaussianNoise
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
 
@@ -96,6 +97,13 @@ class Recipe(abc.ABC):
             yield
         finally:
             keras.config.set_dtype_policy(before)
+
+    def with_noise(self, discriminator: keras.Model) -> keras.Model:
+        """The discriminator, its noise as `noise` says."""
+        for layer in discriminator._flatten_layers():
+            if isinstance(layer, TableGaussianNoise):
+                layer.exact = self.config.noise == "exact"
+        return discriminator
 
     def optimizer(self, learning_rate: float, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """The optimizer of `adam`, its rate annealed as `anneal_epochs` says."""

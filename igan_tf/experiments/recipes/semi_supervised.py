@@ -91,12 +91,14 @@ class SemiSupervisedRecipe(Recipe):
                     reference_size=config.reference_size,
                     width=config.network_width,
                 ),
-                self.network.build_discriminator(
-                    image_shape,
-                    num_outputs=num_classes if config.labelled else 1,
-                    minibatch_discrimination=config.minibatch_discrimination,
-                    width=config.network_width,
-                    corruption=config.input_corruption,
+                self.with_noise(
+                    self.network.build_discriminator(
+                        image_shape,
+                        num_outputs=num_classes if config.labelled else 1,
+                        minibatch_discrimination=config.minibatch_discrimination,
+                        width=config.network_width,
+                        corruption=config.input_corruption,
+                    )
                 ),
                 latent_range=self.network.latent_range,
                 seed=config.seed,
