@@ -1,5 +1,6 @@
 """From a config to a finished run directory."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -59,11 +60,11 @@ class Experiment:
     """
 
     def __init__(self, config, data, run_dir, report=print):
-        self.config = config
+        self.config = resolved(config)
         self.data = data
         self.run_dir = Path(run_dir)
         self.report = report
-        self.recipe = recipe_of(config)
+        self.recipe = recipe_of(self.config)
         self.strategy = distribution.build_strategy(config.strategy)
         self.worker = distribution.this_worker()
         self._sample_timer = Timer(config.sample_minutes)

@@ -200,6 +200,12 @@ def classification_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))
 
 
-def couples_examples(layer: keras.layers.Layer) -> bool:
-    """Tells whether an example's output depends on others: D must not see real and generated ones together."""
-    return getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
+def couples_any_examples(network: keras.Model) -> bool:
+    """Tells whether an example's output depends on others: D must not see real and generated ones together.
+
+    A layer says so by its attribute `couples_examples`; Keras's batch normalization is known.
+    """
+    return any(
+        getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
+        for layer in network._flatten_layers()
+    )

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.layers import data_dependent_initialization
-from igan_tf.models.adversarial_model import AdversarialModel, classification_error, couples_examples
+from igan_tf.models.adversarial_model import AdversarialModel, classification_error, couples_any_examples
 from igan_tf.models.averaged_classifier import AveragedClassifier
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
@@ -78,8 +78,7 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
     ) -> None:
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
         self.joint_passes = joint_passes
-        couples = any(couples_examples(layer) for layer in discriminator._flatten_layers())
-        self._joint = joint_passes if joint_passes is not None else not couples
+        self._joint = not couples_any_examples(discriminator) if joint_passes is None else joint_passes
 
     def compile(
         self,
@@ -220,14 +219,12 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
             if self.generator_objective == "feature_matching":
                 outputs = self._discriminate({"real": real, "generated": generated}, fold_in(key, 1))
                 features = outputs("features")
-                loss = losses.feature_matching_loss(
-                    features["real"], features["generated"], norm=self.feature_matching_norm
-                )
+                real_features, norm = features["real"], self.feature_matching_norm
+                loss = losses.feature_matching_loss(real_features, features["generated"], norm=norm)
             else:
                 outputs = self._discriminate({"generated": generated}, fold_in(key, 1))
-                loss = losses.semi_supervised_generator_loss(
-                    outputs("logits")["generated"], form=self.generator_objective
-                )
+                logits = outputs("logits")["generated"]
+                loss = losses.semi_supervised_generator_loss(logits, form=self.generator_objective)
             loss = self._add_terms(loss, logs, "generator", self._player_step(variables, real, outputs, "real", key))
             scaled = self.generator_optimizer.scale_loss(self._replica_share(loss))
         self._update("generator", tape.gradient(scaled, variables))

@@ -32,7 +32,7 @@ class NetworkSettings(Settings):
     minibatch_discrimination: bool = setting(False, "Give the discriminator minibatch features.")
     noise: str = setting(
         "auto",
-        "The discriminator's Gaussian noise: table, of shuffled quantiles, several times as fast on a CPU; exact: every "
+        "The discriminator's Gaussian noise: table, of shuffled quantiles, much faster on a CPU; exact, every "
         "value drawn; auto: exact where there is a GPU. flags.cfg has what it came to.",
         choices=("auto", "table", "exact"),
     )
