@@ -22,7 +22,7 @@ def compare_training_data(
     count: int,
     seed: int = 0,
     report: Callable[[str], Any] = print,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """Trains the same network on generated and on real images and tests both on real test images.
 
     Generated images get the class that the semi-supervised discriminator, with averaged parameters, gives them. The
@@ -44,7 +44,11 @@ def compare_training_data(
     check_comparable(model, data)
     images, labels = labelled_samples(model, count, seed)
     real_images, real_labels = _labelled(data, count, seed)
-    result = {"generated_images": len(images), "real_images": len(real_images), "test_images": len(data.test_labels)}
+    result: dict[str, Any] = {
+        "generated_images": len(images),
+        "real_images": len(real_images),
+        "test_images": len(data.test_labels),
+    }
     for name, chosen, classes in (("generated", images, labels), ("real", real_images, real_labels)):
         report(f"training a classifier on {len(chosen)} {name} images")
         network = train_network(chosen, classes, data.num_classes, seed)

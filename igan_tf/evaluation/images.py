@@ -34,6 +34,8 @@ class ImageSource:
         self.name = name
         self.split = split
         self.image_range = image_range
+        # Of the images seen so far.
+        self._shapes: set[tuple[int, ...]] = set()
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yields arrays `(n, height, width, channels)` of any n, in order, all of them."""
@@ -69,15 +71,12 @@ class ImageSource:
             yield self._stacked(waiting)
 
     def _stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        shapes = sorted({image.shape for image in images})
-        if getattr(self, "_shape", None):
-            shapes = sorted({self._shape, *shapes})
-        if len(shapes) > 1:
+        self._shapes |= {image.shape for image in images}
+        if len(self._shapes) > 1:
             raise EvaluationError(
                 f"the images of {self.name} must have one size; `square` takes the largest centre square of each in a "
-                f"folder. Received: {' and '.join(map(str, shapes[:2]))}"
+                f"folder. Received: {' and '.join(map(str, sorted(self._shapes)[:2]))}"
             )
-        self._shape = shapes[0]
         return np.stack(images)
 
 

@@ -74,7 +74,9 @@ def classify(
         EvaluationError: for images that cannot be read or are not in their range.
     """
     count = source.count if indices is None else len(indices)
-    values = features = moments = None
+    values: Any = None
+    features: Any = None
+    moments: Any = None
     done, lowest, highest = 0, np.inf, -np.inf
     started = time.perf_counter()
     bar = tqdm(total=count, unit="images", desc=source.name, disable=not (progress and sys.stderr.isatty()))
@@ -147,10 +149,10 @@ def evaluate_images(
         EvaluationError: with what is wrong in arguments or images; before any image is classified, where that does not
             show in the images alone.
     """
-    options = options_class()(**options)
+    chosen = options_class()(**options)
     indices = chosen_indices(source.count, num_samples, seed)
     whole_number(batch_size, "batch_size", low=1)
-    _check_counts(len(indices), reference, options)
+    _check_counts(len(indices), reference, chosen)
     keep_features = keep_features or reference is not None
     if keep_features and len(indices) < 2:
         raise EvaluationError("statistics need at least 2 images of `source`. Received: 1")
@@ -162,7 +164,7 @@ def evaluate_images(
         real = classify(reference, classifier, batch_size=batch_size, progress=progress)
         statistics, lines = real.statistics, real.warnings
     classified = classify(source, classifier, indices, keep_features, batch_size, progress)
-    scores, more_lines = score(classified, statistics, options, seed)
+    scores, more_lines = score(classified, statistics, chosen, seed)
     if statistics is not None:
         scores["reference"] = {
             "source": statistics.source,
@@ -211,8 +213,12 @@ def score(
     """
     ours = classified.statistics
     generated = ClassifiedSet(ours.source, ours.moments, ours.features, classified.values, classified.from_logits)
-    real = None if reference is None else ClassifiedSet(reference.source, reference.moments, reference.features)
-    scores, lines, missing = {}, [], []
+    real: Any = None
+    if reference is not None:
+        real = ClassifiedSet(reference.source, reference.moments, reference.features)
+    scores: dict[str, Any] = {}
+    lines: list[str] = []
+    missing: list[str] = []
     for metric in metrics() if of is None else of:
         if real is None and metric.needs > Needs.VALUES:
             continue
@@ -220,11 +226,12 @@ def score(
             missing += metric.names
             continue
         lines += metric.warnings(generated, real, options)
-        with warnings.catch_warnings(record=True, action="always", category=RuntimeWarning) as raised:
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always", RuntimeWarning)
             scores.update(metric.record(generated, real, options, seed))
         lines += [str(warning.message) for warning in raised]
     if missing:
-        lines.append(f"{reference.source}: without single features there is no {', '.join(missing)}")
+        lines.append(f"{real.name}: without single features there is no {', '.join(missing)}")
     return scores, lines
 
 

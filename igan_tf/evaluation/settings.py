@@ -123,8 +123,12 @@ class OutputSettings(Settings):
     )
 
 
+# Dynamic: the registry finds the metrics, and with them their options.
+MetricSettings: Any = options_class()
+
+
 @dataclasses.dataclass(frozen=True)
-class EvaluationSettings(OutputSettings, options_class(), ComputationSettings, ClassifierSettings, ImageSettings):
+class EvaluationSettings(OutputSettings, MetricSettings, ComputationSettings, ClassifierSettings, ImageSettings):
     """The settings of `igan_tf.experiments.scoring.evaluate`, the options of every metric among them.
 
     An empty `output` writes no file.

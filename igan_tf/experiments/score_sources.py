@@ -122,7 +122,7 @@ def open_both(
             for images that have their own.
     """
     source = _open("source", settings.source, settings, classifier, run)
-    reference = None
+    reference: images.ImageSource | FeatureStatistics | None = None
     if settings.reference and kind_of("reference", settings.reference) == "statistics":
         reference = load_statistics(settings.reference)
     elif settings.reference:
@@ -151,18 +151,21 @@ def _open(
     kind, rest = kind_of(argument, spec), spec.partition(":")[2]
     seed = settings.seed or 0
     if kind == "run":
-        run = run or open_run(spec)
-        count = settings.num_samples or GENERATED_SAMPLES
-        made_by = f"step {run.checkpoint['step']}, seed {seed}"
-        return images.GeneratedSource(lambda: run.model.generate_batches(count, seed), count, spec, made_by)
+        found = run or open_run(spec)
+        assert found is not None
+        model, count = found.model, settings.num_samples or GENERATED_SAMPLES
+        made_by = f"step {found.checkpoint['step']}, seed {seed}"
+        return images.GeneratedSource(lambda: model.generate_batches(count, seed), count, spec, made_by)
     if kind == "noise":
-        shape = tuple(map(int, re.fullmatch(_NOISE, rest).groups()))
+        shape = [int(number) for number in re.findall(r"\d+", rest)]
         return images.NoiseSource(settings.num_samples or NOISE_SAMPLES, shape, seed)
     if kind in ("tfds", "dataset"):
         try:
             if kind == "tfds":
-                return images.TfdsSource(*rest.split(":", 1), settings.data_dir)
-            return _split_of(*spec.split(":"), settings)
+                name, split = rest.split(":", 1)
+                return images.TfdsSource(name, split, settings.data_dir)
+            name, split = spec.split(":")
+            return _split_of(name, split, settings)
         except InputError as error:
             raise EvaluationError(f"`{argument}={spec}`: {error}") from error
     if kind == "npz":

@@ -48,7 +48,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
     _check(settings)
     data, data_name = training_data(settings)
     run = open_run(settings.source)
-    if settings.generated_training_data:
+    if run and settings.generated_training_data:
         try:
             with renamed(model="source", data="dataset"):
                 check_comparable(run.model, data)
@@ -87,7 +87,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
     _write(settings.output, record)
     if settings.save_statistics:
         save_statistics(settings.save_statistics, classified.statistics)
-    if settings.save_reference:
+    if statistics and settings.save_reference:
         save_statistics(settings.save_reference, statistics)
     more = {}
     if settings.top_dir:
@@ -95,7 +95,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
             more["top_samples"] = _write_top(settings, source, classifier, classified)
         except OSError as error:
             raise EvaluationError(f"`top_dir={settings.top_dir}` cannot be written: {error}") from error
-    if settings.generated_training_data:
+    if run and settings.generated_training_data:
         more["generated_training_data"] = compare_training_data(
             run.model, data, source.count, settings.seed or 0, report
         )

@@ -108,7 +108,7 @@ class _FrechetDistance(Metric):
     needs = Needs.MOMENTS
     curves: ClassVar = {"frechet_distance": ("frechet_distance",)}
 
-    def warnings(self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any) -> list[str]:
+    def warnings(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any) -> list[str]:
         return [
             f"{images.name}: {images.moments.count} images are few for a covariance of {images.moments.dimensions} "
             "features; the Fréchet distance is biased upwards"
@@ -116,7 +116,5 @@ class _FrechetDistance(Metric):
             if images.moments.count <= images.moments.dimensions
         ]
 
-    def record(
-        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
-    ) -> dict[str, Any]:
+    def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:
         return {"frechet_distance": frechet_distance(generated.moments, real.moments)}

@@ -164,8 +164,6 @@ class _InceptionScore(Metric):
     def fewest(self, most: int, options: Any) -> int:
         return options.splits
 
-    def record(
-        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
-    ) -> dict[str, Any]:
+    def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:
         mean, deviation = inception_score(generated.values, options.splits, seed, generated.from_logits)
         return {"inception_score": {"mean": mean, "std": deviation, "splits": options.splits, "seed": seed}}

@@ -104,9 +104,7 @@ class _KernelDistance(Metric):
     def fewest(self, most: int, options: Any) -> int:
         return 2 * _number_of_blocks([most], options.kernel_block_size)
 
-    def record(
-        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
-    ) -> dict[str, Any]:
+    def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:
         mean, error = kernel_distance(generated.features, real.features, options.kernel_block_size, seed)
         return {
             "kernel_distance": {

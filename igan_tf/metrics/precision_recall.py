@@ -163,14 +163,12 @@ class _NeighbourScores(Metric):
     def fewest(self, most: int, options: Any) -> int:
         return _DENSITY_NEIGHBOURS + 1
 
-    def record(
-        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
-    ) -> dict[str, Any]:
+    def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:
         chosen = [
             images.features[np.sort(order(len(images.features), seed)[: options.neighbour_samples])]
             for images in (real, generated)
         ]
-        values = neighbour_scores(*chosen)
+        values = neighbour_scores(chosen[0], chosen[1])
         neighbours = 2 * [_PRECISION_NEIGHBOURS] + 2 * [_DENSITY_NEIGHBOURS]
         sizes = {"real": len(chosen[0]), "generated": len(chosen[1])}
         return {

@@ -34,8 +34,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, TypeVar
 
-import numpy as np
-
 import igan_tf.metrics
 from igan_tf.errors import EvaluationError
 from igan_tf.metrics.moments import FeatureMoments
@@ -57,15 +55,15 @@ class ClassifiedSet:
     Attributes:
         name: Where the images come from, for warnings.
         moments: `FeatureMoments` of all features.
-        features: `(N, D)` float32; None where single features were not kept.
-        values: `(N, K)` logits or probabilities; None where they were not kept, as in stored statistics.
+        features: `(N, D)` float32 array; None where single features were not kept.
+        values: `(N, K)` array of logits or probabilities; None where they were not kept, as in stored statistics.
         from_logits: Whether `values` are logits.
     """
 
     name: str
     moments: FeatureMoments
-    features: np.ndarray | None = None
-    values: np.ndarray | None = None
+    features: Any = None
+    values: Any = None
     from_logits: bool = True
 
 
@@ -106,19 +104,17 @@ class Metric(abc.ABC):
         """The fewest images that each set must have where the larger set has `most`."""
         return 1 if self.needs == Needs.VALUES else 2
 
-    def warnings(self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any) -> list[str]:
+    def warnings(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any) -> list[str]:
         """Lines about what makes the figures doubtful, beside the RuntimeWarnings of `record`."""
         return []
 
     @abc.abstractmethod
-    def record(
-        self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
-    ) -> dict[str, Any]:
+    def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:
         """The metric's part of the record of scores, JSON-serialisable: one entry for each of `names`.
 
         Args:
             generated: The images that are scored.
-            real: Those that they are compared with; None, where there are none, for metrics that need values alone.
+            real: The images that they are compared with; not for metrics that need values alone.
             options: Has the fields of `Options`.
             seed: Of every permutation and draw; None keeps orders.
         """
@@ -183,7 +179,10 @@ def check_sizes(of: Iterable[Metric], sizes: Iterable[int], options: Any, receiv
 
 def curve_values(metric: Metric, record: Mapping[str, Any]) -> dict[str, float]:
     """A metric's figures during training, out of its part of the record."""
-    return {name: functools.reduce(operator.getitem, path, record) for name, path in metric.curves.items()}
+    figures: dict[str, Any] = {
+        name: functools.reduce(operator.getitem, path, record) for name, path in metric.curves.items()
+    }
+    return figures
 
 
 def best_curve() -> str:

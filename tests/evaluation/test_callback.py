@@ -176,7 +176,8 @@ def test_what_looks_wrong_in_the_images_is_said():
         model = Brightness([1.0])
         model.brightness.assign(samples)
         scores = PeriodicScores(mean_classifier(), model.generate, 60, real, **arguments)
-        with warnings.catch_warnings(record=True, action="always", category=UserWarning) as found:
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always", UserWarning)
             scores()
         return [str(warning.message) for warning in found]
 

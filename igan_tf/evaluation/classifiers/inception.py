@@ -116,7 +116,7 @@ def _outputs_of(network: Any, place: str | Path) -> Callable:
     return outputs
 
 
-def _without_bias(function: Callable, path: str | Path) -> Callable:
+def _without_bias(function: Any, path: str | Path) -> Callable:
     """The same network with the logits' last matrix product in place of the logits."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
