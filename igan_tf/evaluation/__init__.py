@@ -26,6 +26,7 @@ _HOME = {
     "precision_recall": "igan_tf.metrics.precision_recall",
     "sample_divergences": "igan_tf.metrics.inception_score",
     "save_statistics": "igan_tf.evaluation.statistics",
+    "two_sample_accuracy": "igan_tf.metrics.two_sample_accuracy",
 }
 
 __all__ = [*_HOME]
