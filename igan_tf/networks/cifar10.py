@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from igan_tf.networks import convolutional
@@ -28,8 +30,11 @@ def build_discriminator(
     num_outputs: int = 10,
     minibatch_discrimination: bool = False,
     width: float = 1.0,
-    corruption: str = "auto",
+    **settings: Any,
 ) -> keras.Model:
-    """Builds image -> 96, 96, 96 / 2 -> 192, 192, 192 / 2 -> 192, 192, 192 -> mean -> logits. See `convolutional`."""
+    """Builds image -> 96, 96, 96 / 2 -> 192, 192, 192 / 2 -> 192, 192, 192 -> mean -> logits.
+
+    See `convolutional.build_discriminator`, which takes `settings`.
+    """
     filters = scaled((96, 192, 192), width)
-    return convolutional.build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, corruption)
+    return convolutional.build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, **settings)

@@ -81,7 +81,7 @@ def build_discriminator(
     image_shape: tuple[int, int, int],
     num_outputs: int,
     filters: tuple[int, int, int],
-    minibatch_discrimination: bool,
+    minibatch_discrimination: bool = False,
     corruption: str = "auto",
 ) -> keras.Model:
     """Builds nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.

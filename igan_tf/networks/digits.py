@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from igan_tf.networks import dense
@@ -27,9 +29,9 @@ def build_discriminator(
     num_outputs: int = 10,
     minibatch_discrimination: bool = False,
     width: float = 1.0,
-    corruption: str = "auto",
+    **settings: Any,
 ) -> keras.Model:
-    """Builds image -> 250 -> 125 -> 125 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
+    """Builds image -> 250 -> 125 -> 125 -> logits. See `dense.build_discriminator`, which takes `settings`."""
     return dense.build_discriminator(
         image_shape,
         hidden_units=scaled((250, 125, 125), width),
@@ -37,5 +39,5 @@ def build_discriminator(
         input_noise=0.15,
         hidden_noise=0.3,
         minibatch_discrimination=minibatch_discrimination,
-        corruption=corruption,
+        **settings,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from igan_tf.networks import dense
@@ -36,9 +38,12 @@ def build_discriminator(
     num_outputs: int = 10,
     minibatch_discrimination: bool = False,
     width: float = 1.0,
-    corruption: str = "auto",
+    **settings: Any,
 ) -> keras.Model:
-    """Builds image -> 1000 -> 500 -> 250 -> 250 -> 250 -> logits. See `igan_tf.networks.dense.build_discriminator`."""
+    """Builds image -> 1000 -> 500 -> 250 -> 250 -> 250 -> logits.
+
+    See `dense.build_discriminator`, which takes `settings`.
+    """
     return dense.build_discriminator(
         image_shape,
         hidden_units=scaled((1000, 500, 250, 250, 250), width),
@@ -46,5 +51,5 @@ def build_discriminator(
         input_noise=0.3,
         hidden_noise=0.5,
         minibatch_discrimination=minibatch_discrimination,
-        corruption=corruption,
+        **settings,
     )

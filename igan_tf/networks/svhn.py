@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from igan_tf.networks import cifar10, convolutional
@@ -15,10 +17,13 @@ def build_discriminator(
     num_outputs: int = 10,
     minibatch_discrimination: bool = False,
     width: float = 1.0,
-    corruption: str = "auto",
+    **settings: Any,
 ) -> keras.Model:
-    """Builds image -> 64, 64, 64 / 2 -> 128, 128, 128 / 2 -> 128, 128, 128 -> mean -> logits. See `convolutional`."""
+    """Builds image -> 64, 64, 64 / 2 -> 128, 128, 128 / 2 -> 128, 128, 128 -> mean -> logits.
+
+    See `convolutional.build_discriminator`, which takes `settings`.
+    """
     if minibatch_discrimination:
-        return cifar10.build_discriminator(image_shape, num_outputs, minibatch_discrimination, width, corruption)
+        return cifar10.build_discriminator(image_shape, num_outputs, minibatch_discrimination, width, **settings)
     filters = scaled((64, 128, 128), width)
-    return convolutional.build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, corruption)
+    return convolutional.build_discriminator(image_shape, num_outputs, filters, minibatch_discrimination, **settings)
