@@ -1,7 +1,11 @@
 """The paper's losses, and training techniques that add terms to them.
 
-On `keras.ops` alone: they run on every Keras backend.
+On `keras.ops` alone: they run on every Keras backend. Every `Technique` in a module of this package is exported, and
+known to Keras, by standing there.
 """
+
+import importlib
+import pkgutil
 
 from igan_tf.losses.adversarial import (
     label_smoothing_discriminator_loss,
@@ -43,3 +47,9 @@ __all__ = [
     "unsupervised_loss",
     "unsupervised_real_loss",
 ]
+
+for _module in pkgutil.iter_modules(__path__, f"{__name__}."):
+    for _name, _value in vars(importlib.import_module(_module.name)).items():
+        if isinstance(_value, type) and issubclass(_value, Technique) and _name not in __all__:
+            globals()[_name] = _value
+            __all__.append(_name)

@@ -8,7 +8,7 @@ from igan_tf.data import ArrayBatches, ImageData, RecordBatches
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import ImageNetConfig
 from igan_tf.experiments.recipes.recipe import Recipe
-from igan_tf.losses import FeatureMatching, HistoricalAveraging
+from igan_tf.losses import FeatureMatching
 from igan_tf.models import ImageNetGAN
 from igan_tf.networks import imagenet
 
@@ -76,7 +76,7 @@ class ImageNetRecipe(Recipe):
             self.optimizer(config.generator_learning_rate, steps_per_epoch),
             label_smoothing=config.label_smoothing,
             generator_average_decay=config.generator_average_decay,
-            techniques=[FeatureMatching(config.feature_matching), HistoricalAveraging(config.historical_averaging)],
+            techniques=[FeatureMatching(config.feature_matching), *self.techniques()],
         )
         return model
 

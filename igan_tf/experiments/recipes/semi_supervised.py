@@ -11,7 +11,6 @@ from igan_tf.data import SemiSupervisedBatches, labelled_subset, read_label_file
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
-from igan_tf.losses import HistoricalAveraging
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS
 
@@ -114,7 +113,7 @@ class SemiSupervisedRecipe(Recipe):
             generator_steps=config.generator_steps,
             average_decay=config.average_decay,
             average_debias=config.average_debias,
-            techniques=[HistoricalAveraging(config.historical_averaging)],
+            techniques=self.techniques(),
         )
         return model
 
