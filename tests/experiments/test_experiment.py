@@ -275,6 +275,7 @@ def test_the_other_techniques(tmp_path, signal_at):
     settings = {
         "generator_objective": "minimax",
         "historical_averaging": 0.1,
+        "r1_penalty": 0.1,
         "label_smoothing": 0.1,
         "adam": "outside",
         "average_debias": False,
@@ -282,7 +283,7 @@ def test_the_other_techniques(tmp_path, signal_at):
     }
     train(tmp_path / "whole", **settings)
     line = metrics(tmp_path / "whole")[-1]
-    assert line["discriminator_history_loss"] > 0 and line["generator_history_loss"] > 0
+    assert line["discriminator_history_loss"] > 0 and line["generator_history_loss"] > 0 and line["r1_loss"] > 0
     # Historical means and both optimizers are in the checkpoint.
     signal_at(3)
     with pytest.raises(Interrupted):

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from igan_tf.layers import CrossBatchNorm, TableGaussianNoise, WeightNorm
-from igan_tf.losses import FeatureMatching, HistoricalAveraging, Technique, feature_matching_loss
+from igan_tf.losses import FeatureMatching, HistoricalAveraging, R1Penalty, Technique, feature_matching_loss
 from igan_tf.models import ImageNetGAN, SemiSupervisedGAN
 from igan_tf.models.randomness import fold_in, step_key
 from igan_tf.training.distribution import mirrored_strategy
@@ -223,6 +223,47 @@ def test_initialization_from_data_restarts_techniques():
     assert called == [model]
 
 
+@pytest.fixture
+def float64():
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    keras.config.set_floatx("float64")
+    keras.config.set_dtype_policy("float64")
+    yield
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+
+
+@kinds
+def test_r1_penalty_moves_the_discriminator_by_its_gradient(float64, kind):
+    """What it adds to a step of SGD, along three directions, against central differences of what it logs."""
+    batch = {name: tf.cast(array, "float64" if "images" in name else "int32") for name, array in batch_of(kind).items()}
+    models = [make(kind, techniques, norm=kind is ImageNetGAN) for techniques in ([R1Penalty(0.5)], [])]
+    variables = models[0].discriminator.trainable_variables
+    start = [variable.numpy() for variable in variables]
+    logs = [model.train_step(batch) for model in models]
+    assert float(logs[0]["discriminator_loss"]) == pytest.approx(
+        float(logs[1]["discriminator_loss"]) + 0.5 * float(logs[0]["r1_loss"]), 1e-12
+    )
+    gradient = [
+        (other.numpy() - variable.numpy()) / (RATE * 0.5)
+        for variable, other in zip(variables, models[1].discriminator.trainable_variables)
+    ]
+
+    def penalty_at(values):
+        model = make(kind, [R1Penalty(0.5)], norm=kind is ImageNetGAN)
+        for variable, value in zip(model.discriminator.trainable_variables, values):
+            variable.assign(value)
+        return float(model.train_step(batch)["r1_loss"])
+
+    draw = np.random.default_rng(1)
+    assert np.sqrt(sum(np.sum(part**2) for part in gradient)) > 1e-2
+    for _ in range(3):
+        direction = [1e-5 * draw.normal(size=value.shape) for value in start]
+        ahead, behind = (penalty_at([v + sign * d for v, d in zip(start, direction)]) for sign in (1, -1))
+        expected = sum(np.sum(part * step) for part, step in zip(gradient, direction))
+        assert (ahead - behind) / 2 == pytest.approx(expected, rel=1e-5, abs=1e-12)
+
+
 def test_a_techniques_defaults_trace_without_a_warning(caplog):
     model = make(SemiSupervisedGAN, [Technique(1.0)])
     tf.get_logger().addHandler(caplog.handler)
@@ -236,7 +277,7 @@ def test_a_techniques_defaults_trace_without_a_warning(caplog):
 def test_on_two_replicas():
     strategy = mirrored_strategy()
     with strategy.scope():
-        model = make(ImageNetGAN, [HistoricalAveraging(0.1), FeatureMatching(0.1)], noise=0.3)
+        model = make(ImageNetGAN, [HistoricalAveraging(0.1), FeatureMatching(0.1), R1Penalty(1.0)], noise=0.3)
     batch = batch_of(ImageNetGAN)
     step = tf.function(lambda: strategy.run(model.train_step, args=(batch,)))
     for _ in range(2):

@@ -69,6 +69,9 @@ class TechniqueSettings(Settings):
 
     label_smoothing: float = setting(0.0, "The target of real data is 1 minus this.", low=0, high=0.999999)
     historical_averaging: float = setting(0.0, "Weight of the historical averaging penalty; 0: off.", low=0)
+    r1_penalty: float = setting(
+        0.0, "Weight of the R1 penalty on the discriminator (Mescheder et al., 2018); 0: off.", low=0
+    )
     generator_average_decay: float = setting(
         0.0,
         "Decay of a running average of the generator's weights, from which samples are then drawn; 0: none.",

@@ -16,6 +16,7 @@ from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.experiments.configs import RunConfig
 from igan_tf.layers import TableGaussianNoise
 from igan_tf.losses import HistoricalAveraging, Technique
+from igan_tf.losses.r1_penalty import R1Penalty
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
 
@@ -108,7 +109,7 @@ class Recipe(abc.ABC):
 
     def techniques(self) -> list[Technique]:
         """The techniques of every recipe; the model leaves those of weight 0 out."""
-        return [HistoricalAveraging(self.config.historical_averaging)]
+        return [HistoricalAveraging(self.config.historical_averaging), R1Penalty(self.config.r1_penalty)]
 
     def optimizer(self, learning_rate: float, steps_per_epoch: int) -> keras.optimizers.Optimizer:
         """The optimizer of `adam`, its rate annealed as `anneal_epochs` says."""
