@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, normal
+from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
 from igan_tf.networks.registry import INPUT_CORRUPTIONS
 
 _KERNEL_STDDEV = 0.05
@@ -83,6 +83,7 @@ def build_discriminator(
     filters: tuple[int, int, int],
     minibatch_discrimination: bool = False,
     corruption: str = "auto",
+    weight_norm: str = "weight",
 ) -> keras.Model:
     """Builds nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.
 
@@ -96,17 +97,25 @@ def build_discriminator(
         filters: The three widths.
         minibatch_discrimination: Whether 100 minibatch features are appended to the features.
         corruption: Of the image: "dropout", "noise", or "auto": as published, noise beside minibatch discrimination.
+        weight_norm: "weight", "spectral" or "none", see `normalized_weights`.
 
     Returns:
         A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, filters[2])}`.
 
     Raises:
-        ValueError: for smaller images, another `corruption`.
+        ValueError: for smaller images, another `corruption` or `weight_norm`.
     """
     if corruption not in INPUT_CORRUPTIONS:
         raise ValueError(f"`corruption` must be one of {INPUT_CORRUPTIONS}. Received: corruption={corruption!r}")
     if min(image_shape[:2]) < 12:
         raise ValueError(f"`image_shape` must be at least 12 x 12. Received: image_shape={image_shape}")
+
+    def convolution(count, size, name, **settings):
+        layer = keras.layers.Conv2D(
+            count, size, activation="leaky_relu", kernel_initializer=normal(_KERNEL_STDDEV), name=name, **settings
+        )
+        return normalized_weights(layer, weight_norm, train_scale=False)
+
     images = keras.Input(image_shape, name="images")
     hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images)
     # Every layer has a name: one that Keras numbers could meet another's.
@@ -117,21 +126,14 @@ def build_discriminator(
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
         for index, strides in enumerate((1, 1, 2), start=1):
-            hidden = _convolution(count, 3, f"conv_{block}_{index}", strides=strides, padding="same")(hidden)
+            hidden = convolution(count, 3, f"conv_{block}_{index}", strides=strides, padding="same")(hidden)
         hidden = keras.layers.Dropout(0.5, name=f"dropout_{block}")(hidden)
     for index, size in enumerate((3, 1, 1), start=1):
-        hidden = _convolution(third, size, f"conv_3_{index}", padding="valid")(hidden)
+        hidden = convolution(third, size, f"conv_3_{index}", padding="valid")(hidden)
     features = keras.layers.GlobalAveragePooling2D(name="features")(hidden)
     hidden = features
     if minibatch_discrimination:
         hidden = MinibatchDiscrimination(name="minibatch_discrimination")(hidden)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV))
-    logits = WeightNorm(output, init_std=_OUTPUT_INIT_STD, name="logits")(hidden)
+    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
+    logits = normalized_weights(output, weight_norm, init_std=_OUTPUT_INIT_STD)(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
-
-
-def _convolution(filters: int, size: int, name: str, **kwargs: Any) -> keras.layers.Layer:
-    convolution = keras.layers.Conv2D(
-        filters, size, activation="leaky_relu", kernel_initializer=normal(_KERNEL_STDDEV), **kwargs
-    )
-    return WeightNorm(convolution, train_scale=False, name=name)

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, normal
+from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
 
 # Weight normalization divides it out of the forward pass; it sets how far an optimizer's step goes.
 _KERNEL_STDDEV = 0.1
@@ -61,6 +61,7 @@ def build_discriminator(
     hidden_noise: float,
     minibatch_discrimination: bool = False,
     corruption: str = "auto",
+    weight_norm: str = "weight",
 ) -> keras.Model:
     """Builds `image -> noise -> [weight-normalized dense, ReLU, noise] * n -> logits`.
 
@@ -78,24 +79,25 @@ def build_discriminator(
         hidden_noise: Deviation of the noise after each hidden layer.
         minibatch_discrimination: Whether 100 minibatch features are appended to the features.
         corruption: "auto" or "noise", which are the same here.
+        weight_norm: "weight", "spectral" or "none", see `normalized_weights`.
 
     Returns:
         A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, hidden_units[-1])}`.
 
     Raises:
-        ValueError: for another `corruption`.
+        ValueError: for another `corruption` or `weight_norm`.
     """
     if corruption not in ("auto", "noise"):
         raise ValueError(f"`corruption` must be 'auto' or 'noise'. Received: corruption={corruption!r}")
     images = keras.Input(image_shape, name="images")
     hidden = TableGaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
     for index, units in enumerate(hidden_units, start=1):
-        dense = keras.layers.Dense(units, "relu", kernel_initializer=normal(_KERNEL_STDDEV))
-        features = WeightNorm(dense, train_scale=False, epsilon=0.0, name=f"dense_{index}")(hidden)
+        dense = keras.layers.Dense(units, "relu", kernel_initializer=normal(_KERNEL_STDDEV), name=f"dense_{index}")
+        features = normalized_weights(dense, weight_norm, train_scale=False, epsilon=0.0)(hidden)
         if minibatch_discrimination and index == len(hidden_units):
             hidden = MinibatchDiscrimination(name="minibatch_discrimination")(features)
         else:
             hidden = TableGaussianNoise(hidden_noise, name=f"noise_{index}")(features)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV))
-    logits = WeightNorm(output, epsilon=0.0, name="logits")(hidden)
+    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
+    logits = normalized_weights(output, weight_norm, epsilon=0.0)(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

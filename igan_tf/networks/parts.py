@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
-from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm
-from igan_tf.networks.registry import GENERATOR_NORMS
+from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm, WeightNorm
+from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, GENERATOR_NORMS
 from igan_tf.types import Tensor
 
 
@@ -61,6 +63,24 @@ class GeneratorNorm:
         if self.kind != "virtual":
             return hidden
         return DropReference(self.reference_size, name="examples")(hidden)
+
+
+def normalized_weights(layer: keras.layers.Layer, kind: str, **settings: Any) -> keras.layers.Layer:
+    """Wraps a discriminator's dense layer or convolution in a normalization of its weights.
+
+    Args:
+        layer: Its name becomes the wrapper's.
+        kind: "weight": `WeightNorm`. "none": the layer itself.
+        **settings: `WeightNorm` arguments.
+
+    Raises:
+        ValueError: for another kind.
+    """
+    if kind not in DISCRIMINATOR_WEIGHT_NORMS:
+        raise ValueError(f"`weight_norm` must be one of {DISCRIMINATOR_WEIGHT_NORMS}. Received: weight_norm={kind!r}")
+    if kind == "weight":
+        return WeightNorm(layer, name=layer.name, **settings)
+    return layer
 
 
 def normal(stddev: float) -> keras.initializers.Initializer:

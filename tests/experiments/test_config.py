@@ -48,6 +48,7 @@ OTHER_VALUES = {
     "minibatch_discrimination": True,
     "noise": "exact",
     "input_corruption": "noise",
+    "discriminator_weight_norm": "none",
     "seed": 0,
     "epochs": 1,
     "batch_size": 7,
@@ -184,6 +185,7 @@ def test_which_settings_have_choices():
     assert names == {
         *("dataset", "network", "adam", "generator_objective", "feature_matching_norm", "strategy", "precision"),
         *("generator_norm", "input_corruption", "discriminator_norm", "noise"),
+        "discriminator_weight_norm",
     }
 
 

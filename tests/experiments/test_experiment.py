@@ -15,6 +15,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment, run_directory
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import recipe_of
+from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.interruption import Interrupted
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_process
@@ -291,6 +292,14 @@ def test_the_other_techniques(tmp_path, signal_at):
     signal_at(-1)
     train(tmp_path / "run", **settings)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+@pytest.mark.parametrize("weight_norm", DISCRIMINATOR_WEIGHT_NORMS[1:])
+def test_other_normalizations_of_weights(tmp_path, finished, weight_norm):
+    found = train(tmp_path / "run", discriminator_weight_norm=weight_norm)
+    assert found["steps"] == 4 and found["averaged_test_error"] != result(finished)["averaged_test_error"]
+    assert not any("scale" in tag for _, tag in events(tmp_path / "run"))
+    load_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

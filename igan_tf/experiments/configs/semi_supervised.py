@@ -8,7 +8,7 @@ from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs.parts import RunConfig
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
-from igan_tf.networks.registry import INPUT_CORRUPTIONS, NETWORKS
+from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, INPUT_CORRUPTIONS, NETWORKS
 from igan_tf.settings import GREATEST_SEED, Settings, setting
 
 
@@ -32,6 +32,11 @@ class PlayerSettings(Settings):
 
     network: str = setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
     network_width: float = setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
+    discriminator_weight_norm: str = setting(
+        "weight",
+        "The normalization of the discriminator's weights; all but weight start without data-dependent initialization.",
+        choices=DISCRIMINATOR_WEIGHT_NORMS,
+    )
     input_corruption: str = setting(
         "auto",
         "What the discriminator's images are disturbed by; auto: noise in dense networks and beside minibatch "

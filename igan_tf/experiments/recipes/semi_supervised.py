@@ -97,6 +97,7 @@ class SemiSupervisedRecipe(Recipe):
                         minibatch_discrimination=config.minibatch_discrimination,
                         width=config.network_width,
                         corruption=config.input_corruption,
+                        weight_norm=config.discriminator_weight_norm,
                     )
                 ),
                 latent_range=self.network.latent_range,
@@ -118,7 +119,8 @@ class SemiSupervisedRecipe(Recipe):
         return model
 
     def initialize(self, model, batches):
-        if not self.config.initialization_examples:
+        # It sets the scales of weight normalization.
+        if not self.config.initialization_examples or self.config.discriminator_weight_norm != "weight":
             return
         images = batches.initialization_examples(
             self.config.initialization_examples, labelled=self.network.initializes_from_labelled
