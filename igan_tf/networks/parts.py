@@ -70,7 +70,9 @@ def normalized_weights(layer: keras.layers.Layer, kind: str, **settings: Any) ->
 
     Args:
         layer: Its name becomes the wrapper's.
-        kind: "weight": `WeightNorm`. "none": the layer itself.
+        kind: "weight": `WeightNorm`. "spectral": `keras.layers.SpectralNormalization`, which in training divides the
+            kernel by its largest singular value ([Miyato et al., 2018](https://arxiv.org/abs/1802.05957)) and keeps the
+            quotient. "none": the layer itself.
         **settings: `WeightNorm` arguments.
 
     Raises:
@@ -80,6 +82,9 @@ def normalized_weights(layer: keras.layers.Layer, kind: str, **settings: Any) ->
         raise ValueError(f"`weight_norm` must be one of {DISCRIMINATOR_WEIGHT_NORMS}. Received: weight_norm={kind!r}")
     if kind == "weight":
         return WeightNorm(layer, name=layer.name, **settings)
+    if kind == "spectral":
+        # In the weights' own precision: in mixed precision the quotient that it keeps would be rounded to half.
+        return keras.layers.SpectralNormalization(layer, name=layer.name, dtype=layer.variable_dtype)
     return layer
 
 

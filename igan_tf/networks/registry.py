@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 GENERATOR_NORMS = ("batch", "virtual", "none")
 DISCRIMINATOR_NORMS = ("cross", "batch", "none")
-DISCRIMINATOR_WEIGHT_NORMS = ("weight", "none")
+DISCRIMINATOR_WEIGHT_NORMS = ("weight", "spectral", "none")
 INPUT_CORRUPTIONS = ("auto", "noise", "dropout")
 
 

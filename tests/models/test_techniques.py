@@ -10,6 +10,7 @@ from igan_tf.layers import CrossBatchNorm, TableGaussianNoise, WeightNorm
 from igan_tf.losses import FeatureMatching, HistoricalAveraging, R1Penalty, Technique, feature_matching_loss
 from igan_tf.models import ImageNetGAN, SemiSupervisedGAN
 from igan_tf.models.randomness import fold_in, step_key
+from igan_tf.networks import digits
 from igan_tf.training.distribution import mirrored_strategy
 
 PLAYERS = ("discriminator", "generator")
@@ -43,6 +44,20 @@ class Pull(Technique):
 
     def restart(self, model):
         self.average.assign(-1.0)
+
+
+class Idle(Technique):
+    """Runs the discriminator and adds nothing."""
+
+    def discriminator_terms(self, step):
+        return {"idle_loss": 0.0 * ops.stop_gradient(ops.sum(step.discriminate(step.real_images)["logits"]))}
+
+
+def digits_batch(seed):
+    draw = np.random.default_rng(seed)
+    images = draw.random((2, 10, 8, 8, 1), "float32")
+    batch = {"labelled_images": images[0], "labels": np.arange(10), "unlabelled_images": images[1]}
+    return {name: tf.constant(array) for name, array in batch.items()}
 
 
 def networks(noise=0.0, norm=False):
@@ -294,3 +309,31 @@ def test_refused_techniques():
     with pytest.raises(ValueError, match=r"`techniques` must be `igan_tf\.losses\.Technique`s\. Received: .*\[0\.1\]"):
         make(SemiSupervisedGAN, [0.1])
     assert make(ImageNetGAN, [Pull(1.0), Pull(2.0, name="other")]).state_variables().keys() > {"pull/000", "other/000"}
+
+
+def test_spectral_normalization_in_training(tmp_path):
+    """The players' steps keep its state, a technique's pass leaves it alone, a saved model continues the same."""
+
+    def train(techniques=(), steps=1):
+        keras.utils.set_random_seed(0)
+        discriminator = digits.build_discriminator(width=0.1, weight_norm="spectral")
+        model = SemiSupervisedGAN(digits.build_generator(width=0.1), discriminator)
+        model.compile(keras.optimizers.SGD(0.01), keras.optimizers.SGD(0.01), techniques=techniques)
+        for seed in range(steps):
+            logs = model.train_step(digits_batch(seed))
+        return model, logs
+
+    model, logs = train(steps=6)
+    assert all(np.isfinite(value) for value in logs.values())
+    for layer in model.discriminator.layers:
+        if isinstance(layer, keras.layers.SpectralNormalization):
+            # The generator's step is the last to normalize, by a value that one power iteration a pass has found.
+            assert np.linalg.norm(layer.layer.kernel.numpy(), 2) == pytest.approx(1, abs=0.1)
+    for found, expected in zip(train([Idle(1.0)])[0].weights, train()[0].weights):
+        np.testing.assert_array_equal(found.numpy(), expected.numpy(), err_msg=expected.path)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for each in (model, loaded):
+        each.train_step(digits_batch(9))
+    for name, variable in model.state_variables().items():
+        np.testing.assert_array_equal(loaded.state_variables()[name].numpy(), variable.numpy(), err_msg=name)

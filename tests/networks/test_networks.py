@@ -334,6 +334,56 @@ def test_an_unknown_corruption_is_named(name):
         NETWORKS[name].build_discriminator(corruption="blur")
 
 
+# Spectral normalization, or none, in place of weight normalization.
+
+
+def kernels(model):
+    """The kernel of each weight-normalized layer, as a matrix."""
+    layers = [getattr(layer, "layer", layer) for layer in model.layers]
+    values = [ops.convert_to_numpy(layer.kernel.value) for layer in layers if hasattr(layer, "kernel")]
+    return [value.reshape(-1, value.shape[-1]) for value in values]
+
+
+@pytest.mark.parametrize("minibatch_discrimination", [False, True])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_normalization_of_weights_can_be_chosen(name, minibatch_discrimination):
+    kinds = {"weight": WeightNorm, "spectral": keras.layers.SpectralNormalization, "none": None}
+    models = [
+        NETWORKS[name].build_discriminator(
+            width=0.1, minibatch_discrimination=minibatch_discrimination, weight_norm=weight_norm
+        )
+        for weight_norm in kinds
+    ]
+    assert len({tuple(layer.name for layer in model.layers) for model in models}) == 1
+    for model, kind in zip(models, kinds.values()):
+        found = [type(layer) for layer in model.layers if isinstance(layer, keras.layers.Wrapper)]
+        assert found == [kind] * (len(found) if kind else 0) and len(kernels(model)) == len(kernels(models[0]))
+    # The default is the paper's.
+    assert type(NETWORKS[name].build_discriminator(width=0.1).get_layer("logits")) is WeightNorm
+    with pytest.raises(ValueError, match=r"`weight_norm` must be one of .* Received: weight_norm='batch'"):
+        NETWORKS[name].build_discriminator(width=0.1, weight_norm="batch")
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("name", ["digits", "cifar10"])
+def test_spectral_normalization_makes_the_largest_singular_value_1(name, policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        discriminator = NETWORKS[name].build_discriminator(width=0.1, weight_norm="spectral")
+    finally:
+        keras.config.set_dtype_policy(before)
+    images = np.random.default_rng(0).random((2, *SHAPES[name]), "float32")
+    start = kernels(discriminator)
+    # One power iteration a call: the values converge.
+    for _ in range(50):
+        discriminator(images, training=True)
+    for kernel, first in zip(kernels(discriminator), start):
+        assert np.linalg.svd(kernel, compute_uv=False)[0] == pytest.approx(1, abs=0.02)
+        # Nothing is rounded to bfloat16's 8 bits on the way.
+        np.testing.assert_allclose(kernel / np.linalg.norm(kernel), first / np.linalg.norm(first), rtol=1e-3, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_sides_that_a_network_takes_are_those_that_it_names(name):
     network = NETWORKS[name]
