@@ -5,6 +5,7 @@ into these arrays, the evaluation of whole sets of images, and the callback.
 """
 
 import importlib
+from typing import Any
 
 _HOME = {
     "ArraySource": "igan_tf.evaluation.images",
@@ -30,11 +31,11 @@ _HOME = {
 __all__ = [*_HOME]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])

@@ -98,10 +98,11 @@ class PeriodicScores:
 
     def __call__(self) -> dict[str, float]:
         """The figures of this moment."""
-        reference, curves = None, {}
+        reference: FeatureStatistics | None = None
+        curves: dict[str, float] = {}
         if self._reference is not None:
             if self._real is None:
-                self._real = self._score_reference()
+                self._real = self._score_reference(self._reference)
             reference, curves = self._real
         classified = classify(self._samples, self.classifier)
         compute = _curve_metrics(reference is not None)
@@ -111,9 +112,9 @@ class PeriodicScores:
             curves = {**curves, **curve_values(metric, scores)}
         return curves
 
-    def _score_reference(self) -> tuple[FeatureStatistics, dict[str, float]]:
+    def _score_reference(self, reference: ImageSource) -> tuple[FeatureStatistics, dict[str, float]]:
         """Statistics of the real images, and of each metric that needs no comparison the first curve."""
-        real = classify(self._reference, self.classifier, self._reference_indices)
+        real = classify(reference, self.classifier, self._reference_indices)
         _warn(real.warnings)
         compute = _curve_metrics(compares=False)
         scores, _ = score(real, None, self.options, self.seed, compute)
@@ -191,7 +192,8 @@ class ScoreCallback(keras.callbacks.Callback):
     @property
     def highest(self) -> float | None:
         """The highest `monitor` in metrics.jsonl, or None."""
-        return self.best and self.best[self.monitor]
+        best = self.best
+        return None if best is None else best[self.monitor]
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         check_protocol(self.log_dir, self.scores, "restore what it was then, or name another `log_dir`")
@@ -215,10 +217,11 @@ class ScoreCallback(keras.callbacks.Callback):
         if logs is not None:
             logs.update(figures)
         self._write_line(number, figures)
-        with self._tensorboard().as_default(step=number):
+        writer = self._tensorboard()
+        with writer.as_default(step=number):
             for name, value in figures.items():
                 tf.summary.scalar(name, value)
-        self._writer.flush()
+        writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._writer is not None:

@@ -44,7 +44,11 @@ def compare_training_data(
     check_comparable(model, data)
     images, labels = labelled_samples(model, count, seed)
     real_images, real_labels = _labelled(data, count, seed)
-    result = {"generated_images": len(images), "real_images": len(real_images), "test_images": len(data.test_labels)}
+    result: dict[str, float] = {
+        "generated_images": len(images),
+        "real_images": len(real_images),
+        "test_images": len(data.test_labels),
+    }
     for name, chosen, classes in (("generated", images, labels), ("real", real_images, real_labels)):
         report(f"training a classifier on {len(chosen)} {name} images")
         network = train_network(chosen, classes, data.num_classes, seed)

@@ -29,6 +29,9 @@ class ImageSource:
         image_range: (black, white) of floating-point images; None for uint8.
     """
 
+    # Of the images read so far.
+    _shape: tuple[int, ...] | None = None
+
     def __init__(self, count: int, name: str, split: str = "", image_range: tuple[float, float] | None = None):
         self.count = count
         self.name = name
@@ -70,7 +73,7 @@ class ImageSource:
 
     def _stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
         shapes = sorted({image.shape for image in images})
-        if getattr(self, "_shape", None):
+        if self._shape is not None:
             shapes = sorted({self._shape, *shapes})
         if len(shapes) > 1:
             raise EvaluationError(

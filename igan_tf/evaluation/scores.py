@@ -74,26 +74,29 @@ def classify(
         EvaluationError: for images that cannot be read or are not in their range.
     """
     count = source.count if indices is None else len(indices)
-    values = features = moments = None
+    values: np.ndarray | None = None
+    features: np.ndarray | None = None
+    moments: FeatureMoments | None = None
     done, lowest, highest = 0, np.inf, -np.inf
     started = time.perf_counter()
     bar = tqdm(total=count, unit="images", desc=source.name, disable=not (progress and sys.stderr.isatty()))
     with bar:
         for images in prefetched(source.batches(batch_size, indices)):
             outputs = classifier(images, source.image_range, batch_size)
-            if values is None:
+            if values is None or moments is None:
                 values = np.empty((count, outputs.values.shape[1]), "float32")
                 moments = FeatureMoments(outputs.features.shape[1])
                 features = np.empty((count, moments.dimensions), "float32") if keep_features else None
             rows = slice(done, done + len(images))
             values[rows] = outputs.values
             moments.update(outputs.features)
-            if keep_features:
+            if features is not None:
                 features[rows] = outputs.features
             done += len(images)
             lowest, highest = min(lowest, float(images.min())), max(highest, float(images.max()))
             bar.update(len(images))
     seconds = time.perf_counter() - started
+    assert values is not None and moments is not None
     split = source.split if count == source.count else f"{source.split}, {count} drawn of {source.count}".lstrip(", ")
     statistics = FeatureStatistics(
         moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split
@@ -147,14 +150,15 @@ def evaluate_images(
         EvaluationError: with what is wrong in arguments or images; before any image is classified, where that does not
             show in the images alone.
     """
-    options = options_class()(**options)
+    metric_options = options_class()(**options)
     indices = chosen_indices(source.count, num_samples, seed)
     whole_number(batch_size, "batch_size", low=1)
-    _check_counts(len(indices), reference, options)
+    _check_counts(len(indices), reference, metric_options)
     keep_features = keep_features or reference is not None
     if keep_features and len(indices) < 2:
         raise EvaluationError("statistics need at least 2 images of `source`. Received: 1")
-    statistics, lines = None, []
+    statistics: FeatureStatistics | None = None
+    lines: list[str] = []
     if isinstance(reference, FeatureStatistics):
         statistics = reference
         check_same_extractor(statistics, classifier, "reference")
@@ -162,7 +166,7 @@ def evaluate_images(
         real = classify(reference, classifier, batch_size=batch_size, progress=progress)
         statistics, lines = real.statistics, real.warnings
     classified = classify(source, classifier, indices, keep_features, batch_size, progress)
-    scores, more_lines = score(classified, statistics, options, seed)
+    scores, more_lines = score(classified, statistics, metric_options, seed)
     if statistics is not None:
         scores["reference"] = {
             "source": statistics.source,
@@ -212,18 +216,21 @@ def score(
     ours = classified.statistics
     generated = ClassifiedSet(ours.source, ours.moments, ours.features, classified.values, classified.from_logits)
     real = None if reference is None else ClassifiedSet(reference.source, reference.moments, reference.features)
-    scores, lines, missing = {}, [], []
+    scores: dict[str, Any] = {}
+    lines: list[str] = []
+    missing: list[str] = []
     for metric in metrics() if of is None else of:
         if real is None and metric.needs > Needs.VALUES:
             continue
-        if metric.needs == Needs.FEATURES and real.features is None:
+        if metric.needs == Needs.FEATURES and real is not None and real.features is None:
             missing += metric.names
             continue
         lines += metric.warnings(generated, real, options)
-        with warnings.catch_warnings(record=True, action="always", category=RuntimeWarning) as raised:
+        with warnings.catch_warnings(record=True) as raised:
+            warnings.simplefilter("always", RuntimeWarning)
             scores.update(metric.record(generated, real, options, seed))
         lines += [str(warning.message) for warning in raised]
-    if missing:
+    if reference is not None and missing:
         lines.append(f"{reference.source}: without single features there is no {', '.join(missing)}")
     return scores, lines
 

@@ -123,8 +123,12 @@ class OutputSettings(Settings):
     )
 
 
+# Made from the metrics that are there.
+_MetricSettings: Any = options_class()
+
+
 @dataclasses.dataclass(frozen=True)
-class EvaluationSettings(OutputSettings, options_class(), ComputationSettings, ClassifierSettings, ImageSettings):
+class EvaluationSettings(OutputSettings, _MetricSettings, ComputationSettings, ClassifierSettings, ImageSettings):
     """The settings of `igan_tf.experiments.scoring.evaluate`, the options of every metric among them.
 
     An empty `output` writes no file.

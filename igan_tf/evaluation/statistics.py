@@ -6,7 +6,7 @@ import dataclasses
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,7 +57,7 @@ def save_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
     Raises:
         EvaluationError: where the file cannot be written.
     """
-    arrays = {"mean": statistics.moments.mean, "covariance": statistics.moments.covariance}
+    arrays: dict[str, Any] = {"mean": statistics.moments.mean, "covariance": statistics.moments.covariance}
     if statistics.features is not None:
         arrays["features"] = np.asarray(statistics.features, "float32")
     about = {name: getattr(statistics, name) for name in _described()}

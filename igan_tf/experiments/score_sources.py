@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from igan_tf.data import DATASETS, DataSettings, load_data
+from igan_tf.data import DATASETS, DataSettings, ImageData, load_data
 from igan_tf.errors import EvaluationError, InputError, renamed
 from igan_tf.evaluation import images, npz_images
 from igan_tf.evaluation.classifiers.classifier import Classifier
@@ -122,7 +122,7 @@ def open_both(
             for images that have their own.
     """
     source = _open("source", settings.source, settings, classifier, run)
-    reference = None
+    reference: images.ImageSource | FeatureStatistics | None = None
     if settings.reference and kind_of("reference", settings.reference) == "statistics":
         reference = load_statistics(settings.reference)
     elif settings.reference:
@@ -148,21 +148,25 @@ def _open(
     argument: str, spec: str, settings: EvaluationSettings, classifier: Classifier, run: Run | None = None
 ) -> images.ImageSource:
     """The `ImageSource` that the setting `argument` names as `spec`; `run`: the run, if it is loaded already."""
-    kind, rest = kind_of(argument, spec), spec.partition(":")[2]
+    kind = kind_of(argument, spec)
+    name, _, rest = spec.partition(":")
     seed = settings.seed or 0
     if kind == "run":
         run = run or open_run(spec)
+        assert run is not None
+        model = run.model
         count = settings.num_samples or GENERATED_SAMPLES
         made_by = f"step {run.checkpoint['step']}, seed {seed}"
-        return images.GeneratedSource(lambda: run.model.generate_batches(count, seed), count, spec, made_by)
+        return images.GeneratedSource(lambda: model.generate_batches(count, seed), count, spec, made_by)
     if kind == "noise":
-        shape = tuple(map(int, re.fullmatch(_NOISE, rest).groups()))
+        shape = tuple(map(int, rest.split("x")))
         return images.NoiseSource(settings.num_samples or NOISE_SAMPLES, shape, seed)
     if kind in ("tfds", "dataset"):
         try:
             if kind == "tfds":
-                return images.TfdsSource(*rest.split(":", 1), settings.data_dir)
-            return _split_of(*spec.split(":"), settings)
+                tfds_name, _, split = rest.partition(":")
+                return images.TfdsSource(tfds_name, split, settings.data_dir)
+            return _split_of(name, rest, settings)
         except InputError as error:
             raise EvaluationError(f"`{argument}={spec}`: {error}") from error
     if kind == "npz":
@@ -189,9 +193,9 @@ def _split_of(dataset: str, split: str, settings: EvaluationSettings) -> images.
     else:
         config = DataSettings(dataset=dataset, data_dir=settings.data_dir)
     data = load_data(config)
-    if DATASETS[config.dataset].streamed and split == "train":
-        return RecordSource(data)
-    if DATASETS[config.dataset].streamed:
+    if not isinstance(data, ImageData):
+        if split == "train":
+            return RecordSource(data)
         raise EvaluationError("the records are one set, imagenet:train")
     array = data.train_images if split == "train" else data.test_images
     if not len(array):

@@ -49,6 +49,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
     data, data_name = training_data(settings)
     run = open_run(settings.source)
     if settings.generated_training_data:
+        assert run is not None
         try:
             with renamed(model="source", data="dataset"):
                 check_comparable(run.model, data)
@@ -88,6 +89,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
     if settings.save_statistics:
         save_statistics(settings.save_statistics, classified.statistics)
     if settings.save_reference:
+        assert statistics is not None
         save_statistics(settings.save_reference, statistics)
     more = {}
     if settings.top_dir:
@@ -96,6 +98,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
         except OSError as error:
             raise EvaluationError(f"`top_dir={settings.top_dir}` cannot be written: {error}") from error
     if settings.generated_training_data:
+        assert run is not None
         more["generated_training_data"] = compare_training_data(
             run.model, data, source.count, settings.seed or 0, report
         )

@@ -109,6 +109,7 @@ class _FrechetDistance(Metric):
     curves: ClassVar = {"frechet_distance": ("frechet_distance",)}
 
     def warnings(self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any) -> list[str]:
+        assert real is not None
         return [
             f"{images.name}: {images.moments.count} images are few for a covariance of {images.moments.dimensions} "
             "features; the Fréchet distance is biased upwards"
@@ -119,4 +120,5 @@ class _FrechetDistance(Metric):
     def record(
         self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
     ) -> dict[str, Any]:
+        assert real is not None
         return {"frechet_distance": frechet_distance(generated.moments, real.moments)}

@@ -167,5 +167,6 @@ class _InceptionScore(Metric):
     def record(
         self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
     ) -> dict[str, Any]:
+        assert generated.values is not None
         mean, deviation = inception_score(generated.values, options.splits, seed, generated.from_logits)
         return {"inception_score": {"mean": mean, "std": deviation, "splits": options.splits, "seed": seed}}

@@ -107,6 +107,7 @@ class _KernelDistance(Metric):
     def record(
         self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
     ) -> dict[str, Any]:
+        assert real is not None and real.features is not None and generated.features is not None
         mean, error = kernel_distance(generated.features, real.features, options.kernel_block_size, seed)
         return {
             "kernel_distance": {

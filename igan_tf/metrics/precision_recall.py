@@ -166,13 +166,14 @@ class _NeighbourScores(Metric):
     def record(
         self, generated: ClassifiedSet, real: ClassifiedSet | None, options: Any, seed: int | None
     ) -> dict[str, Any]:
-        chosen = [
-            images.features[np.sort(order(len(images.features), seed)[: options.neighbour_samples])]
-            for images in (real, generated)
-        ]
-        values = neighbour_scores(*chosen)
+        assert real is not None and real.features is not None and generated.features is not None
+        real_features, fake_features = (
+            features[np.sort(order(len(features), seed)[: options.neighbour_samples])]
+            for features in (real.features, generated.features)
+        )
+        values = neighbour_scores(real_features, fake_features)
         neighbours = 2 * [_PRECISION_NEIGHBOURS] + 2 * [_DENSITY_NEIGHBOURS]
-        sizes = {"real": len(chosen[0]), "generated": len(chosen[1])}
+        sizes = {"real": len(real_features), "generated": len(fake_features)}
         return {
             name: {"value": value, "neighbours": number, **sizes}
             for name, value, number in zip(self.names, values, neighbours)

@@ -183,7 +183,8 @@ def check_sizes(of: Iterable[Metric], sizes: Iterable[int], options: Any, receiv
 
 def curve_values(metric: Metric, record: Mapping[str, Any]) -> dict[str, float]:
     """A metric's figures during training, out of its part of the record."""
-    return {name: functools.reduce(operator.getitem, path, record) for name, path in metric.curves.items()}
+    whole: Any = record
+    return {name: functools.reduce(operator.getitem, path, whole) for name, path in metric.curves.items()}
 
 
 def best_curve() -> str:

@@ -92,7 +92,8 @@ class Classifier:
         """
         images = check_images(images, image_range, self.channels)
         low, high = (0.0, 255.0) if images.dtype == "uint8" else (image_range or (0.0, 1.0))
-        values, features = [], []
+        value_parts: list[np.ndarray] = []
+        feature_parts: list[np.ndarray] = []
         for start in range(0, len(images), batch_size):
             batch = images[start : start + batch_size]
             outputs = [np.asarray(output, "float32") for output in self._function(self._prepare(batch, low, high))]
@@ -103,16 +104,16 @@ class Classifier:
                     f"{self.name} must give a row of values and one of features for each of {len(batch)} images. "
                     f"Received: outputs of the shapes {shapes[0]} and {shapes[1]}"
                 )
-            for parts, output in zip((values, features), outputs):
+            for parts, output in zip((value_parts, feature_parts), outputs):
                 parts.append(output.reshape(len(batch), -1))
-        values = np.concatenate(values)
+        values = np.concatenate(value_parts)
         if self.from_logits and values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
             # A softmax may hide in an inner model: scores of a softmax of it would be small and wrong.
             raise EvaluationError(
                 f"{self.name} gives probabilities where logits are expected; leave out its softmax, make it the last "
                 "layer, or say from_logits=False"
             )
-        return Outputs(values, np.concatenate(features))
+        return Outputs(values, np.concatenate(feature_parts))
 
     def _prepared(self, images: tf.Tensor, low: float, high: float) -> tf.Tensor:
         """Scales pixels to the network's range and resizes the images once."""

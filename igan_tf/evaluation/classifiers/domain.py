@@ -21,7 +21,7 @@ from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_unit_range
 
 # What decides the weights; with the data it is the cache's key.
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "version": 1,
     "filters": [32, 64, 96, 128, 128, 128],
     "smallest_side": 7,
@@ -194,8 +194,8 @@ def _cached_or_trained(
 
 def _key(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
     digest = hashlib.sha256(json.dumps([SETTINGS, num_classes, images.shape, str(images.dtype)]).encode())
-    digest.update(np.ascontiguousarray(images))
-    digest.update(np.ascontiguousarray(labels.astype("int64")))
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(np.ascontiguousarray(labels.astype("int64")).data)
     return digest.hexdigest()
 
 
@@ -203,7 +203,7 @@ def _weights_digest(weights: list[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for array in weights:
         digest.update(f"{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array.astype("float32")))
+        digest.update(np.ascontiguousarray(array.astype("float32")).data)
     return digest.hexdigest()
 
 
@@ -211,12 +211,13 @@ def _save(model: keras.Model, path: Path, key: str, data: ImageData, report: Cal
     """Writes the cached file of a network and returns the digest of its weights."""
     error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
     weights = model.get_weights()
-    about = {"key": key, "weights": _weights_digest(weights), "test_error": error}
+    digest = _weights_digest(weights)
+    about = {"key": key, "weights": digest, "test_error": error}
     arrays = {f"weights_{index:02d}": array for index, array in enumerate(weights)}
     with durable.durable_file(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
     report(f"domain classifier: test error {error}")
-    return about["weights"]
+    return digest
 
 
 def _restore(model: keras.Model, path: Path, key: str) -> str:
