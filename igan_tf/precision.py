@@ -25,9 +25,9 @@ def to_wide(*tensors: Any) -> Any:
     Returns:
         The cast tensor, or a tuple of them where several were given.
     """
-    tensors = [ops.convert_to_tensor(tensor) for tensor in tensors]
-    dtype = wide_dtype(*(tensor.dtype for tensor in tensors))
-    cast = tuple(ops.cast(tensor, dtype) for tensor in tensors)
+    converted = [ops.convert_to_tensor(tensor) for tensor in tensors]
+    dtype = wide_dtype(*(tensor.dtype for tensor in converted))
+    cast = tuple(ops.cast(tensor, dtype) for tensor in converted)
     return cast if len(cast) > 1 else cast[0]
 
 

@@ -48,14 +48,16 @@ class CommandLine:
         description: One or two sentences.
     """
 
-    def __init__(self, program: str, description: str):
+    def __init__(self, program: str, description: str) -> None:
         self.program = program
         self.description = description
         self.flag_values = flags.FlagValues()
         # Topic -> flag -> its line of help, in the order of definition.
         self._topics: dict[str, dict[str, str]] = {}
 
-    def add(self, topic: str, name: str, default: Any, help_text: str, limits: str = "", multiple: bool = False):
+    def add(
+        self, topic: str, name: str, default: Any, help_text: str, limits: str = "", multiple: bool = False
+    ) -> None:
         """Defines one flag; its type is that of `default`."""
         define = flags.DEFINE_multi_string if multiple else _DEFINE[type(default)]
         define(name, default, help_text, flag_values=self.flag_values)

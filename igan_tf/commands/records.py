@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import report
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.records.settings import ConversionSettings, WorkSettings
+
+if TYPE_CHECKING:
+    from igan_tf.records.manifest import Manifest
 
 # The library's names of arguments that have flags of other names.
 _ARGUMENTS = {"data_dir": "tfds_data_dir", "split": "tfds_split"}
@@ -59,7 +63,7 @@ def run(arguments: Sequence[str]) -> None:
     )
 
 
-def _convert(line: CommandLine):
+def _convert(line: CommandLine) -> Manifest:
     from igan_tf.records.converter import convert
     from igan_tf.records.processes import start_fork_server
     from igan_tf.records.sources import open_source

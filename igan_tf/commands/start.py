@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import tempfile
+from types import ModuleType
 
 # What TensorFlow writes to stderr when it is imported, whatever its log level: that it logs, that oneDNN is on, that
 # there is no CUDA. Warnings and errors start with another letter.
@@ -14,7 +15,7 @@ _NOTICE = re.compile(
 )
 
 
-def import_tensorflow():
+def import_tensorflow() -> ModuleType:
     """Imports TensorFlow and returns it; what it prints meanwhile comes through, but for its start-up notices."""
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]

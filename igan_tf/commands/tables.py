@@ -6,13 +6,18 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from igan_tf.commands.flags import CommandLine, expand_flagfiles
 from igan_tf.commands.start import import_tensorflow
 from igan_tf.errors import ConfigError, InputError
-from igan_tf.experiments.configs import config_from_lines
+from igan_tf.experiments.configs import RunConfig, config_from_lines
 from igan_tf.experiments.run_configs import find_config
 from igan_tf.tables.published import TABLES, ErrorTable
+
+if TYPE_CHECKING:
+    from igan_tf.tables.error_grid import ErrorGrid
+    from igan_tf.tables.score_grid import ScoreGrid
 
 
 def command_line() -> CommandLine:
@@ -56,16 +61,14 @@ def _check(line: CommandLine) -> None:
     if line.table not in TABLES:
         raise ConfigError(f"`table` must be one of {', '.join(TABLES)}. Received: table={line.table}")
     for name, low in (("epochs", 0), ("parallel", 1), ("seeds", 1), ("num_samples", 10)):
-        value = line.flag_values[name].value
+        value = getattr(line, name)
         if value < low:
             raise ConfigError(f"`{name}` must be at least {low}. Received: {name}={value}")
     is_errors = isinstance(TABLES[line.table], ErrorTable)
     foreign = ("classifier", "classifier_path", "num_samples") if is_errors else ("labels", "subsets", "seeds")
     for name in foreign:
         if name in line.given:
-            raise ConfigError(
-                f"`{name}` does not go with `table={line.table}`. Received: {name}={line.flag_values[name].value}"
-            )
+            raise ConfigError(f"`{name}` does not go with `table={line.table}`. Received: {name}={getattr(line, name)}")
 
 
 def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
@@ -100,8 +103,8 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     return [f"{name}: {reason}" for name, reason in failed.items()]
 
 
-def _grid_of(line: CommandLine, folder: Path, run_flags: Sequence[str]):
-    def read(flagfile, *own):
+def _grid_of(line: CommandLine, folder: Path, run_flags: Sequence[str]) -> ErrorGrid | ScoreGrid:
+    def read(flagfile: str, *own: str) -> RunConfig:
         lines = [f"--flagfile={find_config(flagfile)}", *run_flags, *own]
         lines += [f"--epochs={line.epochs}"] if line.epochs else []
         lines += [f"--data_dir={line.data_dir}"] if line.data_dir else []
@@ -123,7 +126,7 @@ def _grid_of(line: CommandLine, folder: Path, run_flags: Sequence[str]):
 
 def _numbers(line: CommandLine, name: str) -> list[int]:
     """The whole numbers of a flag, from 1."""
-    texts = [text for text in line.flag_values[name].value.split(",") if text]
+    texts = [text for text in getattr(line, name).split(",") if text]
     for text in texts:
         if not (text.isdecimal() and int(text) >= 1):
             raise ConfigError(f"`{name}` must be whole numbers from 1 with commas. Received: {name}={text}")

@@ -9,11 +9,15 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.turing_test.settings import StudyError, StudySettings
+
+if TYPE_CHECKING:
+    from igan_tf.turing_test.storage import Storage
 
 # TensorFlow's start-up notices, where a source needs it, would bury this program's own lines.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -72,7 +76,7 @@ def run(arguments: Sequence[str]) -> None:
         sys.exit(f"igan_tf: {line.in_flags(error)}")
 
 
-def _check_extra():
+def _check_extra() -> None:
     missing = [name for name in ("starlette", "uvicorn", "jinja2", "matplotlib") if not importlib.util.find_spec(name)]
     if missing:
         raise StudyError(f"{', '.join(missing)} not installed: pip install 'igan_tf[turing]'")
@@ -105,7 +109,7 @@ def _check_flags(line: CommandLine) -> None:
         raise StudyError(f"`port` must be from 0 to {_GREATEST_PORT}. Received: port={line.port}")
 
 
-def _open_or_create(line: CommandLine, settings: StudySettings):
+def _open_or_create(line: CommandLine, settings: StudySettings) -> Storage:
     """The `Storage` of --study_dir, made from the flags if it is not there."""
     from igan_tf.turing_test import creation, storage
     from igan_tf.turing_test.report import plan_in_words
@@ -129,7 +133,7 @@ def _open_or_create(line: CommandLine, settings: StudySettings):
     return study
 
 
-def _refuse_differences(line: CommandLine, settings: StudySettings, study) -> None:
+def _refuse_differences(line: CommandLine, settings: StudySettings, study: Storage) -> None:
     """Raises a StudyError if a flag was given that says something else than the study that is there."""
     changed = [
         f"`{field.name}`: the study has {getattr(study.settings, field.name)!r}, now {getattr(settings, field.name)!r}"
@@ -164,7 +168,7 @@ def _serve(line: CommandLine, settings: StudySettings) -> None:
             study.close()
 
 
-def _origins(public_url, host, port):
+def _origins(public_url: str, host: str, port: int) -> list[str]:
     """The origins under which browsers reach the server, the one for links first, as browsers name them."""
     origins = [public_url.rstrip("/").lower()] if public_url else []
     if host in _OWN_MACHINE:
@@ -173,7 +177,7 @@ def _origins(public_url, host, port):
     return [re.sub(r"^(http://[^/]*):80$|^(https://[^/]*):443$", r"\1\2", origin) for origin in origins]
 
 
-def _announce(study, origin):
+def _announce(study: Storage, origin: str) -> None:
     print(f"for annotators:  {origin}/study/{study.study_token}")
     print(f"for researchers: {origin}/results/{study.results_token}")
     print("Ctrl-C stops the server; the same command continues the study.", flush=True)

@@ -1,5 +1,9 @@
 """Batches of images with their classes, in an order that is a function of (seed, epoch), from any step on."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import tensorflow as tf
 
@@ -102,15 +106,15 @@ class ImageBatches:
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
-    def _read(self, rows):
+    def _read(self, rows: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
         """What is to be decoded of the rows of a batch, and which of them are mirrored."""
         raise NotImplementedError
 
-    def _decode(self, found):
+    def _decode(self, found: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Images and labels of what `_read` found."""
         raise NotImplementedError
 
-    def _batch(self, found, flipped):
+    def _batch(self, found: Any, flipped: tf.Tensor) -> dict[str, tf.Tensor]:
         images, labels = self._decode(found)
         if self.flip:
             images = tf.where(flipped[:, None, None, None], tf.reverse(images, [2]), images)
@@ -142,7 +146,7 @@ class RecordBatches(ImageBatches):
         images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
         return as_unit_range(images) if self.as_float else images
 
-    def _read(self, rows):
+    def _read(self, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         serialized = tf.numpy_function(self._read_rows, [rows["indices"]], tf.string, stateful=False)
         serialized.set_shape(rows["indices"].shape)
         return serialized, rows["flipped"]
@@ -150,7 +154,7 @@ class RecordBatches(ImageBatches):
     def _read_rows(self, indices: np.ndarray) -> np.ndarray:
         return np.array(self.records.read(indices), object)
 
-    def _decode(self, found):
+    def _decode(self, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         images, labels = self.records.decode(found)
         return tf.ensure_shape(images, [*found.shape, *self.records.image_shape]), labels
 
@@ -185,8 +189,8 @@ class ArrayBatches(ImageBatches):
         images = tf.gather(self._images, indices)
         return as_unit_range(images) if self.as_float else images
 
-    def _read(self, rows):
+    def _read(self, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return rows["indices"], rows["flipped"]
 
-    def _decode(self, found):
+    def _decode(self, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.gather(self._images, found), tf.gather(self._labels, found)

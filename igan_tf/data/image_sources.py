@@ -121,9 +121,10 @@ def _read_npz(path: Path) -> np.ndarray:
 
 
 def _read_digits(place: str) -> np.ndarray:
+    from igan_tf.data.settings import DataSettings
     from igan_tf.data.sources import load_digits
 
-    data = load_digits(None)
+    data = load_digits(DataSettings(dataset="digits"))
     splits = {"digits:train": data.train_images, "digits:test": data.test_images}
     if place not in splits:
         raise DataError(f"`place` must be one of {', '.join(splits)}. Received: place={place}")

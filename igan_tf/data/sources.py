@@ -1,10 +1,13 @@
 """Where images come from: scikit-learn's digits, TFDS, or a folder of the user's own."""
 
+from __future__ import annotations
+
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,11 +16,17 @@ from igan_tf.errors import DataError, prefixed
 from igan_tf.images.folders import IMAGE_SUFFIXES
 from igan_tf.images.tfds import PreparedData
 
+if TYPE_CHECKING:
+    from igan_tf.data.settings import DataSettings
+    from igan_tf.records.reader import ImageRecords
+
 _FOLDER_IMAGE_SIZE = 32
 _RECORDS_AT_A_TIME = 256
+# A path and the name of its class, or None.
+_LabelledFile = tuple[Path, str | None]
 
 
-def load_digits(config):
+def load_digits(config: DataSettings) -> ImageData:
     """scikit-learn's 1,797 digits of 8x8 pixels; a fixed third, every third example, is the test set."""
     from sklearn.datasets import load_digits as load
 
@@ -28,22 +37,22 @@ def load_digits(config):
     return ImageData(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
 
 
-def load_mnist(config):
+def load_mnist(config: DataSettings) -> ImageData:
     """MNIST as prepared by TFDS in `data_dir`; nothing is downloaded."""
     return _load_tfds(config, "mnist")
 
 
-def load_cifar10(config):
+def load_cifar10(config: DataSettings) -> ImageData:
     """CIFAR-10 as prepared by TFDS in `data_dir`; nothing is downloaded."""
     return _load_tfds(config, "cifar10")
 
 
-def load_svhn(config):
+def load_svhn(config: DataSettings) -> ImageData:
     """SVHN's cropped digits, `svhn_cropped` of TFDS, without the `extra` split; nothing is downloaded."""
     return _load_tfds(config, "svhn_cropped")
 
 
-def _load_tfds(config, name):
+def _load_tfds(config: DataSettings, name: str) -> ImageData:
     with prefixed(f"`dataset={config.dataset}`"):
         prepared = PreparedData(name, config.data_dir)
         train, test = prepared.arrays("train"), prepared.arrays("test")
@@ -56,7 +65,7 @@ def _load_tfds(config, name):
     )
 
 
-def load_folder(config):
+def load_folder(config: DataSettings) -> ImageData:
     """The user's own images in `data_dir`.
 
     One folder a class, classes in sorted order; a folder named `unlabelled` and images beside the folders have no
@@ -80,9 +89,10 @@ def load_folder(config):
     if not files:
         raise DataError(f"`data_dir={root}` holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
     size = config.image_size or _FOLDER_IMAGE_SIZE
-    numbers = {None: -1, **{name: number for number, name in enumerate(names)}}
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
+    numbers[None] = -1
 
-    def load(files):
+    def load(files: Sequence[_LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
         images = np.zeros((len(files), size, size, config.channels), "uint8")
         for image, (path, _) in zip(images, files):
             image[...] = _read_image(path, size, config.channels)
@@ -91,9 +101,9 @@ def load_folder(config):
     return ImageData(*load(files), *load(test_files), tuple(names))
 
 
-def _labelled_files(root):
+def _labelled_files(root: Path) -> list[_LabelledFile]:
     """Sorted (path, class name or None) of every image below `root`."""
-    files = []
+    files: list[_LabelledFile] = []
     for path in sorted(root.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             parts = path.relative_to(root).parts
@@ -101,15 +111,17 @@ def _labelled_files(root):
     return files
 
 
-def _class_names(files):
+def _class_names(files: Sequence[_LabelledFile]) -> list[str]:
     return sorted({name for _, name in files if name is not None})
 
 
-def _hold_out(files, names, fraction):
+def _hold_out(
+    files: Sequence[_LabelledFile], names: Sequence[str], fraction: float
+) -> tuple[list[_LabelledFile], list[_LabelledFile]]:
     """Takes `fraction` of each class, rounded down, for the test set."""
     # Not by a seed of the run: runs and label draws are compared on one test set, and evaluated later on the same.
     generator = np.random.default_rng(0)
-    held_out = set()
+    held_out: set[int] = set()
     for name in names:
         members = [position for position, (_, of_class) in enumerate(files) if of_class == name]
         held_out.update(generator.permutation(members)[: int(fraction * len(members))].tolist())
@@ -117,7 +129,7 @@ def _hold_out(files, names, fraction):
     return train, [files[position] for position in sorted(held_out)]
 
 
-def _read_image(path, size, channels):
+def _read_image(path: Path, size: int, channels: int) -> np.ndarray:
     from PIL import Image, ImageOps
 
     from igan_tf.images.decoding import UnreadableImage, to_rgb
@@ -131,7 +143,7 @@ def _read_image(path, size, channels):
     return np.asarray(image).reshape(size, size, channels)
 
 
-def load_imagenet(config):
+def load_imagenet(config: DataSettings) -> ImageRecords:
     """The records in `data_dir`, opened: see `igan_tf.data.imagenet_records`."""
     from igan_tf.records.reader import ImageRecords
 
@@ -164,7 +176,7 @@ class Dataset:
         streamed: Whether it is read from files while it is used; `load` then returns `ImageRecords`.
     """
 
-    load: Callable
+    load: Callable[[DataSettings], ImageData | ImageRecords]
     recipe: str
     network: str
     streamed: bool = False
@@ -181,7 +193,7 @@ DATASETS = {
 }
 
 
-def in_memory(records):
+def in_memory(records: ImageRecords) -> ImageData:
     """All images of `ImageRecords` as `ImageData`; none are held out."""
     size = len(records) * math.prod(records.image_shape)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -201,7 +213,7 @@ def in_memory(records):
     return ImageData(images, labels, *nothing, tuple(records.class_names))
 
 
-def load_data(settings, streamed=True):
+def load_data(settings: DataSettings, streamed: bool = True) -> ImageData | ImageRecords:
     """The data set that a `DataSettings` names: `ImageData`, or `ImageRecords`.
 
     Args:
@@ -213,7 +225,7 @@ def load_data(settings, streamed=True):
     """
     dataset = DATASETS[settings.dataset]
     data = dataset.load(settings)
-    if dataset.streamed and not streamed:
+    if not isinstance(data, ImageData) and not streamed:
         data = in_memory(data)
     count = settings.train_images
     if not count:

@@ -83,19 +83,20 @@ def classify(
     with bar:
         for images in prefetched(source.batches(batch_size, indices)):
             outputs = classifier(images, source.image_range, batch_size)
-            if values is None:
+            if values is None or moments is None:
                 values = np.empty((count, outputs.values.shape[1]), "float32")
                 moments = FeatureMoments(outputs.features.shape[1])
                 features = np.empty((count, moments.dimensions), "float32") if keep_features else None
             rows = slice(done, done + len(images))
             values[rows] = outputs.values
             moments.update(outputs.features)
-            if keep_features:
+            if features is not None:
                 features[rows] = outputs.features
             done += len(images)
             lowest, highest = min(lowest, float(images.min())), max(highest, float(images.max()))
             bar.update(len(images))
     seconds = time.perf_counter() - started
+    assert values is not None and moments is not None
     split = source.split if count == source.count else f"{source.split}, {count} drawn of {source.count}".lstrip(", ")
     statistics = FeatureStatistics(
         moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split
@@ -156,7 +157,8 @@ def evaluate_images(
     keep_features = keep_features or reference is not None
     if keep_features and len(indices) < 2:
         raise EvaluationError("statistics need at least 2 images of `source`. Received: 1")
-    statistics, lines = None, []
+    statistics: FeatureStatistics | None = None
+    lines: list[str] = []
     if isinstance(reference, FeatureStatistics):
         statistics = reference
         check_same_extractor(statistics, classifier, "reference")
@@ -222,7 +224,7 @@ def score(
     for metric in metrics() if of is None else of:
         if real is None and metric.needs > Needs.VALUES:
             continue
-        if metric.needs == Needs.FEATURES and real.features is None:
+        if metric.needs == Needs.FEATURES and real is not None and real.features is None:
             missing += metric.names
             continue
         lines += metric.warnings(generated, real, options)

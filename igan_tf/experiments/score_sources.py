@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from igan_tf.data import DATASETS, DataSettings, load_data
+from igan_tf.data import DATASETS, DataSettings, ImageData, load_data
 from igan_tf.errors import EvaluationError, InputError, renamed
 from igan_tf.evaluation import images, npz_images
 from igan_tf.evaluation.classifiers.classifier import Classifier
@@ -148,7 +148,8 @@ def _open(
     argument: str, spec: str, settings: EvaluationSettings, classifier: Classifier, run: Run | None = None
 ) -> images.ImageSource:
     """The `ImageSource` that the setting `argument` names as `spec`; `run`: the run, if it is loaded already."""
-    kind, rest = kind_of(argument, spec), spec.partition(":")[2]
+    kind = kind_of(argument, spec)
+    name, _, rest = spec.partition(":")
     seed = settings.seed or 0
     if kind == "run":
         found = run or open_run(spec)
@@ -192,9 +193,9 @@ def _split_of(dataset: str, split: str, settings: EvaluationSettings) -> images.
     else:
         config = DataSettings(dataset=dataset, data_dir=settings.data_dir)
     data = load_data(config)
-    if DATASETS[config.dataset].streamed and split == "train":
-        return RecordSource(data)
-    if DATASETS[config.dataset].streamed:
+    if not isinstance(data, ImageData):
+        if split == "train":
+            return RecordSource(data)
         raise EvaluationError("the records are one set, imagenet:train")
     array = data.train_images if split == "train" else data.test_images
     if not len(array):

@@ -43,7 +43,7 @@ class PreparedData:
     features: dict[str, Any]
     label_key: str | None
 
-    def __init__(self, name: str, data_dir: str = ""):
+    def __init__(self, name: str, data_dir: str | Path = ""):
         import tensorflow_datasets as tfds
 
         self._name = name

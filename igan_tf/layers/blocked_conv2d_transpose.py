@@ -107,7 +107,7 @@ class BlockedConv2DTranspose(keras.layers.Conv2DTranspose):
             outputs = outputs + self.bias
         return outputs if self.activation is None else self.activation(outputs)
 
-    def _check_sides(self, shape):
+    def _check_sides(self, shape: Shape) -> None:
         if len(shape) == 4 and any(side is None or side % _BLOCK for side in shape[1:3]):
             raise ValueError(
                 f"BlockedConv2DTranspose needs even, known height and width. Received: input shape {tuple(shape)}"

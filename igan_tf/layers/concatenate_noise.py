@@ -119,7 +119,7 @@ class ConcatenateNoise(ReferenceLayer):
             noise = ops.concatenate([ops.cast(self.reference_noise, inputs.dtype), noise], axis=0)
         return ops.concatenate([inputs, noise], axis=-1)
 
-    def _check_rank(self, shape):
+    def _check_rank(self, shape: Shape) -> None:
         if len(shape) < 2:
             raise ValueError(f"ConcatenateNoise needs inputs of rank 2 or more. Received: input shape {tuple(shape)}")
 

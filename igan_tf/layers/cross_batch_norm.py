@@ -123,7 +123,7 @@ class CrossBatchNorm(keras.layers.Layer):
         outputs = ops.reshape(scale_rows(to_rows(x), factor, offset), ops.shape(x))
         return ops.cast(outputs, self.compute_dtype)
 
-    def _joint_statistics(self, x):
+    def _joint_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of every channel over the half of the batch that it is measured by, both (C,)."""
         if x.shape[0] is not None and x.shape[0] % 2:
             raise ValueError(
@@ -141,12 +141,12 @@ class CrossBatchNorm(keras.layers.Layer):
         joint_mean = ops.sum(mean, axis=0) / count
         return joint_mean, ops.sum(variance + ops.square(mean - joint_mean), axis=0) / count
 
-    def _record(self, mean, variance):
+    def _record(self, mean: Tensor, variance: Tensor) -> None:
         for moving, statistic in ((self.moving_mean, mean), (self.moving_variance, variance)):
             value = self.momentum * moving.value + (1 - self.momentum) * ops.cast(statistic, moving.dtype)
             moving.assign(ops.stop_gradient(value))
 
-    def _check_shape(self, shape):
+    def _check_shape(self, shape: Shape) -> None:
         if len(shape) < 2:
             raise ValueError(f"CrossBatchNorm needs inputs of rank 2 or more. Received: input shape {tuple(shape)}")
         if shape[-1] is None or shape[-1] % 2:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -53,8 +55,8 @@ class DropReference(ReferenceLayer):
 
         # A slice's own gradient takes twice as long on TensorFlow.
         @own_gradient
-        def drop(inputs):
-            def gradient(upstream):
+        def drop(inputs: Tensor) -> Any:
+            def gradient(upstream: Tensor) -> Tensor:
                 zeros = ops.zeros((rows, *ops.shape(upstream)[1:]), dtype=upstream.dtype)
                 return ops.concatenate([zeros, upstream], axis=0)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import keras
+import numpy as np
 from keras import ops
 
 from igan_tf.layers.prepend_reference import PrependReference
@@ -81,7 +84,7 @@ def unfreeze_reference(model: keras.layers.Layer) -> keras.layers.Layer:
     return model
 
 
-def _reference_layers(model):
+def _reference_layers(model: keras.layers.Layer) -> list[ReferenceLayer]:
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, ReferenceLayer)]
     if not any(isinstance(layer, VirtualBatchNorm) for layer in layers):
         raise ValueError(
@@ -91,7 +94,7 @@ def _reference_layers(model):
     return layers
 
 
-def _check_reference_sizes(model, layers):
+def _check_reference_sizes(model: keras.layers.Layer, layers: Sequence[ReferenceLayer]) -> None:
     prepending = [layer for layer in layers if isinstance(layer, PrependReference)]
     sizes = {layer.name: layer.reference_size for layer in layers if layer.reference_size}
     # With several references in one model each may have its own size.
@@ -102,12 +105,14 @@ def _check_reference_sizes(model, layers):
         )
 
 
-def _set_frozen(layers, values):
+def _set_frozen(layers: Iterable[ReferenceLayer], values: Iterable[bool]) -> None:
     for layer, value in zip(layers, values):
         layer.frozen = value
 
 
-def _reference_pass(model, inputs, norms):
+def _reference_pass(
+    model: keras.layers.Layer, inputs: Tensor, norms: Sequence[VirtualBatchNorm]
+) -> list[tuple[VirtualBatchNorm, tuple[np.ndarray, np.ndarray]]]:
     """List of (layer, (mean, variance)) of a pass over the reference."""
     if inputs is None:
         inputs = _placeholder_inputs(model)
@@ -129,7 +134,7 @@ def _reference_pass(model, inputs, norms):
     return [(layer, tuple(ops.convert_to_numpy(ops.stop_gradient(s)) for s in record[layer][0])) for layer in norms]
 
 
-def _placeholder_inputs(model):
+def _placeholder_inputs(model: keras.layers.Layer) -> Tensor:
     """A batch of one example of zeros: no reference row depends on it."""
     symbolic = getattr(model, "inputs", None)
     if not symbolic or any(None in tensor.shape[1:] for tensor in symbolic):
@@ -138,7 +143,7 @@ def _placeholder_inputs(model):
             f"shapes of its inputs. Received: inputs=None for model={model.name!r}"
         )
 
-    def zeros(tensor):
+    def zeros(tensor: Tensor) -> Tensor:
         return ops.zeros((tensor.shape[0] or 1, *tensor.shape[1:]), dtype=tensor.dtype)
 
     if len(symbolic) == 1:
@@ -146,7 +151,7 @@ def _placeholder_inputs(model):
     return keras.tree.map_structure(zeros, model.input)
 
 
-def _reset_functions(model):
+def _reset_functions(model: keras.layers.Layer) -> None:
     # Each was traced with the layers as they were.
     for layer in model._flatten_layers():
         if isinstance(layer, keras.Model):

@@ -118,7 +118,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
         self.theta = self.add_weight(
             name="theta", shape=(size, *kernels), initializer=self.kernel_initializer, autocast=False
         )
-        self.log_weight_scale = self.bias = None
+        self.log_weight_scale: Any = None
+        self.bias: Any = None
         if self.weight_norm:
             self.log_weight_scale = self.add_weight(
                 name="log_weight_scale", shape=kernels, initializer="zeros", autocast=False
@@ -178,7 +179,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
             self.bias.assign(ops.cast(-mean_feature, self.bias.dtype))
         return self.call(inputs)
 
-    def _flattened_size(self, input_shape):
+    def _flattened_size(self, input_shape: Shape) -> int:
         """A, once the shape is found to be one that the layer takes."""
         input_shape = tuple(input_shape)
         if len(input_shape) < 2:
@@ -186,7 +187,8 @@ class MinibatchDiscrimination(keras.layers.Layer):
                 f"{type(self).__name__} needs inputs of rank 2 or more, batch included. "
                 f"Received: inputs.shape={input_shape}"
             )
-        if None in input_shape[1:]:
+        sizes = [size for size in input_shape[1:] if size is not None]
+        if len(sizes) < len(input_shape) - 1:
             raise ValueError(
                 f"{type(self).__name__} needs every size but the batch's to be known. "
                 f"Received: inputs.shape={input_shape}"
@@ -196,7 +198,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
                 f"`num_groups={self.num_groups}` takes a joint batch of equal halves, so an even number of rows. "
                 f"Received: inputs.shape={input_shape}"
             )
-        size = math.prod(input_shape[1:])
+        size = math.prod(sizes)
         if self.built and size != self.theta.shape[0]:
             raise ValueError(
                 f"{type(self).__name__} {self.name!r} was built for inputs of {self.theta.shape[0]} values an example. "
@@ -204,10 +206,10 @@ class MinibatchDiscrimination(keras.layers.Layer):
             )
         return size
 
-    def _flatten(self, inputs):
+    def _flatten(self, inputs: Tensor) -> Tensor:
         return ops.reshape(inputs, (-1, self._flattened_size(inputs.shape)))
 
-    def _projections(self, flat):
+    def _projections(self, flat: Tensor) -> Tensor:
         """M (N, B, C), in at least float32."""
         dtype = wide_dtype(self.compute_dtype)
         theta = ops.cast(self.theta, dtype)
@@ -220,12 +222,12 @@ class MinibatchDiscrimination(keras.layers.Layer):
             projections = projections * (ops.exp(ops.cast(self.log_weight_scale, dtype)) / norm)
         return projections
 
-    def _features(self, distances):
+    def _features(self, distances: Tensor) -> Tensor:
         """o (N, num_groups, B) without the bias, from D (N, N, B)."""
         closeness = ops.exp(-distances)
         return self._pair_weights(ops.shape(distances)[0], closeness.dtype) @ closeness
 
-    def _pair_weights(self, num_rows, dtype):
+    def _pair_weights(self, num_rows: Any, dtype: str) -> Tensor:
         """The weight (N, num_groups, N) of row j in row i's feature against group g: 0 or one over the divisor."""
         rows = ops.arange(num_rows, dtype="int32")
         # The reshape refuses an odd batch where its size is not known before the step.
@@ -270,7 +272,7 @@ def pairwise_distances(projections: Tensor) -> Tensor:
     rows = ops.arange(num_rows, dtype="int32")
 
     # Distances are symmetric: row i and row i + s, for s up to N/2, are all the pairs.
-    def distances_to_shifted(shift):
+    def distances_to_shifted(shift: Tensor) -> Tensor:
         shifted = ops.take(points, ops.mod(rows + shift, num_rows), axis=0)
         return ops.sum(ops.abs(points - shifted), axis=1)
 
@@ -280,11 +282,11 @@ def pairwise_distances(projections: Tensor) -> Tensor:
     pair = ops.minimum(shift, num_rows - shift) * num_rows + first
     distances = ops.take(ops.reshape(by_shift, (-1, num_kernels)), pair, axis=0)
 
-    def gradient(upstream):
+    def gradient(upstream: Tensor) -> Tensor:
         # Row i stands in D[i, :] and in D[:, i].
         both = upstream + ops.transpose(upstream, (1, 0, 2))
 
-        def gradient_to_row(row_and_upstream):
+        def gradient_to_row(row_and_upstream: tuple[Tensor, Tensor]) -> Tensor:
             row, row_upstream = row_and_upstream
             return ops.sum(ops.sign(row - points) * ops.expand_dims(row_upstream, 1), axis=0)
 

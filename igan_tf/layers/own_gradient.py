@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from keras import ops
+
+from igan_tf.types import Tensor
 
 
 def own_gradient(function: Callable) -> Callable:
@@ -23,10 +26,10 @@ def own_gradient(function: Callable) -> Callable:
 
     @ops.custom_gradient
     @functools.wraps(function)
-    def with_gradient(*inputs):
+    def with_gradient(*inputs: Tensor) -> tuple[Tensor, Callable]:
         output, gradient = function(*inputs)
 
-        def of_any_backend(*arguments, upstream=None):
+        def of_any_backend(*arguments: Tensor, upstream: Tensor | None = None) -> Any:
             # PyTorch passes the inputs by position and `upstream` by name, the others `upstream` alone by position.
             return gradient(arguments[0] if upstream is None else upstream)
 

@@ -6,6 +6,8 @@ as many passes over a map, which take most of a normalization's time.
 
 from __future__ import annotations
 
+from typing import Any
+
 from keras import ops
 
 from igan_tf.layers.own_gradient import own_gradient
@@ -31,14 +33,14 @@ def row_moments(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @own_gradient
-def _row_moments(x):
+def _row_moments(x: Tensor) -> Any:
     """Stacks the two, `(2, N, C)`: under PyTorch a function with a gradient of its own has one output."""
     count = ops.cast(ops.shape(x)[1], x.dtype)
     mean = _sum_over_positions(x) / count
     # A mean of squared deviations, not of squares: a map may be far from 0.
     variance = _sum_over_positions(ops.square(x - ops.expand_dims(mean, 1))) / count
 
-    def gradient(upstream):
+    def gradient(upstream: Tensor) -> Tensor:
         # d mean / dx = 1 / P and d variance / dx = 2 (x - mean) / P, put together as x * factor + constant.
         factor = upstream[1] * (2.0 / count)
         constant = upstream[0] / count - factor * mean
@@ -52,13 +54,13 @@ def scale_rows(x: Tensor, scale: Tensor, offset: Tensor) -> Tensor:
     """Computes `x * scale + offset`: `(N, P, C)`, `(N, C)`, `(N, C)` -> `(N, P, C)`."""
     scale_by_row = ops.expand_dims(scale, 1)
 
-    def gradient(upstream):
+    def gradient(upstream: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return upstream * scale_by_row, _sum_over_positions(upstream * x), _sum_over_positions(upstream)
 
     return x * scale_by_row + ops.expand_dims(offset, 1), gradient
 
 
-def _sum_over_positions(x):
+def _sum_over_positions(x: Tensor) -> Tensor:
     """Sums `(N, P, C)` to `(N, C)`."""
     positions, channels = x.shape[1], x.shape[2]
     if positions == 1:

@@ -83,7 +83,7 @@ class SeparateBatchNorm(keras.layers.BatchNormalization):
         halves = [super(SeparateBatchNorm, self).call(half, training=True) for half in (inputs[:rows], inputs[rows:])]
         return ops.concatenate(halves, axis=0)
 
-    def _moments(self, inputs, mask):
+    def _moments(self, inputs: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
         mean, variance = super()._moments(inputs, mask)
         # TensorFlow's variance takes its mean for a constant, which is right for value and gradient alone. What is
         # subtracted is 0, and so is its gradient: it gives the second derivatives that the variance lacks.

@@ -17,7 +17,7 @@ _BLOCK_SIZE = 16
 
 
 @functools.cache
-def _normal_blocks():
+def _normal_blocks() -> np.ndarray:
     """The quantiles of N(0, 1) at the midpoints of 2^20 equal probabilities, shuffled once, in blocks of 16.
 
     Quantiles instead of draws: their mean is exactly 0 by symmetry, their distribution is within 2^-20 of the
@@ -89,10 +89,10 @@ class TableGaussianNoise(keras.layers.Layer):
         # Not `ops.add`: on TensorFlow it fails for a batch of no rows.
         return ops.cast(inputs, self.compute_dtype) + noise
 
-    def _exact_noise(self, shape):
+    def _exact_noise(self, shape: Any) -> Tensor:
         return keras.random.normal(shape, stddev=self.stddev, dtype=self.compute_dtype, seed=self.seed_generator)
 
-    def _noise_from_table(self, shape):
+    def _noise_from_table(self, shape: Any) -> Tensor:
         count = 1
         for size in shape:
             count = count * size

@@ -20,7 +20,9 @@ from igan_tf.types import Shape, Tensor
 UNSET = -1.0
 
 # Layer -> list of (mean, variance), one pair a call, while `record_reference_statistics` is entered; else None.
-_record = contextvars.ContextVar("igan_tf_reference_statistics", default=None)
+_record: contextvars.ContextVar[dict[VirtualBatchNorm, list[tuple[Tensor, Tensor]]] | None] = contextvars.ContextVar(
+    "igan_tf_reference_statistics", default=None
+)
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -157,7 +159,7 @@ class VirtualBatchNorm(ReferenceLayer):
         outputs = ops.reshape(scale_rows(x, scale, offset), shape)
         return ops.cast(ops.moveaxis(outputs, -1, axis), inputs.dtype)
 
-    def _reference_statistics(self, mean, variance):
+    def _reference_statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the whole reference batch, both (1, channels)."""
         if self.frozen:
             stored_variance = ops.expand_dims(ops.cast(self.reference_variance, mean.dtype), 0)
@@ -172,7 +174,9 @@ class VirtualBatchNorm(ReferenceLayer):
             record.setdefault(self, []).append((reference_mean[0], reference_variance[0]))
         return reference_mean, reference_variance
 
-    def _with_reference(self, mean, variance, reference_mean, reference_variance):
+    def _with_reference(
+        self, mean: Tensor, variance: Tensor, reference_mean: Tensor, reference_variance: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Mean and variance that normalize each row, both (rows, channels)."""
         rows = self.reference_rows
         new = 1.0 / (self.reference_size + 1)
@@ -212,7 +216,7 @@ class VirtualBatchNorm(ReferenceLayer):
         if not self.frozen:
             self.forget_reference()
 
-    def _channel_axis(self, shape):
+    def _channel_axis(self, shape: Shape) -> int:
         rank = len(shape)
         if rank < 2:
             raise ValueError(f"VirtualBatchNorm needs inputs of rank 2 or more. Received: input shape {tuple(shape)}")
@@ -243,7 +247,7 @@ class VirtualBatchNorm(ReferenceLayer):
 @contextlib.contextmanager
 def record_reference_statistics() -> Iterator[dict[VirtualBatchNorm, list[tuple[Tensor, Tensor]]]]:
     """Yields a dict that receives each `VirtualBatchNorm` called inside, with the reference statistics of each call."""
-    record = {}
+    record: dict[VirtualBatchNorm, list[tuple[Tensor, Tensor]]] = {}
     token = _record.set(record)
     try:
         yield record

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -85,7 +86,7 @@ class WeightNorm(keras.layers.Wrapper):
         self.train_scale = train_scale
         self.init_std = init_std
         self.epsilon = epsilon
-        self.scale = None
+        self.scale: Any = None
 
     @property
     def bias(self) -> keras.Variable | None:
@@ -93,7 +94,7 @@ class WeightNorm(keras.layers.Wrapper):
         return self.layer.bias if self.layer.use_bias else None
 
     @property
-    def _unit_axis(self):
+    def _unit_axis(self) -> int:
         """The kernel's axis of output units: the last but one for a transposed convolution."""
         return -2 if isinstance(self.layer, _TRANSPOSES) else -1
 
@@ -166,7 +167,7 @@ class WeightNorm(keras.layers.Wrapper):
         config = {"train_scale": self.train_scale, "init_std": self.init_std, "epsilon": self.epsilon}
         return {**super().get_config(), **config}
 
-    def _factor(self):
+    def _factor(self) -> Tensor:
         """`g / sqrt(sum V^2 + epsilon)`, `(units,)`."""
         dtype = wide_dtype(self.compute_dtype)
         kernel = ops.convert_to_tensor(ops.cast(self.layer.kernel, dtype))
@@ -174,12 +175,12 @@ class WeightNorm(keras.layers.Wrapper):
         axes = [axis for axis in range(len(kernel.shape)) if axis != unit_axis]
         return ops.cast(self.scale, dtype) * _inverse_norm(kernel, axes, self.epsilon)
 
-    def _effective_kernel(self, factor):
+    def _effective_kernel(self, factor: Tensor) -> Tensor:
         if self._unit_axis == -2:
             factor = ops.expand_dims(factor, -1)
         return ops.cast(self.layer.kernel, factor.dtype) * factor
 
-    def _product(self, inputs, factor):
+    def _product(self, inputs: Tensor, factor: Tensor) -> Tensor:
         """`op(inputs, V * factor)`, without bias and activation."""
         layer = self.layer
         # Keras has done so already, but for a `stateless_call` of this very layer and for the initialization.
@@ -201,7 +202,7 @@ class WeightNorm(keras.layers.Wrapper):
             data_format=layer.data_format,
         )
 
-    def _convolve(self, inputs, kernel):
+    def _convolve(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         layer = self.layer
         padding = layer.padding
         if padding == "causal":
@@ -220,28 +221,28 @@ class WeightNorm(keras.layers.Wrapper):
             data_format=layer.data_format,
         )
 
-    def _broadcast(self, per_unit):
+    def _broadcast(self, per_unit: Tensor) -> Tensor:
         """Shapes a `(units,)` tensor so that it broadcasts against the product."""
         if getattr(self.layer, "data_format", None) == "channels_first":
             return ops.reshape(per_unit, (1, -1) + (1,) * self.layer.rank)
         return per_unit
 
-    def _activate(self, pre_activation):
+    def _activate(self, pre_activation: Tensor) -> Tensor:
         activation = self.layer.activation
         return pre_activation if activation is None else activation(pre_activation)
 
 
-def _inverse_norm(kernel, axes, epsilon):
+def _inverse_norm(kernel: Tensor, axes: Sequence[int], epsilon: float) -> Tensor:
     """Computes `(sum over axes of V^2 + epsilon)^-1/2`, with its gradient `-V * inverse^3` in one pass.
 
     Automatic differentiation makes four, of which one only repeats the units' gradient to the kernel's size.
     """
 
     @own_gradient
-    def inverse_norm(kernel):
+    def inverse_norm(kernel: Tensor) -> Any:
         inverse = ops.rsqrt(ops.sum(ops.square(kernel), axis=axes, keepdims=True) + epsilon)
 
-        def gradient(upstream):
+        def gradient(upstream: Tensor) -> Tensor:
             return kernel * (-upstream * inverse * inverse * inverse)
 
         return inverse, gradient

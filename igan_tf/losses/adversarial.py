@@ -131,7 +131,7 @@ def check_target(name: str, target: Tensor) -> None:
             raise ValueError(f"`{name}` must lie in [0, 1]. Received: {name}={target}")
 
 
-def _check_broadcast(logits, target):
+def _check_broadcast(logits: Tensor, target: Tensor) -> None:
     shape, target_shape = tuple(logits.shape), tuple(target.shape)
     fits = len(target_shape) <= len(shape) and all(
         size in (1, logits_size) or None in (size, logits_size)
@@ -144,10 +144,10 @@ def _check_broadcast(logits, target):
         )
 
 
-def _entropy(target):
+def _entropy(target: Tensor) -> Tensor:
     """Entropy of Bernoulli(target) in nats, 0 at 0 and 1."""
 
-    def minus_x_log_x(x):
+    def minus_x_log_x(x: Tensor) -> Tensor:
         # The inner `where` keeps log 0 out of the gradient as well as out of the value.
         return ops.where(x > 0, -x * ops.log(ops.where(x > 0, x, ops.ones_like(x))), ops.zeros_like(x))
 

@@ -106,6 +106,6 @@ def feature_matching_loss(real_features: Tensor, fake_features: Tensor, norm: st
     return mean(ops.square(difference) if norm == "l2" else ops.abs(difference))
 
 
-def _check_norm(norm):
+def _check_norm(norm: str) -> None:
     if norm not in NORMS:
         raise ValueError(f"`norm` must be one of {NORMS}. Received: norm={norm!r}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import keras
 from keras import backend, ops
@@ -174,7 +174,7 @@ class HistoricalPenalty(keras.layers.Layer):
             mean.assign(value)
         self.count.assign(1)
 
-    def _values(self, variables):
+    def _values(self, variables: Sequence[Tensor]) -> list[Tensor]:
         """The values in the means' dtypes, after a check that these are the variables of `track`."""
         if not self.built:
             raise ValueError("Call `track(variables)` first: this HistoricalPenalty has no means yet")
@@ -188,6 +188,6 @@ class HistoricalPenalty(keras.layers.Layer):
         return [ops.cast(ops.convert_to_tensor(variable), mean.dtype) for variable, mean in zip(variables, self.means)]
 
 
-def _copy_of(variable):
+def _copy_of(variable: Tensor) -> Callable[..., Tensor]:
     """An initializer that copies the variable's value (on PyTorch the mean would share the variable's memory)."""
     return lambda shape, dtype=None: ops.copy(ops.cast(ops.convert_to_tensor(variable), dtype))

@@ -234,11 +234,11 @@ def semi_supervised_generator_loss(
     return -mean(ops.log_sigmoid(real_logit))
 
 
-def _real_logit(logits, explicit_fake_class):
+def _real_logit(logits: Tensor, explicit_fake_class: bool) -> Tensor:
     return explicit_gan_logit(logits) if explicit_fake_class else gan_logit(logits)
 
 
-def _logits_of_rank_2(logits, least):
+def _logits_of_rank_2(logits: Tensor, least: int) -> Tensor:
     logits = to_wide(logits)
     shape = tuple(logits.shape)
     if len(shape) != 2 or (shape[1] is not None and shape[1] < least):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import scipy.special
 import tensorflow as tf
 
 from igan_tf.images.arrays import as_unit_range
+from igan_tf.models.parameter_average import ParameterAverage
 
 
 class AveragedClassifier:
@@ -18,6 +20,11 @@ class AveragedClassifier:
     The model has `discriminator`, whose logits are the classes', and `discriminator_average`, a `ParameterAverage` of
     its trainable variables; called, it gives the logits. Its `compile` sets `_test_metrics`.
     """
+
+    discriminator: keras.Model
+    discriminator_average: ParameterAverage
+    _test_metrics: list[keras.metrics.Metric]
+    __call__: Callable[..., tf.Tensor]
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:

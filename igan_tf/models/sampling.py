@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -30,6 +30,9 @@ class LatentSampling:
     generator is a copy as well, with the averages of that moment. The generator itself is left alone, so that training
     may go on, and be traced, while a sampler waits for its consumer.
     """
+
+    generator: keras.Model
+    latent_range: Sequence[float]
 
     @property
     def latent_size(self) -> int:

@@ -5,6 +5,7 @@ Images are in [0, 1] outside and in [-1, 1] inside: every network of this packag
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -20,7 +21,7 @@ _OUTPUT_INIT_STD = 0.1
 def build_generator(
     image_shape: tuple[int, int, int],
     latent_size: int,
-    filters: tuple[int, int, int],
+    filters: Sequence[int],
     latent_range: tuple[float, float],
     norm: str,
     reference_size: int,
@@ -49,24 +50,24 @@ def build_generator(
         raise ValueError(
             f"`image_shape` must have a height and width that are multiples of 8. Received: image_shape={image_shape}"
         )
-    norm = GeneratorNorm(norm, reference_size)
+    normalize = GeneratorNorm(norm, reference_size)
     first, *others = filters
     latents = keras.Input((latent_size,), name="latents")
-    hidden = norm.begin(latents, latent_range)
+    hidden = normalize.begin(latents, latent_range)
     units = height // 8 * (width // 8) * first
     hidden = keras.layers.Dense(
-        units, use_bias=norm.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
+        units, use_bias=normalize.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
     )(hidden)
     # Before the reshape: as published, each of these units has statistics of its own.
-    hidden = norm(hidden, name="norm_1")
+    hidden = normalize(hidden, name="norm_1")
     hidden = keras.layers.Activation("relu", name="relu_1")(hidden)
     hidden = keras.layers.Reshape((height // 8, width // 8, first), name="map_1")(hidden)
     for index, count in enumerate(others, start=2):
-        hidden = _upsample(count, f"deconv_{index}", use_bias=norm.use_bias)(hidden)
-        hidden = norm(hidden, name=f"norm_{index}")
+        hidden = _upsample(count, f"deconv_{index}", use_bias=normalize.use_bias)(hidden)
+        hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("relu", name=f"relu_{index}")(hidden)
     pixels = _upsample(channels, "pixels_deconv", activation="tanh")
-    images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(norm.end(hidden))
+    images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(normalize.end(hidden))
     images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
     return keras.Model(latents, images, name="generator")
 
@@ -80,7 +81,7 @@ def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
 def build_discriminator(
     image_shape: tuple[int, int, int],
     num_outputs: int,
-    filters: tuple[int, int, int],
+    filters: Sequence[int],
     minibatch_discrimination: bool = False,
     corruption: str = "auto",
     weight_norm: str = "weight",

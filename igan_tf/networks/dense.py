@@ -38,17 +38,17 @@ def build_generator(
     Returns:
         A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
     """
-    norm = GeneratorNorm(norm, reference_size)
+    normalize = GeneratorNorm(norm, reference_size)
     latents = keras.Input((latent_size,), name="latents")
-    hidden = norm.begin(latents, latent_range)
+    hidden = normalize.begin(latents, latent_range)
     for index, units in enumerate(hidden_units, start=1):
-        hidden = keras.layers.Dense(units, use_bias=norm.use_bias, name=f"dense_{index}")(hidden)
-        hidden = norm(hidden, name=f"norm_{index}")
+        hidden = keras.layers.Dense(units, use_bias=normalize.use_bias, name=f"dense_{index}")(hidden)
+        hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
     pixels = keras.layers.Dense(
         math.prod(image_shape), "sigmoid", kernel_initializer=pixels_initializer or normal(_KERNEL_STDDEV)
     )
-    images = WeightNorm(pixels, name="pixels")(norm.end(hidden))
+    images = WeightNorm(pixels, name="pixels")(normalize.end(hidden))
     images = keras.layers.Reshape(image_shape, name="images")(images)
     return keras.Model(latents, images, name="generator")
 

@@ -64,18 +64,18 @@ def build_generator(
     doublings = _doublings(image_shape)
     if gf_dim < 8 or gf_dim % 8:
         raise ValueError(f"`gf_dim` must be a multiple of 8. Received: gf_dim={gf_dim}")
-    norm = GeneratorNorm(norm, reference_size, scale=True)
-    noise_reference = reference_size if norm.kind == "virtual" else 0
+    normalize = GeneratorNorm(norm, reference_size, scale=True)
+    noise_reference = reference_size if normalize.kind == "virtual" else 0
 
     def stage(hidden, side, index):
         """Normalization, ReLU and noise of the map of this side."""
-        hidden = norm(hidden, name=f"norm_{side}")
+        hidden = normalize(hidden, name=f"norm_{side}")
         hidden = keras.layers.Activation("relu", name=f"relu_{side}")(hidden)
         channels = int(gf_dim * _NOISE[min(index, len(_NOISE) - 1)])
         return ConcatenateNoise(channels, noise_reference, *LATENT_RANGE, name=f"noise_{side}")(hidden)
 
     latents = keras.Input((latent_size,), name="latents")
-    hidden = norm.begin(latents, LATENT_RANGE)
+    hidden = normalize.begin(latents, LATENT_RANGE)
     first = (_FIRST_SIDE, _FIRST_SIDE, gf_dim * _MAPS[0])
     hidden = keras.layers.Dense(math.prod(first), kernel_initializer=normal(0.02), name="dense")(hidden)
     hidden = stage(keras.layers.Reshape(first, name="map_4")(hidden), _FIRST_SIDE, 0)
@@ -94,7 +94,7 @@ def build_generator(
         kernel_initializer=normal(0.075),
         bias_initializer=keras.initializers.Constant(-0.45),
         name="pixels",
-    )(norm.end(hidden))
+    )(normalize.end(hidden))
     images = keras.layers.Rescaling(0.5, 0.5, name="images")(pixels)
     return keras.Model(latents, images, name="generator")
 

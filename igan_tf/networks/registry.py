@@ -57,7 +57,7 @@ class Network:
 
 # Three strides of 2 in G; in D nothing is left of smaller images. As published, both players are initialized from data:
 # D from labelled examples, G from a batch of latents.
-_convolutional = {
+_convolutional: dict[str, Any] = {
     "side_multiple": 8,
     "smallest_side": 16,
     "input_corruptions": ("dropout", "noise"),

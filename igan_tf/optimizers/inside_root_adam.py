@@ -103,8 +103,17 @@ class InsideRootAdam(keras.optimizers.Optimizer):
 
 
 def _fused_update(
-    variable, momentum, shifted_velocity, gradient, shift, learning_rate, beta_1, beta_2, beta_1_power, beta_2_power
-):
+    variable: keras.Variable,
+    momentum: keras.Variable,
+    shifted_velocity: keras.Variable,
+    gradient: Tensor,
+    shift: float,
+    learning_rate: Tensor,
+    beta_1: float,
+    beta_2: float,
+    beta_1_power: Tensor,
+    beta_2_power: Tensor,
+) -> None:
     """The whole update of one variable in two TensorFlow operations."""
     import tensorflow as tf
 

@@ -89,23 +89,23 @@ def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str
     Raises:
         StudyError: that names the source, and the file, that is missing, empty, unreadable or of another size.
     """
-    read = []
+    read: list[np.ndarray] = []
     for number, source in enumerate(sources):
         try:
             images = _read(source.place, limit, np.random.default_rng([seed, number]), data_dir)
         # What a run directory raises names its files, too.
         except ValueError as error:
             raise StudyError(f"{source.argument}: {error}") from error
-        read.append(dataclasses.replace(source, images=images))
-        if images.shape[1:3] != read[0].images.shape[1:3]:
+        read.append(images)
+        if images.shape[1:3] != read[0].shape[1:3]:
             raise StudyError(
                 f"all sources must have images of one size: another one would give them away. Received: "
-                f"{source.argument} with {_size(images)}, {read[0].argument} with {_size(read[0].images)}"
+                f"{source.argument} with {_size(images)}, {sources[0].argument} with {_size(read[0])}"
             )
-    channels = max(source.images.shape[-1] for source in read)
+    channels = max(images.shape[-1] for images in read)
     return [
-        dataclasses.replace(source, images=np.repeat(source.images, channels // source.images.shape[-1], axis=-1))
-        for source in read
+        dataclasses.replace(source, images=np.repeat(images, channels // images.shape[-1], axis=-1))
+        for source, images in zip(sources, read)
     ]
 
 

@@ -64,7 +64,7 @@ def archive_url() -> str:
     return f"{tfgan.eval.INCEPTION_TFHUB}?tf-hub-format=compressed"
 
 
-def _network(path: str | Path, place: str | Path) -> Callable:
+def _network(path: str | Path, place: str | Path) -> tf.types.experimental.PolymorphicFunction:
     """The network of a SavedModel as a function of images to (logits, features).
 
     Args:
@@ -96,7 +96,7 @@ def _load_saved_model(path: Path) -> Any:
         return tf.saved_model.load(folder)
 
 
-def _outputs_of(network: Any, place: str | Path) -> Callable:
+def _outputs_of(network: Any, place: str | Path) -> tf.types.experimental.PolymorphicFunction:
     """The network as a function of images to (logits, features)."""
     # The closure keeps the object that holds the variables, which live as long as it.
     call = network if callable(network) else network.signatures["serving_default"]

@@ -84,7 +84,8 @@ def as_lines(config: RunConfig) -> list[str]:
 
 def config_from_lines(lines: Iterable[str]) -> RunConfig:
     """The config that lines of a flag file describe."""
-    recipe = dataclasses.field(default="")
+    # To type checkers, `field` gives its default.
+    recipe: Any = dataclasses.field(default="")
     recipe.name = "recipe"
     return build_config(**parse_lines(lines, {**setting_fields(), "recipe": recipe}))
 

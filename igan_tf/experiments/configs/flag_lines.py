@@ -76,7 +76,7 @@ def parse_lines(lines: Iterable[str], fields: Mapping[str, dataclasses.Field]) -
 
 
 def _value(name: str, text: str, field: dataclasses.Field) -> Any:
-    kind = type(field.default)
+    kind: Any = type(field.default)
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0", "t", "f"):
             raise ConfigError(f"`{name}` must be true or false. Received: {name}={text}")

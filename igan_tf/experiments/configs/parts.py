@@ -207,14 +207,15 @@ class RunConfig(
         settings = {"recipe": self.recipe, **self.as_settings()}
         return {f"--{name}": value for name, value in settings.items() if name not in free}
 
-    def with_absolute_paths(self):
+    def with_absolute_paths(self) -> RunConfig:
         """The same settings, usable from any working directory."""
         paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["path"]}
         if self.score_classifier not in CLASSIFIERS:
             paths["score_classifier"] = self.score_classifier
         # An object store's address is absolute as it stands.
         local = {name: path for name, path in paths.items() if path and "://" not in path}
-        return dataclasses.replace(self, **{name: str(Path(path).absolute()) for name, path in local.items()})
+        absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in local.items()}
+        return dataclasses.replace(self, **absolute)
 
 
 def default_recipe(settings: Mapping[str, Any]) -> str:
