@@ -1,5 +1,6 @@
 """The checks that every layer of `igan_tf.layers` passes, on every backend: `check_layer`."""
 
+import functools
 import inspect
 import json
 import os
@@ -16,18 +17,13 @@ from tests.layers.gradients import float64_enabled, layer_gradients
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# Run in a process of its own, which knows the layers by `import igan_tf.layers` alone: no custom_objects.
+# Run in a process of its own, one for all layers, which knows them by `import igan_tf.layers` alone: no custom_objects.
+# It reads folders from stdin and answers each with a line, empty or an error's last words.
 RELOAD = """
-import json, sys
+import json, sys, traceback
 import keras
 import numpy as np
 import igan_tf.layers
-
-folder = sys.argv[1]
-inputs = np.load(folder + "/inputs.npy")
-
-def save(name, outputs):
-    np.save(folder + "/" + name + ".reloaded.npy", keras.ops.convert_to_numpy(outputs))
 
 class Subclassed(keras.Model):
     def __init__(self, layer):
@@ -37,19 +33,43 @@ class Subclassed(keras.Model):
     def call(self, inputs):
         return self.layer(inputs)
 
-for kind in ("functional", "sequential"):
-    save(kind + ".keras", keras.saving.load_model(folder + "/" + kind + ".keras")(inputs))
-    with open(folder + "/" + kind + ".json") as file:
-        model = keras.models.model_from_json(file.read())
-    model.load_weights(folder + "/" + kind + ".weights.h5")
-    save(kind + ".weights.h5", model(inputs))
+def reload(folder):
+    inputs = np.load(folder + "/inputs.npy")
 
-with open(folder + "/layer.json") as file:
-    model = Subclassed(keras.saving.deserialize_keras_object(json.load(file)))
-model.build(inputs.shape)
-model.load_weights(folder + "/subclassed.weights.h5")
-save("subclassed.weights.h5", model(inputs))
+    def save(name, outputs):
+        np.save(folder + "/" + name + ".reloaded.npy", keras.ops.convert_to_numpy(outputs))
+
+    for kind in ("functional", "sequential"):
+        save(kind + ".keras", keras.saving.load_model(folder + "/" + kind + ".keras")(inputs))
+        with open(folder + "/" + kind + ".json") as file:
+            model = keras.models.model_from_json(file.read())
+        model.load_weights(folder + "/" + kind + ".weights.h5")
+        save(kind + ".weights.h5", model(inputs))
+    with open(folder + "/layer.json") as file:
+        model = Subclassed(keras.saving.deserialize_keras_object(json.load(file)))
+    model.build(inputs.shape)
+    model.load_weights(folder + "/subclassed.weights.h5")
+    save("subclassed.weights.h5", model(inputs))
+
+for line in sys.stdin:
+    try:
+        reload(line.strip())
+        print("reloaded:", flush=True)
+    except Exception:
+        print("reloaded:", repr(traceback.format_exc()[-3000:]), flush=True)
 """
+
+
+@functools.cache
+def reloader():
+    """The process that reloads what this one saves."""
+    return subprocess.Popen(
+        [sys.executable, "-c", RELOAD],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": keras.backend.backend()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
 
 
 class Subclassed(keras.Model):
@@ -214,11 +234,11 @@ def check_predict_and_reload(build_layer, inputs):
             expected[f"{kind}.weights.h5"] = expected[f"{kind}.keras"] = ops.convert_to_numpy(model(inputs))
         expected.pop("subclassed.keras")
 
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "KERAS_BACKEND": keras.backend.backend()}
-        process = subprocess.run(
-            [sys.executable, "-c", RELOAD, folder], cwd=folder, env=environment, capture_output=True, text=True
-        )
-        assert process.returncode == 0, process.stderr[-3000:]
+        process = reloader()
+        process.stdin.write(f"{folder}\n")
+        process.stdin.flush()
+        answer = next((line for line in process.stdout if line.startswith("reloaded:")), "the process has ended")
+        assert answer.strip() == "reloaded:", answer
         for name, outputs in expected.items():
             reloaded = np.load(path / f"{name}.reloaded.npy")
             np.testing.assert_array_equal(reloaded, outputs, err_msg=f"{name}, reloaded in a fresh process")
