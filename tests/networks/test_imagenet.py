@@ -23,7 +23,7 @@ from igan_tf.layers import (
     VirtualBatchNorm,
 )
 from igan_tf.networks import imagenet
-from igan_tf.networks.parts import DISCRIMINATOR_NORMS, GENERATOR_NORMS
+from igan_tf.networks.registry import DISCRIMINATOR_NORMS, GENERATOR_NORMS
 from tests.networks.counting import count, parameters
 
 NORMS = (BatchStatisticsNorm, VirtualBatchNorm, CrossBatchNorm, SeparateBatchNorm, keras.layers.BatchNormalization)

@@ -15,7 +15,8 @@ from igan_tf.layers import (
     WeightNorm,
 )
 from igan_tf.networks import NETWORKS, cifar10, digits, mnist, svhn
-from igan_tf.networks.parts import GENERATOR_NORMS, GeneratorNorm
+from igan_tf.networks.parts import GeneratorNorm
+from igan_tf.networks.registry import GENERATOR_NORMS
 from tests.networks.counting import count, parameters
 
 DENSE = ("digits", "mnist")
@@ -96,7 +97,7 @@ def test_mnist_generator_settings():
     # The digits' output layer starts N(0, 0.1): 8,192 values.
     kernel = ops.convert_to_numpy(digits.build_generator().get_layer("pixels").layer.kernel.value)
     assert abs(kernel.std() - 0.1) < 0.005 and np.abs(kernel).max() > 0.3
-    assert mnist.LATENT_RANGE == digits.LATENT_RANGE == (0.0, 1.0)
+    assert NETWORKS["mnist"].latent_range == NETWORKS["digits"].latent_range == (0.0, 1.0)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -297,7 +298,7 @@ def test_the_generators_norm_is_all_that_differs(name, norm):
 def test_with_virtual_batch_norm_an_image_does_not_depend_on_its_batch(name):
     generator = NETWORKS[name].build_generator(norm="virtual", reference_size=7, width=0.1)
     reference = generator.get_layer("reference")
-    low, high = NETWORKS[name].LATENT_RANGE
+    low, high = NETWORKS[name].latent_range
     assert (reference.reference_size, reference.minval, reference.maxval) == (7, low, high)
     latents = np.random.default_rng(0).random((5, *generator.input_shape[1:])).astype("float32")
     together, alone = generator(latents), generator(latents[3:4])
@@ -387,8 +388,8 @@ def test_spectral_normalization_makes_the_largest_singular_value_1(name, policy)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_sides_that_a_network_takes_are_those_that_it_names(name):
     network = NETWORKS[name]
-    side = max(network.SMALLEST_SIDE, network.SIDE_MULTIPLE)
-    images = network.build_generator((side, side + network.SIDE_MULTIPLE, 1), width=0.1)(
+    side = max(network.smallest_side, network.side_multiple)
+    images = network.build_generator((side, side + network.side_multiple, 1), width=0.1)(
         np.zeros((2, network.build_generator().input_shape[-1]), "float32")
     )
     logits = network.build_discriminator(images.shape[1:], num_outputs=3, width=0.1)(images)["logits"]
