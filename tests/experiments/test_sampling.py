@@ -288,7 +288,7 @@ def test_other_samples_are_refused_with_the_difference(tmp_path, finished, chang
         with pytest.raises(Killed):
             fill(tmp_path, plan_of(), Model(dies_at=1))
     before = contents(tmp_path)
-    with pytest.raises(ConfigError, match=f"--output={tmp_path} holds other samples") as refused:
+    with pytest.raises(ConfigError, match=f"`output={tmp_path}` holds other samples") as refused:
         SampleFolder(tmp_path, plan_of(**changes)).fill(None)
     names = {"digest": "checkpoint_sha256", "run_dir": "run", "file_format": "format"}
     there = plan_of()
@@ -311,7 +311,7 @@ def test_other_files_are_refused_but_hidden_ones(tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     (other / "thesis.tex").write_text("")
-    with pytest.raises(ConfigError, match=f"--output={other} holds other files.*samples.unfinished.json"):
+    with pytest.raises(ConfigError, match=f"`output={other}` holds other files.*samples.unfinished.json"):
         fill(other, plan_of())
     assert list(contents(other)) == ["thesis.tex"]
 
@@ -319,7 +319,7 @@ def test_other_files_are_refused_but_hidden_ones(tmp_path):
 def test_a_second_process_is_refused(tmp_path):
     descriptor = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(descriptor, fcntl.LOCK_EX)
-    with pytest.raises(ConfigError, match=f"--output={tmp_path} is in use by another process"):
+    with pytest.raises(ConfigError, match=f"`output={tmp_path}` is in use by another process"):
         fill(tmp_path, plan_of())
     os.close(descriptor)
     assert contents(tmp_path) == {}
