@@ -14,6 +14,7 @@ import pytest
 import igan_tf
 from igan_tf.errors import InputError
 from igan_tf.layers import MinibatchDiscrimination, WeightNorm
+from igan_tf.losses import HistoricalAveraging
 from igan_tf.models import ImageNetGAN, SemiSupervisedGAN
 from igan_tf.networks import digits, imagenet
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
@@ -33,7 +34,8 @@ def make_critic():
 def make_semi_supervised_gan():
     generator = digits.build_generator(norm="virtual", reference_size=3)
     model = SemiSupervisedGAN(generator, digits.build_discriminator())
-    model.compile(InsideRootAdam(AnnealedRate(0.003, 3, 7)), InsideRootAdam(0.003), historical_averaging=0.1)
+    optimizers = InsideRootAdam(AnnealedRate(0.003, 3, 7)), InsideRootAdam(0.003)
+    model.compile(*optimizers, techniques=[HistoricalAveraging(0.1)])
     return model
 
 

@@ -181,7 +181,7 @@ def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
 def test_flags_cfg_follows_what_may_change(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     train(run_dir, sample_epochs=7)
-    assert run_directory.read_config(run_dir) == build_config(**SETTINGS, sample_epochs=7)
+    assert run_directory.read_config(run_dir) == build_config(**SETTINGS, sample_epochs=7, noise="table")
 
 
 # Nothing lost, in a process of its own.
