@@ -12,7 +12,9 @@ __all__ = [*_HOME]
 
 def __getattr__(name):
     if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
+        # All at once: Keras then knows each of them.
+        modules = {home: importlib.import_module(home) for home in _HOME.values()}
+        return getattr(modules[_HOME[name]], name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
