@@ -63,7 +63,7 @@ def test_the_run_in_python(finished):
     images = run.generate(5, seed=0)
     assert images.shape == (5, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
     np.testing.assert_array_equal(images, run.generate(5, seed=0))
-    with pytest.raises(experiment.ConfigError, match="--mode=evaluate: --dataset=imagenet has no test set"):
+    with pytest.raises(experiment.ConfigError, match="has no test error: `dataset=imagenet` with `recipe=imagenet`"):
         runs.evaluate_run(finished)
 
 
@@ -175,18 +175,18 @@ def test_without_records_one_message_says_what_to_run(tmp_path, capfd, kind):
 
 
 def test_without_a_folder_the_flag_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"--dataset=imagenet needs --data_dir, .* Received: --data_dir=$"):
+    with pytest.raises(DataError, match=r"`dataset=imagenet` needs `data_dir`, .* Received: data_dir=$"):
         train("", tmp_path / "run")
 
 
 def test_records_of_another_size_are_refused(tmp_path, records):
-    with pytest.raises(DataError, match=r"holds records of 32x32 images; .* Received: --image_size=64"):
+    with pytest.raises(DataError, match=r"holds records of 32x32 images; .* Received: image_size=64"):
         train(records, tmp_path / "run", image_size=64)
     small = make_records(tmp_path, image_size=24)
-    with pytest.raises(experiment.ConfigError, match=r"power of two .* Received: --data_dir=.* records of 24x24"):
+    with pytest.raises(experiment.ConfigError, match=r"power of two .* Received: dataset=imagenet .* images of 24x24"):
         train(small, tmp_path / "run")
     with pytest.raises(
-        experiment.ConfigError, match=r"at most the number of training images, 6. Received: --batch_size=7"
+        experiment.ConfigError, match=r"at most the number of training images, 6. Received: batch_size=7"
     ):
         train(records, tmp_path / "run", batch_size=7)
     assert not (tmp_path / "run").exists()

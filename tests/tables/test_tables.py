@@ -175,7 +175,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--subsets=1,2,3"], "one for each of the 2 columns. Received: --subsets=1,2,3"),
         (["--labels=25", "--subsets=1"], "--labels must be a multiple of the 10 classes. Received: --labels=25"),
         (["--labels=0", "--subsets=1"], "--labels must be whole numbers from 1 with commas. Received: --labels=0"),
-        (["--num_samples=100"], "--num_samples does not go with an error table. Received: --num_samples=100"),
+        (["--num_samples=100"], "--num_samples does not go with --table=digits. Received: --num_samples=100"),
         (["--table=inception_score"], "--labels does not go with --table=inception_score"),
         (["--table=imagenet"], "imagenet"),
         (["--seeds=0"], "--seeds=0"),
