@@ -47,7 +47,7 @@ def test_every_table_has_its_flag_files():
 
 
 def test_the_published_settings():
-    """Facts, section 2."""
+    """As published."""
     mnist = read("mnist_feature_matching.cfg")
     assert mnist == build_config() and (mnist.epochs, mnist.batch_size, mnist.discriminator_learning_rate) == (
         300,
@@ -69,7 +69,7 @@ def test_the_published_settings():
 
 
 def test_the_published_imagenet_settings():
-    """Facts, section 2."""
+    """As published."""
     config = read("imagenet128.cfg", "--data_dir=d")
     assert (config.gf_dim, config.df_dim, config.latent_size, config.batch_size) == (64, 64, 8192, 16)
     assert (config.generator_norm, config.reference_size, config.discriminator_norm) == ("virtual", 16, "cross")
@@ -159,7 +159,7 @@ def test_a_row_trains_twenty_steps(row, cifar10_like, tmp_path):
 
 
 def test_both_players_start_from_data_on_cifar10(cifar10_like, tmp_path):
-    """Facts, "Weight normalisation": D from the tiled labelled set, G from a batch of latents, the image 0.1 wide."""
+    """As published: D from the tiled labelled set, G from a batch of latents, the image 0.1 wide."""
     experiment = build("cifar10_minibatch.cfg", cifar10_like, tmp_path)
     before = experiment.model.generator.get_layer("pixels").scale.numpy().copy()
     experiment.recipe.initialize(experiment.model, experiment.batches)

@@ -57,7 +57,7 @@ def uniform(*shape, low=0.0, seed=0):
     return np.random.default_rng(seed).uniform(low, 1, shape).astype("float32")
 
 
-# Parameters, by hand from the reference facts, section 2, "ImageNet 128x128".
+# Parameters, counted by hand from the published layers.
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ FEATURES = {"digits": 125, "mnist": 250, "cifar10": 192, "svhn": 128}
 
 
 def test_mnist_generator_parameters():
-    """Facts, section 2: z 100 -> dense 500, BN without gamma -> the same again -> dense 784, scale trained."""
+    """As published: z 100 -> dense 500, BN without gamma -> the same again -> dense 784, scale trained."""
     assert parameters(mnist.build_generator()) == {
         "dense_1": (100 * 500, 0),  # 50,000; the bias is the normalization's
         "norm_1": (500, 0),  # beta
@@ -38,7 +38,7 @@ def test_mnist_generator_parameters():
 
 
 def test_mnist_discriminator_parameters():
-    """Facts, section 2: 784 -> 1000 -> 500 -> 250 -> 250 -> 250 -> 10; scale trained in the logits alone."""
+    """As published: 784 -> 1000 -> 500 -> 250 -> 250 -> 250 -> 10; scale trained in the logits alone."""
     discriminator = mnist.build_discriminator()
     assert parameters(discriminator) == {
         "dense_1": (784 * 1000 + 1000, 1000),  # kernel 784,000, bias; fixed scale
@@ -151,7 +151,7 @@ def weight_norm_dense(inputs, units):
 
 
 def test_cifar10_generator_parameters():
-    """Facts, section 2: z 100 -> dense 4x4x512 -> 5x5 deconv 256 -> 128 -> 3 with weight normalization."""
+    """As published: z 100 -> dense 4x4x512 -> 5x5 deconv 256 -> 128 -> 3 with weight normalization."""
     assert parameters(cifar10.build_generator()) == {
         "dense_1": (100 * 8192, 0),
         "norm_1": (8192, 0),  # a beta for each of the 4x4x512 units
@@ -173,7 +173,7 @@ def test_cifar10_generator_parameters():
     ],
 )
 def test_convolutional_discriminator_parameters(network, minibatch_discrimination, filters):
-    """Facts, section 2. Kernel and bias are trained, the scale is not but in the logits."""
+    """As published. Kernel and bias are trained, the scale is not but in the logits."""
     first, second, third = filters
     widths = [(3, first)] + [(first, first)] * 2 + [(first, second)] + [(second, second)] * 2
     expected = {

@@ -10,7 +10,7 @@ from igan_tf.optimizers import AnnealedRate
 
 @pytest.mark.parametrize(("epochs", "divisor"), [(1200, 400), (900, 300)])
 def test_the_published_schedules(epochs, divisor):
-    """Facts, section 2: lr * min(3 - epoch/400, 1) over 1200 epochs, SVHN's with 300 over 900."""
+    """As published: lr * min(3 - epoch/400, 1) over 1200 epochs, SVHN's with 300 over 900."""
     rate = AnnealedRate(0.0003, epochs, steps_per_epoch=500)
     for epoch in (0, 1, 2 * divisor - 1, 2 * divisor, 2 * divisor + 1, 2 * divisor + 100, epochs - 1):
         for step in (0, 499):

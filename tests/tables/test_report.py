@@ -125,7 +125,7 @@ def test_csv(tmp_path, cells):
 
 
 def test_the_papers_figures():
-    """Facts, section 3."""
+    """The figures of the paper."""
     mnist, cifar10, svhn = (TABLES[name] for name in ("mnist", "cifar10", "svhn"))
     assert mnist.labels == (20, 50, 100, 200) and cifar10.labels == (1000, 2000, 4000, 8000)
     np.testing.assert_allclose([mnist.single[20], mnist.ensemble[200]], [(0.1677, 0.0452), (0.0081, 0.00043)])
