@@ -4,19 +4,19 @@ import shutil
 
 import numpy as np
 import pytest
-from igan_tf.experiments.config import Config
 
 from igan_tf.data import load_data
 from igan_tf.data.image_sources import read_images
 from igan_tf.errors import DataError
 from igan_tf.evaluation.images import TfdsSource
+from igan_tf.experiments.configs import build_config
 from igan_tf.images.tfds import PreparedData
 from igan_tf.records.sources import open_source
 from tests.images.tfds_data import LABELS, SPLITS, prepare, tiny_images
 
 # Everything of the package that reads data of TFDS.
 READERS = {
-    "load_data": lambda folder: load_data(Config(data_dir=folder)),
+    "load_data": lambda folder: load_data(build_config(data_dir=folder)),
     "read_images": lambda folder: read_images("tfds:mnist:train", data_dir=folder),
     "TfdsSource": lambda folder: TfdsSource("mnist", "train", folder),
     "open_source": lambda folder: open_source("tfds:mnist", folder),
