@@ -93,11 +93,11 @@ def two_tape_step(model):
         key, logs = tf.constant([0, 0]), {}
         for network, optimizer in players:
             with tf.GradientTape() as tape:
-                real, generated = model._joint_pass(batch["images"], key)
+                _, real, generated = model._joint_pass(batch["images"], key)
                 if network is model.discriminator:
                     loss, _ = model._discriminator_loss(real, generated, batch["labels"])
                 else:
-                    loss, _ = model._generator_loss(real, generated)
+                    loss = model._generator_loss(generated)
             optimizer.apply(tape.gradient(loss, network.trainable_variables), network.trainable_variables)
             logs[network.name] = loss
         return logs
