@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -13,14 +12,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from igan_tf.commands.flags import CommandLine
+from igan_tf.commands.start import import_tensorflow
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.turing_test.settings import StudyError, StudySettings
 
 if TYPE_CHECKING:
     from igan_tf.turing_test.storage import Storage
-
-# TensorFlow's start-up notices, where a source needs it, would bury this program's own lines.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 _OWN_MACHINE = ("127.0.0.1", "localhost")
 _GREATEST_PORT = 65535
@@ -113,12 +110,15 @@ def _open_or_create(line: CommandLine, settings: StudySettings) -> Storage:
     """The `Storage` of --study_dir, made from the flags if it is not there."""
     from igan_tf.turing_test import creation, storage
     from igan_tf.turing_test.report import plan_in_words
-    from igan_tf.turing_test.sources import parse_sources, read_sources
+    from igan_tf.turing_test.sources import needs_tensorflow, parse_sources, read_sources
 
     if not (Path(line.study_dir) / storage.FILE).exists():
         sources = parse_sources(line.real, line.generated)
         creation.check_new_folder(line.study_dir)
         print(plan_in_words(settings), flush=True)
+        if any(needs_tensorflow(source.place) for source in sources):
+            # Here, for its notices' sake.
+            import_tensorflow()
         seed = creation.new_seed()
         read = read_sources(sources, settings.images_per_source, seed, line.data_dir)
         creation.create_study(line.study_dir, settings, read, seed)

@@ -113,6 +113,11 @@ def _size(images):
     return f"{images.shape[2]}x{images.shape[1]} pixels"
 
 
+def needs_tensorflow(place: str) -> bool:
+    """Whether images of `place` come by TensorFlow: those of a run directory, or of TFDS."""
+    return place.startswith("tfds:") or (Path(place) / _FLAGS_FILE).is_file()
+
+
 def _read(place, limit, generator, data_dir):
     if (Path(place) / _FLAGS_FILE).is_file():
         from igan_tf.experiments.runs import load_run
