@@ -175,10 +175,7 @@ def parse(flag_values: flags.FlagValues, arguments: Iterable[str]) -> None:
         raise ConfigError(f"unknown flag: {ignoring[0]}")
     try:
         _, *others = flag_values(["igan_tf", *arguments])
-    except flags.UnrecognizedFlagError as error:
-        # absl's message names the flag and those that it may be.
-        raise ConfigError(str(error)) from error
-    except flags.Error as error:
+    except flags.Error as error:  # its message names the flag and, where unknown, those that it may be
         raise ConfigError(str(error)) from error
     if others:
         raise ConfigError(f"unknown argument: {others[0]}")

@@ -71,8 +71,6 @@ def _convert(line: CommandLine) -> Manifest:
     settings, work = line.read(ConversionSettings), line.read(WorkSettings)
     if not line.output_dir:
         raise ConfigError("`output_dir` must be a folder. Received: output_dir=")
-    if not line.source:
-        raise ConfigError("`source` must be a folder, a tar file or tfds:<name>. Received: source=")
     start_fork_server()
     source = open_source(line.source, line.tfds_data_dir, line.tfds_split)
     report(f"{len(source.entries)} images of {len(source.class_names)} classes in {line.source}")
