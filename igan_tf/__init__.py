@@ -6,7 +6,8 @@ Keras is already imported, it learns of this package's classes at once; `load_mo
 
 import importlib
 import sys
-from typing import Any
+
+from igan_tf.lazy import lazy_names
 
 __version__ = "0.1.0"
 
@@ -35,20 +36,11 @@ _SUBPACKAGES = (
     "training",
     "turing_test",
 )
+_HOME |= {name: f"{__name__}.{name}" for name in _SUBPACKAGES}
 
-__all__ = [*_HOME, *_SUBPACKAGES]
+__all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name in _SUBPACKAGES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)
 
 
 if sys.modules.get("keras"):

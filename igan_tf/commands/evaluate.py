@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import import_tensorflow, report
-from igan_tf.errors import ConfigError, EvaluationError, InputError
+from igan_tf.errors import EvaluationError, InputError
 from igan_tf.evaluation.settings import EvaluationSettings
 
 
@@ -16,8 +16,7 @@ def run(arguments: Sequence[str]) -> None:
     line = CommandLine("python -m igan_tf.evaluate", "Scores images and writes the figures with their protocol.")
     line.add_settings(EvaluationSettings)
     try:
-        if extra := line.parse(arguments):
-            raise ConfigError(f"unknown argument: {extra[0]}")
+        line.parse(arguments)
         settings = line.read(EvaluationSettings)
         if not settings.output:
             raise EvaluationError("`output` must be a file. Received: output=")

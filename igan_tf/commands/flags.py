@@ -11,7 +11,7 @@ import re
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,11 +46,13 @@ class CommandLine:
     Args:
         program: How it is called, for its help.
         description: One or two sentences.
+        takes_words: Whether words may follow `--`.
     """
 
-    def __init__(self, program: str, description: str) -> None:
+    def __init__(self, program: str, description: str, takes_words: bool = False) -> None:
         self.program = program
         self.description = description
+        self.takes_words = takes_words
         self.flag_values = flags.FlagValues()
         # Topic -> flag -> its line of help, in the order of definition.
         self._topics: dict[str, dict[str, str]] = {}
@@ -82,14 +84,23 @@ class CommandLine:
         Ends the program after `--help`.
 
         Raises:
-            InputError: for what is no flag of this command, or not of its type.
+            ConfigError: for what is no flag of this command or not of its type, and for words that it does not take.
         """
         if any(argument in _HELP for argument in arguments[: _end_of_flags(arguments)]):
             print(self.help())
             sys.exit(0)
         arguments = expand_flagfiles(arguments)
-        parse(self.flag_values, arguments[: _end_of_flags(arguments)])
-        return arguments[_end_of_flags(arguments) + 1 :]
+        end = _end_of_flags(arguments)
+        given, words = arguments[:end], arguments[end + 1 :]
+        if ignoring := [argument for argument in given if re.match("--?undefok", argument)]:
+            raise ConfigError(f"unknown flag: {ignoring[0]}")
+        try:
+            _, *others = self.flag_values(["igan_tf", *given])
+        except flags.Error as error:  # its message names the flag and, where unknown, those that it may be
+            raise ConfigError(str(error)) from error
+        if unknown := others or ([] if self.takes_words else words):
+            raise ConfigError(f"unknown argument: {unknown[0]}")
+        return words
 
     @property
     def given(self) -> set[str]:
@@ -103,7 +114,7 @@ class CommandLine:
 
     def read(self, settings: type[SettingsT]) -> SettingsT:
         """The settings that the flags describe."""
-        return read(self.flag_values, settings)
+        return settings(**{field.name: self.flag_values[field.name].value for field in fields_of(settings)})
 
     def in_flags(self, error: BaseException, names: Mapping[str, str] | None = None) -> str:
         """An error's message with this command's flags in it: see `in_flags`."""
@@ -156,29 +167,6 @@ def _define(flag_values: flags.FlagValues, field: dataclasses.Field) -> None:
         flags.DEFINE(_OptionalInteger(), name, default, help_text, flag_values=flag_values)
     else:
         _DEFINE[type(default)](name, default, help_text, flag_values=flag_values)
-
-
-def read(flag_values: flags.FlagValues, settings: type[SettingsT]) -> SettingsT:
-    """The settings that the flags describe."""
-    names = [field.name for field in fields_of(settings)]
-    return settings(**{name: flag_values[name].value for name in names})
-
-
-def parse(flag_values: flags.FlagValues, arguments: Iterable[str]) -> None:
-    """Gives flags the values on a command line.
-
-    Raises:
-        InputError: for what is no flag, not of its type, or no flag at all.
-    """
-    arguments = list(arguments)
-    if ignoring := [argument for argument in arguments if re.match("--?undefok", argument)]:
-        raise ConfigError(f"unknown flag: {ignoring[0]}")
-    try:
-        _, *others = flag_values(["igan_tf", *arguments])
-    except flags.Error as error:  # its message names the flag and, where unknown, those that it may be
-        raise ConfigError(str(error)) from error
-    if others:
-        raise ConfigError(f"unknown argument: {others[0]}")
 
 
 def in_flags(error: BaseException | str, flag_names: Collection[str], names: Mapping[str, str] = {}) -> str:

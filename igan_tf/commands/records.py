@@ -48,8 +48,7 @@ def run(arguments: Sequence[str]) -> None:
     """Runs one conversion; errors of the user's end it with one message."""
     line = command_line()
     try:
-        if extra := line.parse(arguments):
-            raise ConfigError(f"unknown argument: {extra[0]}")
+        line.parse(arguments)
         manifest = _convert(line)
     except InputError as error:
         sys.exit(f"igan_tf: {line.in_flags(error, _ARGUMENTS)}")

@@ -25,6 +25,7 @@ def command_line() -> CommandLine:
     line = CommandLine(
         "python -m igan_tf.tables [-- flags of every run]",
         "Makes one of the paper's tables from a grid of training runs; stopped and called again, it continues.",
+        takes_words=True,
     )
     table, errors, scores = "The table", "Error tables", "--table=inception_score"
     line.add(table, "table", "", "Which of the paper's tables.", f"One of {', '.join(TABLES)}.")
@@ -75,7 +76,6 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     """Runs the grid; returns a line for each failed run."""
     tf = import_tensorflow()
 
-    from igan_tf.data import load_data
     from igan_tf.experiments import experiment, run_directory
     from igan_tf.experiments.recipes import recipe_of
     from igan_tf.tables import grid
@@ -85,7 +85,7 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     table_grid = _grid_of(line, folder, run_flags)
     # All that can be refused is, before the first run starts.
     config = table_grid.runs[0].config
-    data = load_data(config, streamed=recipe_of(config).streams)
+    data = recipe_of(config).load_data()
     for run in table_grid.runs:
         experiment.check_against_data(run.config, data)
         run_directory.refuse_other_settings(run.run_dir, experiment.resolved(run.config))

@@ -40,8 +40,7 @@ def run(arguments: Sequence[str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     line = command_line()
     try:
-        if extra := line.parse(arguments):
-            raise ConfigError(f"unknown argument: {extra[0]}")
+        line.parse(arguments)
         _check(line)
         _run(line, config_of(line))
     except InputError as error:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import import_tensorflow
-from igan_tf.errors import ConfigError, InputError
+from igan_tf.errors import InputError
 from igan_tf.turing_test.settings import StudyError, StudySettings
 
 if TYPE_CHECKING:
@@ -60,8 +60,7 @@ def run(arguments: Sequence[str]) -> None:
     """Does what the flags ask; errors of the user's end it with one message."""
     line = command_line()
     try:
-        if extra := line.parse(arguments):
-            raise ConfigError(f"unknown argument: {extra[0]}")
+        line.parse(arguments)
         _check_extra()
         _check_flags(line)
         settings = line.read(StudySettings)

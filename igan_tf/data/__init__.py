@@ -3,14 +3,12 @@
 What needs TensorFlow is imported on first use: reading images does not need it.
 """
 
-import importlib
-from typing import Any
-
 from igan_tf.data.image_data import ImageData
 from igan_tf.data.labelled_subset import labelled_subset, read_label_file
 from igan_tf.data.settings import DataSettings
 from igan_tf.data.sources import DATASETS, load_data
 from igan_tf.errors import DataError
+from igan_tf.lazy import lazy_names
 
 _HOME = {
     "ArrayBatches": "igan_tf.data.image_batches",
@@ -33,12 +31,4 @@ __all__ = [
     "read_label_file",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -101,24 +101,32 @@ class ImageBatches:
 
     def take(self, indices: np.ndarray) -> tf.Tensor:
         """Images by their indices, not mirrored, in the form of the batches' images."""
-        raise NotImplementedError
+        images, _ = self._decode(self._look_up(indices))
+        return self._in_range(images)
 
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
+    def _look_up(self, indices: np.ndarray) -> Any:
+        """What is to be decoded of some images."""
+        raise NotImplementedError
+
     def _read(self, rows: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
-        """What is to be decoded of the rows of a batch, and which of them are mirrored."""
+        """As `_look_up`, of the rows of a batch in a graph, and which of them are mirrored."""
         raise NotImplementedError
 
     def _decode(self, found: Any) -> tuple[tf.Tensor, tf.Tensor]:
-        """Images and labels of what `_read` found."""
+        """Images and labels of what was looked up."""
         raise NotImplementedError
+
+    def _in_range(self, images: tf.Tensor) -> tf.Tensor:
+        return as_unit_range(images) if self.as_float else images
 
     def _batch(self, found: Any, flipped: tf.Tensor) -> dict[str, tf.Tensor]:
         images, labels = self._decode(found)
         if self.flip:
             images = tf.where(flipped[:, None, None, None], tf.reverse(images, [2]), images)
-        return {"images": as_unit_range(images) if self.as_float else images, "labels": labels}
+        return {"images": self._in_range(images), "labels": labels}
 
 
 class RecordBatches(ImageBatches):
@@ -142,9 +150,8 @@ class RecordBatches(ImageBatches):
         super().__init__(len(records), batch_size, seed, flip, as_float, worker, num_workers)
         self.records = records
 
-    def take(self, indices: np.ndarray) -> tf.Tensor:
-        images, _ = self.records.decode(tf.constant(self.records.read(indices), tf.string))
-        return as_unit_range(images) if self.as_float else images
+    def _look_up(self, indices: np.ndarray) -> tf.Tensor:
+        return tf.constant(self.records.read(indices), tf.string)
 
     def _read(self, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         serialized = tf.numpy_function(self._read_rows, [rows["indices"]], tf.string, stateful=False)
@@ -185,9 +192,8 @@ class ArrayBatches(ImageBatches):
     def num_labelled(self) -> int:
         return int(tf.reduce_sum(tf.cast(self._labels >= 0, tf.int64)))
 
-    def take(self, indices: np.ndarray) -> tf.Tensor:
-        images = tf.gather(self._images, indices)
-        return as_unit_range(images) if self.as_float else images
+    def _look_up(self, indices: np.ndarray) -> np.ndarray:
+        return indices
 
     def _read(self, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         return rows["indices"], rows["flipped"]

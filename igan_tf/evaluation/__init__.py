@@ -4,8 +4,7 @@ Everything is imported on first use. Scores take arrays and need no TensorFlow, 
 into these arrays, the evaluation of whole sets of images, and the callback.
 """
 
-import importlib
-from typing import Any
+from igan_tf.lazy import lazy_names
 
 _HOME = {
     "ArraySource": "igan_tf.evaluation.images",
@@ -31,12 +30,4 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -1,6 +1,6 @@
 """Recipes with their settings, the experiment, and the run directory that it leaves."""
 
-import importlib
+from igan_tf.lazy import lazy_names
 
 _HOME = {
     "build_config": "igan_tf.experiments.configs",
@@ -9,12 +9,4 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-
-def __getattr__(name):
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.data import load_data
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
@@ -196,7 +195,7 @@ def train(config, run_dir, report=print):
     # Several workers: before anything else of TensorFlow's.
     distribution.build_strategy(config.strategy)
     config = resolved(config)
-    data = load_data(config, streamed=recipe_of(config).streams)
+    data = recipe_of(config).load_data()
     run_dir = Path(run_dir)
     check_against_data(config, data)
     refuse_other_settings(run_dir, config)

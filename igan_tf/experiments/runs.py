@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from igan_tf.data import DATASETS, load_data
+from igan_tf.data import DATASETS
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
@@ -20,7 +20,7 @@ def evaluate_run(run_dir, **changes):
     """
     config = dataclasses.replace(read_config(run_dir), **changes)
     recipe = recipe_of(config)
-    data = None if recipe.streams and DATASETS[config.dataset].streamed else load_data(config, recipe.streams)
+    data = None if recipe.streams and DATASETS[config.dataset].streamed else recipe.load_data()
     errors = {} if data is None else recipe.evaluate(load_run(run_dir), data)
     if not errors:
         raise ConfigError(

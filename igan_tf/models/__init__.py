@@ -1,6 +1,6 @@
 """Keras models whose `train_step` holds the paper's training techniques."""
 
-import importlib
+from igan_tf.lazy import lazy_names
 
 _HOME = {
     "ImageNetGAN": "igan_tf.models.imagenet_gan",
@@ -9,14 +9,5 @@ _HOME = {
 
 __all__ = [*_HOME]
 
-
-def __getattr__(name):
-    if name in _HOME:
-        # All at once: Keras then knows each of them.
-        modules = {home: importlib.import_module(home) for home in _HOME.values()}
-        return getattr(modules[_HOME[name]], name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+# All at once: Keras then knows each of them.
+__getattr__, __dir__ = lazy_names(__name__, _HOME, together=True)

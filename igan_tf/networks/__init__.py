@@ -3,20 +3,11 @@
 The modules that build them import Keras; they are loaded on first use.
 """
 
-import importlib
-
+from igan_tf.lazy import lazy_names
 from igan_tf.networks.registry import NETWORKS, Network
 
-_MODULES = ("cifar10", "digits", "imagenet", "mnist", "svhn")
+_HOME = {name: f"{__name__}.{name}" for name in ("cifar10", "digits", "imagenet", "mnist", "svhn")}
 
-__all__ = ["NETWORKS", "Network", *_MODULES]
+__all__ = ["NETWORKS", "Network", *_HOME]
 
-
-def __getattr__(name):
-    if name in _MODULES:
-        return importlib.import_module(f"{__name__}.{name}")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__():
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = lazy_names(__name__, _HOME)

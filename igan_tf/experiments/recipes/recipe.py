@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import keras
 
-from igan_tf.data import ImageData
+from igan_tf.data import ImageData, ImageRecords, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.images import ArraySource, ImageSource
 from igan_tf.evaluation.record_source import RecordSource
@@ -35,6 +35,10 @@ class Recipe(abc.ABC):
 
     def __init__(self, config: RunConfig):
         self.config: Any = config
+
+    def load_data(self) -> ImageData | ImageRecords:
+        """The data set that the config names; read from the disk as it is needed where recipe and data set can."""
+        return load_data(self.config, streamed=self.streams)
 
     @abc.abstractmethod
     def check_against_data(self, data, replicas: int) -> None:
