@@ -14,7 +14,7 @@ from igan_tf.data import SemiSupervisedBatches, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment, run_directory
 from igan_tf.experiments.configs import build_config
-from igan_tf.experiments.recipes import recipe_of
+from igan_tf.experiments.recipes import recipe, recipe_of
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.interruption import Interrupted
@@ -172,7 +172,7 @@ def test_other_data_or_labels_are_refused(tmp_path, monkeypatch):
         return data
 
     train(tmp_path / "digits", epochs=1)
-    monkeypatch.setattr(experiment, "load_data", load_other_data)
+    monkeypatch.setattr(recipe, "load_data", load_other_data)
     with pytest.raises(CheckpointError) as caught:
         train(tmp_path / "digits", epochs=1)
     assert "SHA-256 of the data" in str(caught.value) and "labelled" not in str(caught.value)
