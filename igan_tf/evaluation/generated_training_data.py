@@ -13,7 +13,7 @@ from igan_tf.evaluation.classifiers.domain import error_of, train_network
 from igan_tf.images.arrays import as_unit_range
 
 if TYPE_CHECKING:
-    from igan_tf.models import SemiSupervisedGAN
+    from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 
 
 def compare_training_data(

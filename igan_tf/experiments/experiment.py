@@ -1,15 +1,21 @@
 """From a config to a finished run directory."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.data import ImageData
 from igan_tf.errors import ConfigError
+from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
-from igan_tf.experiments.configs import as_lines
+from igan_tf.experiments.configs import RunConfig, as_lines
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
     refuse_other_settings,
@@ -17,18 +23,23 @@ from igan_tf.experiments.run_directory import (
     sole_trainer,
     write_result,
 )
+from igan_tf.files import StrPath
 from igan_tf.metrics.registry import curve_names
-from igan_tf.training import Checkpoints, Trainer, distribution
-from igan_tf.training.distribution import LOST, WorkerLostError, first_line
+from igan_tf.models.adversarial_model import AdversarialModel
+from igan_tf.records.reader import ImageRecords
+from igan_tf.training import distribution
+from igan_tf.training.checkpoints import Checkpoints
+from igan_tf.training.distribution import LOST, Worker, WorkerLostError, first_line
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
+from igan_tf.training.trainer import Trainer
 
 _SAMPLE_SEED = 0
 # The first steps, in which samples change fast.
 _EARLY_STEPS = 300
 
 
-def check_against_data(config, data):
+def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> None:
     """Raises a ConfigError, DataError or EvaluationError if the settings do not go with data or machine.
 
     Writes nothing.
@@ -38,7 +49,8 @@ def check_against_data(config, data):
     if distribution.this_worker().count > 1 and (recipe.draws() or recipe.baseline()):
         raise ConfigError(
             "`label_draws` and `supervised_baseline` train several models one after the other: not with several "
-            f"workers. Received: label_draws={config.label_draws} supervised_baseline={config.supervised_baseline}"
+            f"workers. Received: label_draws={recipe.config.label_draws} "
+            f"supervised_baseline={recipe.config.supervised_baseline}"
         )
     recipe.check_against_data(data, strategy.num_replicas_in_sync)
     if config.score_epochs and recipe.generates:
@@ -58,7 +70,9 @@ class Experiment:
         report: Called with each line for the user.
     """
 
-    def __init__(self, config, data, run_dir, report=print):
+    def __init__(
+        self, config: RunConfig, data: ImageData | ImageRecords, run_dir: StrPath, report: Callable[[str], Any] = print
+    ) -> None:
         self.config = resolved(config)
         self.data = data
         self.run_dir = Path(run_dir)
@@ -70,13 +84,15 @@ class Experiment:
         replicas = self.strategy.num_replicas_in_sync
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
         with self.strategy.scope():
-            self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
+            self.model: AdversarialModel = self.recipe.build_model(
+                data.image_shape, data.num_classes, self.batches.steps_per_epoch
+            )
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(
             self.model, self.batches, self.checkpoints, config, self.strategy, self._identity(), self.worker
         )
 
-    def _identity(self):
+    def _identity(self) -> dict[str, Any]:
         """What must be equal for a run to be continued; `load_run` builds the networks from it without the data."""
         return {
             **self.config.fixed(),
@@ -89,7 +105,7 @@ class Experiment:
             "replicas": self.strategy.num_replicas_in_sync,
         }
 
-    def run(self):
+    def run(self) -> dict[str, Any]:
         """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
@@ -108,7 +124,7 @@ class Experiment:
             if self.log:
                 self.log.close()
 
-    def _open_log(self, resumed):
+    def _open_log(self, resumed: bool) -> RunLog:
         self.run_dir.mkdir(parents=True, exist_ok=True)
         save_config(self.run_dir, self.config)
         # Nothing stays of a run that starts anew.
@@ -117,7 +133,7 @@ class Experiment:
             log.describe(as_lines(self.config), self.config.telling())
         return log
 
-    def _periodic_scores(self):
+    def _periodic_scores(self) -> PeriodicScores | None:
         """What scores the samples, or None; a classifier that is not to be had ends the run before it begins."""
         config = self.config
         if not (config.score_epochs and self.recipe.generates and self.worker.is_chief):
@@ -127,11 +143,12 @@ class Experiment:
             config, self.data, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED, self.report
         )
 
-    def _end_step(self, step, logs):
+    def _end_step(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
         """Losses and samples inside an epoch; `logs()` gives the losses of the step."""
         config = self.config
         if not self.worker.is_chief:
             return
+        assert self.log is not None
         if config.log_steps and step % config.log_steps == 0:
             self.log.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
         early = config.early_sample_steps
@@ -140,10 +157,11 @@ class Experiment:
             logs()
             self._write_samples(f"step-{step:08d}", step)
 
-    def _end_epoch(self, epoch, step, means):
+    def _end_epoch(self, epoch: int, step: int, means: dict[str, float]) -> dict[str, Any]:
         """Everything that is due after an epoch; returns its metrics."""
         if not self.worker.is_chief:
             return means
+        assert self.log is not None
         config = self.config
         metrics = {"epoch": epoch, "step": step, **means, **self.recipe.evaluate(self.model, self.data)}
         if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
@@ -158,15 +176,17 @@ class Experiment:
         self.report(f"epoch {epoch}/{config.epochs}  {numbers}")
         return metrics
 
-    def _write_samples(self, name, step):
+    def _write_samples(self, name: str, step: int) -> None:
+        assert self.log is not None
         count = self.recipe.samples_in_grid
         self.log.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
 
-    def _finish(self):
+    def _finish(self) -> dict[str, Any]:
         if not self.worker.is_chief:
             return {"steps": self.trainer.step}
+        assert self.log is not None
         last = self.log.metrics()[-1]
-        result = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
+        result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update(
             epochs=self.trainer.epochs_done,
             steps=self.trainer.step,
@@ -179,14 +199,14 @@ class Experiment:
         return result
 
 
-def resolved(config):
+def resolved(config: RunConfig) -> RunConfig:
     """The same settings with what `auto` comes to on this machine, where that changes the numbers."""
     if config.noise != "auto":
         return config
     return dataclasses.replace(config, noise="exact" if tf.config.list_logical_devices("GPU") else "table")
 
 
-def train(config, run_dir, report=print):
+def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = print) -> dict[str, Any]:
     """Everything that `--mode=train` does: data, baseline, each draw of labels, `result.json`.
 
     Returns:
@@ -208,7 +228,9 @@ def train(config, run_dir, report=print):
         return _train_draw(config, data, run_dir, report)
 
 
-def _train_with_others(config, data, run_dir, report, worker):
+def _train_with_others(
+    config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any], worker: Worker
+) -> dict[str, Any]:
     """One run of several workers, of which the chief writes."""
     try:
         if not worker.is_chief:
@@ -223,7 +245,9 @@ def _train_with_others(config, data, run_dir, report, worker):
         ) from error
 
 
-def _train_draws(config, data, run_dir, report):
+def _train_draws(
+    config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any]
+) -> dict[str, Any]:
     """One run a draw in folders of their own; the result has the means and lists the draws."""
     save_config(run_dir, config)
     draws = []
@@ -242,7 +266,9 @@ def _train_draws(config, data, run_dir, report):
     return result
 
 
-def _train_draw(config, data, run_dir, report):
+def _train_draw(
+    config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any]
+) -> dict[str, Any]:
     """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
     experiment = Experiment(config, data, run_dir, report)
     baseline = {}

@@ -13,6 +13,7 @@ from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices
 from igan_tf.evaluation.protocol import check_protocol
+from igan_tf.experiments.configs import RunConfig
 from igan_tf.metrics.checks import pixel_range
 
 _REMEDY = (
@@ -31,7 +32,7 @@ _NAMES = {
 }
 
 
-def check_real_images(config: Any, real: ImageSource) -> None:
+def check_real_images(config: RunConfig, real: ImageSource) -> None:
     """Raises an EvaluationError where a run's real images are too few for its scores.
 
     Args:
@@ -48,7 +49,7 @@ def check_real_images(config: Any, real: ImageSource) -> None:
 
 
 def periodic_scores(
-    config: Any,
+    config: RunConfig,
     data: Any,
     real: ImageSource,
     generate_batches: Callable[[int, int], Iterable[np.ndarray]],

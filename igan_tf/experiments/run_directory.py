@@ -1,24 +1,28 @@
 """A run directory's settings, result and lock."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import as_text, config_from_text
-from igan_tf.files import durable, locks
+from igan_tf.experiments.configs import RunConfig, as_text, config_from_text
+from igan_tf.files import StrPath, durable, locks
 from igan_tf.training.checkpoints import differences
 
 FLAGS_FILE = "flags.cfg"
 
 
-def save_config(run_dir, config):
+def save_config(run_dir: StrPath, config: RunConfig) -> None:
     """Writes `flags.cfg`; given as `--flagfile` it repeats the run elsewhere."""
     durable.write_text(Path(run_dir) / FLAGS_FILE, as_text(config))
 
 
-def read_config(run_dir):
+def read_config(run_dir: StrPath) -> RunConfig:
     """The `Config` that a run directory was started with."""
     path = Path(run_dir) / FLAGS_FILE
     try:
@@ -31,7 +35,7 @@ def read_config(run_dir):
     return dataclasses.replace(config, noise="table") if config.noise == "auto" else config
 
 
-def refuse_other_settings(run_dir, config):
+def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
     """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
     try:
         started = (Path(run_dir) / FLAGS_FILE).exists()
@@ -46,12 +50,12 @@ def refuse_other_settings(run_dir, config):
             )
 
 
-def write_result(run_dir, result):
+def write_result(run_dir: StrPath, result: dict[str, Any]) -> None:
     durable.write_text(Path(run_dir) / "result.json", json.dumps(result, indent=2) + "\n")
 
 
 @contextlib.contextmanager
-def sole_trainer(run_dir):
+def sole_trainer(run_dir: StrPath) -> Iterator[Path]:
     """Makes a run directory, refuses a second trainer in it for the scope, and yields its path."""
     run_dir = Path(run_dir)
     refusal = ConfigError(f"`run_dir={run_dir}` is in use by another training process")

@@ -1,17 +1,21 @@
 """Back from a run directory to its networks and its test errors."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from igan_tf.data import DATASETS
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
-from igan_tf.training import CheckpointError, Checkpoints
-from igan_tf.training.checkpoints import identity_of, restore_state
+from igan_tf.files import StrPath
+from igan_tf.models.adversarial_model import AdversarialModel
+from igan_tf.training.checkpoints import CheckpointError, Checkpoints, identity_of, restore_state
 
 
-def evaluate_run(run_dir, **changes):
+def evaluate_run(run_dir: StrPath, **changes: Any) -> dict[str, float]:
     """Test errors of a run directory's newest weights, of its data set.
 
     Args:
@@ -30,7 +34,7 @@ def evaluate_run(run_dir, **changes):
     return errors
 
 
-def load_run(run_dir, step=None):
+def load_run(run_dir: StrPath, step: int | None = None) -> AdversarialModel:
     """The model of a run directory with its newest weights: `.generator`, `.discriminator`, `.generate(n, seed)`.
 
     Needs no data. `run.generator.save("generator.keras")` exports the generator alone.
@@ -48,7 +52,7 @@ def load_run(run_dir, step=None):
     return load_checkpoint(run_dir, step)[0]
 
 
-def load_checkpoint(run_dir, step=None):
+def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[AdversarialModel, dict[str, Any]]:
     """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
     config = read_config(run_dir)
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints")

@@ -1,5 +1,7 @@
 """What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder that a later process can finish."""
 
+from __future__ import annotations
+
 import io
 import itertools
 import json
@@ -7,8 +9,10 @@ import math
 import os
 import sys
 import zipfile
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -18,22 +22,31 @@ from igan_tf import __version__
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.experiments.runs import load_run
-from igan_tf.files import durable, locks
+from igan_tf.files import StrPath, durable, locks
 from igan_tf.files.damage import UNREADABLE_JSON, UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.models.sampling import BATCH_SIZE
-from igan_tf.training import CheckpointError, Checkpoints
+from igan_tf.models.sampling import BATCH_SIZE, LatentSampling
+from igan_tf.training.checkpoints import CheckpointError, Checkpoints
 
 # 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
 GRID_LIMIT = 1024
 # Format -> images in a file: 1, or a multiple of the batch size.
 IMAGES_PER_FILE = {"png": 1, "npz": 1000}
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+# A SyntaxError is a damaged PNG's.
+_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE_ZIP, SyntaxError)
 
 
-def sample_run(run_dir, output, count, seed, file_format=None, report=print):
+def sample_run(
+    run_dir: StrPath,
+    output: str,
+    count: int,
+    seed: int,
+    file_format: str | None = None,
+    report: Callable[[str], Any] = print,
+) -> dict[str, Any]:
     """Everything that `--mode=sample` does. Memory does not grow with the number of images but for a grid.
 
     Args:
@@ -65,7 +78,7 @@ def sample_run(run_dir, output, count, seed, file_format=None, report=print):
     return {"images": count, "output": output}
 
 
-def output_kind(output, count, file_format=None):
+def output_kind(output: str, count: int, file_format: str | None = None) -> str:
     """What `--output` asks for: "npz" or "png" by its ending; "folder" if it ends with a slash or has no suffix.
 
     Raises:
@@ -92,7 +105,7 @@ def output_kind(output, count, file_format=None):
     return path.suffix[1:]
 
 
-def sampling_plan(file_format, count, seed, run_dir, step, digest):
+def sampling_plan(file_format: str, count: int, seed: int, run_dir: StrPath, step: int, digest: str) -> dict[str, Any]:
     """All that the bytes of a folder's files are a function of, as its JSON file says it."""
     return {
         "count": count,
@@ -107,7 +120,7 @@ def sampling_plan(file_format, count, seed, run_dir, step, digest):
     }
 
 
-def write_npz(path, batches, count):
+def write_npz(path: StrPath, batches: Iterable[np.ndarray], count: int) -> None:
     """Streams `count` images, that `batches` yields, into the .npz `path`, as its array `images`, compressed."""
     with (
         durable.durable_file(path) as file,
@@ -137,13 +150,13 @@ class SampleFolder:
         report: Called with each line for the user.
     """
 
-    def __init__(self, path, plan, report=print):
+    def __init__(self, path: StrPath, plan: dict[str, Any], report: Callable[[str], Any] = print) -> None:
         self.path = Path(path)
         self.plan = plan
         self.report = report
         self._finished, self._unfinished = self.path / FINISHED_SAMPLES, self.path / UNFINISHED_SAMPLES
 
-    def fill(self, load_model):
+    def fill(self, load_model: Callable[[], LatentSampling]) -> None:
         """Writes the files that are missing or damaged.
 
         Args:
@@ -176,11 +189,11 @@ class SampleFolder:
             self._unfinished.replace(self._finished)
             durable.sync_folder(self.path)
 
-    def _file(self, first):
+    def _file(self, first: int) -> Path:
         digits = max(6, len(str(self.plan["count"] - 1)))
         return self.path / f"{first:0{digits}d}.{self.plan['format']}"
 
-    def _refuse_other_contents(self):
+    def _refuse_other_contents(self) -> None:
         saved = next((path for path in (self._unfinished, self._finished) if path.exists()), None)
         if saved is None:
             # Hidden files may be a temporary file of the plan's, or a file manager's.
@@ -202,13 +215,13 @@ class SampleFolder:
                 + "\n  ".join(f"{name}: {before.get(name)!r} there, {self.plan[name]!r} now" for name in changed)
             )
 
-    def _write(self, model, missing):
+    def _write(self, model: LatentSampling, missing: Sequence[int]) -> None:
         """Draws the batches that the missing files need, and only these."""
         count, per_file = self.plan["count"], self.plan["images_per_file"]
         # Either several files come from a batch, or several batches go into a file.
         step = math.ceil(per_file / BATCH_SIZE)
-        groups = itertools.groupby(missing, lambda first: first // (step * BATCH_SIZE))
-        groups = {number * step: list(firsts) for number, firsts in groups}
+        grouped = itertools.groupby(missing, lambda first: first // (step * BATCH_SIZE))
+        groups = {number * step: list(firsts) for number, firsts in grouped}
         end = math.ceil(count / BATCH_SIZE)
         wanted = [batch for start in groups for batch in range(start, min(start + step, end))]
         batches = model.generate_batches(count, self.plan["seed"], BATCH_SIZE, wanted)
@@ -223,7 +236,7 @@ class SampleFolder:
                 bar.update(sum(map(len, pieces)))
 
 
-def _newest_checkpoint(run_dir, report):
+def _newest_checkpoint(run_dir: StrPath, report: Callable[[str], Any]) -> tuple[int, str]:
     """Step and digest of the checkpoint that a run is sampled from; no model is built."""
     read_config(run_dir)
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=report)
@@ -234,7 +247,7 @@ def _newest_checkpoint(run_dir, report):
     return step, checkpoints.digest(step)
 
 
-def _write_file(path, images):
+def _write_file(path: Path, images: np.ndarray) -> None:
     # The folder is locked: what is under this name is left of a killed process.
     temporary = path.with_name(f".{path.name}.tmp")
     with open(temporary, "wb") as file:
@@ -245,7 +258,7 @@ def _write_file(path, images):
     temporary.replace(path)
 
 
-def _is_whole(path):
+def _is_whole(path: Path) -> bool:
     """Whether the file is there and its checksums are right: after a power failure it may be there in part."""
     try:
         content = path.read_bytes()
@@ -255,10 +268,9 @@ def _is_whole(path):
         with Image.open(io.BytesIO(content)) as image:
             image.verify()
         return content.endswith(_PNG_END)
-    # A SyntaxError is a damaged PNG's.
-    except (*UNREADABLE_ZIP, SyntaxError):
+    except _UNREADABLE:
         return False
 
 
-def _progress(count, done=0):
+def _progress(count: int, done: int = 0) -> tqdm:
     return tqdm(total=count, initial=done, unit=" images", disable=not sys.stderr.isatty())

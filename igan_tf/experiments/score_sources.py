@@ -186,7 +186,7 @@ def _open(
 def _split_of(dataset: str, split: str, settings: EvaluationSettings) -> images.ImageSource:
     """A split of one of the package's data sets."""
     run = find_run(settings.source)
-    config = read_config(run[0]) if run else None
+    config: DataSettings | None = read_config(run[0]) if run else None
     if config and config.dataset == dataset:
         # The run's size of images and test set, and all training images, also those that it did not use.
         config = dataclasses.replace(config, data_dir=settings.data_dir or config.data_dir, train_images=0)

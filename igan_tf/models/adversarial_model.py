@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from igan_tf.losses import FeatureMatching, HistoricalAveraging, Technique
+from igan_tf.losses import FeatureMatching, HistoricalAveraging, PlayerStep, Technique
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state
 from igan_tf.models.sampling import LatentSampling
@@ -63,13 +63,13 @@ class AdversarialModel(LatentSampling, keras.Model):
 
     def _compile_players(
         self,
-        discriminator_optimizer,
-        generator_optimizer,
-        label_smoothing,
-        techniques,
-        generator_average_decay,
-        **kwargs,
-    ):
+        discriminator_optimizer: keras.optimizers.Optimizer,
+        generator_optimizer: keras.optimizers.Optimizer,
+        label_smoothing: float,
+        techniques: Sequence[Technique],
+        generator_average_decay: float,
+        **kwargs: Any,
+    ) -> None:
         """Sets the optimizers and what every GAN has beside them, and creates their state."""
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
@@ -103,13 +103,13 @@ class AdversarialModel(LatentSampling, keras.Model):
         """Returns the discriminator's logits, a classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
         return self.discriminator(images, training=training)["logits"]
 
-    def _generate(self, count, key):
+    def _generate(self, count: int | tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Generates `count` images in training mode."""
         latents = self._draw_latents(count, fold_in(key, 0))
         with drawing_from(self.generator, fold_in(key, 1)):
             return self.generator(latents, training=True)
 
-    def _add_terms(self, loss, logs, player, step):
+    def _add_terms(self, loss: tf.Tensor, logs: dict[str, tf.Tensor], player: str, step: PlayerStep) -> tf.Tensor:
         """Returns `loss` and the techniques' terms in the player's loss; puts the terms into `logs`."""
         for technique in self.techniques:
             terms = getattr(technique, f"{player}_terms")(step)
@@ -118,7 +118,7 @@ class AdversarialModel(LatentSampling, keras.Model):
             logs.update(terms)
         return loss
 
-    def _update(self, player, gradients):
+    def _update(self, player: str, gradients: list[tf.Tensor]) -> None:
         """Moves a player; averages and techniques take its new values in."""
         variables = getattr(self, player).trainable_variables
         getattr(self, f"{player}_optimizer").apply(gradients, variables)
@@ -127,7 +127,7 @@ class AdversarialModel(LatentSampling, keras.Model):
         for technique in self.techniques:
             technique.after_update(player, variables)
 
-    def _replica_share(self, loss):
+    def _replica_share(self, loss: tf.Tensor) -> tf.Tensor:
         """Returns the replica's part of the mean loss: Keras sums gradients over replicas."""
         return loss / tf.distribute.get_strategy().num_replicas_in_sync
 
@@ -143,7 +143,7 @@ class AdversarialModel(LatentSampling, keras.Model):
             if not is_seed_state(variable)
         }
 
-    def _state_groups(self):
+    def _state_groups(self) -> dict[str, list[keras.Variable]]:
         """Returns lists of variables by the first part of their names."""
         groups = {
             "generator": self.generator.variables,
@@ -209,3 +209,14 @@ def couples_any_examples(network: keras.Model) -> bool:
         getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
         for layer in network._flatten_layers()
     )
+
+
+def as_batch(data: Any) -> dict[str, tf.Tensor]:
+    """Returns the dict form of what `fit` hands over."""
+    if isinstance(data, dict):
+        return data
+    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
+    batch = {"unlabelled_images": images}
+    if labels is not None:
+        batch.update(labelled_images=images, labels=labels)
+    return batch

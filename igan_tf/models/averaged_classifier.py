@@ -73,6 +73,6 @@ class AveragedClassifier:
         return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 
 
-def _batches(count, batch_size):
+def _batches(count: int, batch_size: int) -> list[slice]:
     """Returns slices of consecutive rows; the last may be shorter."""
     return [slice(start, start + batch_size) for start in range(0, count, batch_size)]

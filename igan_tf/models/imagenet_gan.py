@@ -129,7 +129,7 @@ class ImageNetGAN(AdversarialModel):
         with tf.GradientTape(persistent=True) as tape:
             generated_images, real, generated = self._joint_pass(images, key)
 
-            def discriminate(images):
+            def discriminate(images: tf.Tensor) -> dict[str, tf.Tensor]:
                 return self._discriminate(images, generated_images, key, assign=False)[0]
 
             discriminator_loss, logs = self._discriminator_loss(real, generated, labels)
@@ -155,12 +155,16 @@ class ImageNetGAN(AdversarialModel):
             self._update(player, gradient)
         return totals | logs
 
-    def _joint_pass(self, images, key):
+    def _joint_pass(
+        self, images: tf.Tensor, key: tf.Tensor
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Generates as many images as there are real ones; returns them and the discriminator's outputs on both."""
         generated_images = self._generate(images.shape[0] or tf.shape(images)[0], key)
         return generated_images, *self._discriminate(images, generated_images, key)
 
-    def _discriminate(self, images, generated_images, key, assign=True):
+    def _discriminate(
+        self, images: tf.Tensor, generated_images: tf.Tensor, key: tf.Tensor, assign: bool = True
+    ) -> list[dict[str, tf.Tensor]]:
         """Returns the discriminator's outputs on each half of the joint batch."""
         dtype = self.discriminator.compute_dtype
         joint = tf.concat([tf.cast(images, dtype), tf.cast(generated_images, dtype)], 0)
@@ -169,7 +173,9 @@ class ImageNetGAN(AdversarialModel):
         halves = {name: tf.split(output, 2) for name, output in outputs.items()}
         return [{name: half[which] for name, half in halves.items()} for which in (0, 1)]
 
-    def _discriminator_loss(self, real, generated, labels):
+    def _discriminator_loss(
+        self, real: dict[str, tf.Tensor], generated: dict[str, tf.Tensor], labels: tf.Tensor | None
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
         """Computes the loss of telling real from generated images and of the real ones' classes, and what is logged."""
         terms = {
             "real_loss": losses.label_smoothing_real_loss(self._gan_logit(real["logits"]), 1.0 - self.label_smoothing),
@@ -182,22 +188,22 @@ class ImageNetGAN(AdversarialModel):
             errors["running_error"] = self.running_error(errors["error"])
         return sum(terms.values()), {**terms, **errors}
 
-    def _generator_loss(self, generated):
+    def _generator_loss(self, generated: dict[str, tf.Tensor]) -> tf.Tensor:
         """Computes the loss of not being taken for as real as the smoothed discriminator's equilibrium."""
         real_target = 1.0 - self.label_smoothing
         target = None if self.label_smoothing else 1.0
         return losses.label_smoothing_generator_loss(self._gan_logit(generated["logits"]), real_target, target)
 
-    def _gan_logit(self, logits):
+    def _gan_logit(self, logits: tf.Tensor) -> tf.Tensor:
         return losses.gan_logit(logits) if self.num_outputs == 1 else losses.explicit_gan_logit(logits)
 
     # Saving.
 
-    def _state_groups(self):
+    def _state_groups(self) -> dict[str, list[keras.Variable]]:
         return {**super()._state_groups(), "running_error": self.running_error.variables}
 
 
-def _images_and_labels(data):
+def _images_and_labels(data: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
     if isinstance(data, dict):
         return data["images"], data.get("labels")
     images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from igan_tf.layers import VirtualBatchNorm, freeze_reference
+from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in
 
 BATCH_SIZE = 100
@@ -33,6 +34,8 @@ class LatentSampling:
 
     generator: keras.Model
     latent_range: Sequence[float]
+    variable_dtype: str
+    _samplings: dict[str, _Sampling]
 
     @property
     def latent_size(self) -> int:
@@ -82,11 +85,11 @@ class LatentSampling:
             key = fold_in(tf.constant([seed, 1], tf.int32), index)
             yield draw(key, tf.constant(batch_size))[: count - index * batch_size].numpy()
 
-    def _draw_latents(self, count, key):
+    def _draw_latents(self, count: int | tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         low, high = self.latent_range
         return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
 
-    def _sampler(self, averaged=None):
+    def _sampler(self, averaged: bool | None = None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
         """The function that draws a batch with the weights of this moment, traced once in the model's life."""
         average = getattr(self, "generator_average", None)
         if averaged and average is None:
@@ -110,21 +113,21 @@ class _Sampling:
     No Keras object, so that the copy's weights do not become the model's.
     """
 
-    def __init__(self, model, average):
+    def __init__(self, model: LatentSampling, average: ParameterAverage | None) -> None:
         self._original = self._generator = model.generator
         self._average = average
         self._virtual = any(isinstance(layer, VirtualBatchNorm) for layer in model.generator._flatten_layers())
         if self._virtual or average is not None:
             self._generator = keras.models.clone_model(model.generator)
 
-        def draw(key, batch_size):
+        def draw(key: tf.Tensor, batch_size: tf.Tensor) -> tf.Tensor:
             latents = model._draw_latents(batch_size, fold_in(key, 0))
             with drawing_from(self._generator, fold_in(key, 1)):
                 return tf.cast(self._generator(latents, training=False), model.variable_dtype)
 
         self.draw = tf.function(draw, reduce_retracing=True)
 
-    def refresh(self):
+    def refresh(self) -> None:
         """Brings a copy up to date, which takes one pass over the reference if there is one."""
         if self._generator is self._original:
             return

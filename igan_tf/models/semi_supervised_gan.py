@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.layers import data_dependent_initialization
-from igan_tf.models.adversarial_model import AdversarialModel, classification_error, couples_any_examples
+from igan_tf.models.adversarial_model import AdversarialModel, as_batch, classification_error, couples_any_examples
 from igan_tf.models.averaged_classifier import AveragedClassifier
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
@@ -170,14 +170,14 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         Returns:
             Dict of scalars: every loss, `train_error` where there are labels.
         """
-        batch = _as_batch(data)
+        batch = as_batch(data)
         key = step_key(self.seed, self.discriminator_optimizer.iterations)
         logs = self._train_discriminator(batch, fold_in(key, 0))
         for index in range(self.generator_steps):
             logs.update(self._train_generator(batch, fold_in(key, 1 + index)))
         return logs
 
-    def _train_discriminator(self, batch, key):
+    def _train_discriminator(self, batch: dict[str, tf.Tensor], key: tf.Tensor) -> dict[str, tf.Tensor]:
         """Lowers the loss of labelled data's classes and of telling unlabelled from generated data."""
         real_target = 1.0 - self.label_smoothing
         inputs = {}
@@ -209,11 +209,11 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         self._update("discriminator", tape.gradient(scaled, variables))
         return {"discriminator_loss": loss, **logs}
 
-    def _train_generator(self, batch, key):
+    def _train_generator(self, batch: dict[str, tf.Tensor], key: tf.Tensor) -> dict[str, tf.Tensor]:
         """Lowers the generator's objective; the discriminator's parameters stay as they are."""
         variables = self.generator.trainable_variables
         real = batch.get("unlabelled_images_2", batch.get("unlabelled_images"))
-        logs = {}
+        logs: dict[str, tf.Tensor] = {}
         with tf.GradientTape() as tape:
             generated = self._generate(tf.shape(real)[0], fold_in(key, 0))
             if self.generator_objective == "feature_matching":
@@ -230,14 +230,21 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         self._update("generator", tape.gradient(scaled, variables))
         return {"generator_loss": loss, **logs}
 
-    def _player_step(self, variables, real_images, outputs, real, key):
+    def _player_step(
+        self,
+        variables: list[keras.Variable],
+        real_images: tf.Tensor,
+        outputs: Callable[[str], dict[str, tf.Tensor]],
+        real: str,
+        key: tf.Tensor,
+    ) -> losses.PlayerStep:
         """Returns what techniques may use of an update; `outputs` has the real images' as `real`, or not at all."""
 
-        def discriminate(images):
+        def discriminate(images: tf.Tensor) -> dict[str, tf.Tensor]:
             with drawing_from(self.discriminator, fold_in(key, 2), assign=False):
                 return self.discriminator(images, training=True)
 
-        def output_on_real(output):
+        def output_on_real(output: str) -> tf.Tensor:
             found = outputs(output)
             return found[real] if real in found else discriminate(real_images)[output]
 
@@ -250,7 +257,7 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
             gan_logit=losses.gan_logit,
         )
 
-    def _discriminate(self, inputs, key):
+    def _discriminate(self, inputs: dict[str, tf.Tensor], key: tf.Tensor) -> Callable[[str], dict[str, tf.Tensor]]:
         """Runs D on each named batch, in one pass where D allows it.
 
         Returns:
@@ -271,7 +278,7 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
 
     # Saving.
 
-    def _state_groups(self):
+    def _state_groups(self) -> dict[str, list[keras.Variable]]:
         return {**super()._state_groups(), "discriminator_average": self.discriminator_average.variables}
 
     def get_config(self) -> dict[str, Any]:
@@ -287,14 +294,3 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
             "average_decay": self.discriminator_average.decay,
             "average_debias": self.discriminator_average.debias,
         }
-
-
-def _as_batch(data):
-    """Returns the dict form of what `fit` hands over."""
-    if isinstance(data, dict):
-        return data
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-    batch = {"unlabelled_images": images}
-    if labels is not None:
-        batch.update(labelled_images=images, labels=labels)
-    return batch

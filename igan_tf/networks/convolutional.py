@@ -111,7 +111,7 @@ def build_discriminator(
     if min(image_shape[:2]) < 12:
         raise ValueError(f"`image_shape` must be at least 12 x 12. Received: image_shape={image_shape}")
 
-    def convolution(count, size, name, **settings):
+    def convolution(count: int, size: int, name: str, **settings: Any) -> keras.layers.Layer:
         layer = keras.layers.Conv2D(
             count, size, activation="leaky_relu", kernel_initializer=normal(_KERNEL_STDDEV), name=name, **settings
         )

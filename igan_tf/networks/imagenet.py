@@ -19,6 +19,7 @@ from igan_tf.layers import (
 )
 from igan_tf.networks.parts import GeneratorNorm, normal
 from igan_tf.networks.registry import DISCRIMINATOR_NORMS
+from igan_tf.types import Tensor
 
 LATENT_RANGE = (-1.0, 1.0)
 LATENT_SIZE = 8192
@@ -67,7 +68,7 @@ def build_generator(
     normalize = GeneratorNorm(norm, reference_size, scale=True)
     noise_reference = reference_size if normalize.kind == "virtual" else 0
 
-    def stage(hidden, side, index):
+    def stage(hidden: Tensor, side: int, index: int) -> Tensor:
         """Normalization, ReLU and noise of the map of this side."""
         hidden = normalize(hidden, name=f"norm_{side}")
         hidden = keras.layers.Activation("relu", name=f"relu_{side}")(hidden)
@@ -133,7 +134,7 @@ def build_discriminator(
     if norm not in DISCRIMINATOR_NORMS:
         raise ValueError(f"`norm` must be one of {DISCRIMINATOR_NORMS}. Received: norm={norm!r}")
 
-    def activated(hidden, name):
+    def activated(hidden: Tensor, name: str) -> Tensor:
         """Normalization and leaky ReLU."""
         if norm != "none":
             layer = CrossBatchNorm if norm == "cross" else SeparateBatchNorm
@@ -171,7 +172,7 @@ def build_discriminator(
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
 
 
-def _doublings(image_shape):
+def _doublings(image_shape: tuple[int, int, int]) -> int:
     """How often 4 is doubled to get to the images' side."""
     height, width, _ = image_shape
     # Of the sizes outside the range some have no logarithm.

@@ -1,14 +1,21 @@
 """Class probabilities of finished runs on the test set, and what their averages get wrong."""
 
+from __future__ import annotations
+
 import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 
-from igan_tf.data import load_data
+from igan_tf.data import ImageData, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import runs
+from igan_tf.experiments.configs import RunConfig
 from igan_tf.files import durable
-from igan_tf.training import CheckpointError, Checkpoints
+from igan_tf.tables.grid import Run
+from igan_tf.training.checkpoints import CheckpointError, Checkpoints
 
 
 class Ensembles:
@@ -22,13 +29,14 @@ class Ensembles:
         config: Of any of its runs, which have one test set.
     """
 
-    def __init__(self, folder, config):
+    def __init__(self, folder: Path, config: RunConfig) -> None:
         self._folder = folder / "probabilities"
-        self._data = load_data(config)
+        # No table is of records.
+        self._data = cast(ImageData, load_data(config))
         self._fingerprint = self._data.fingerprint()
-        self.unusable = {}
+        self.unusable: dict[str, str] = {}
 
-    def has(self, run):
+    def has(self, run: Run) -> bool:
         """Whether a run is finished and its probabilities are to be had."""
         if run.result() is None or run.name in self.unusable:
             return False
@@ -40,15 +48,17 @@ class Ensembles:
             return False
         return True
 
-    def error(self, runs):
+    def error(self, runs: Sequence[Run]) -> float:
         """The error, as a fraction, of the averaged probabilities of runs that it `has`."""
         mean = np.mean([self.probabilities(run) for run in runs], axis=0)
         return float(np.mean(mean.argmax(axis=1) != self._data.test_labels))
 
-    def probabilities(self, run):
+    def probabilities(self, run: Run) -> np.ndarray:
         """`(N, classes)` float64: the averaged parameters' class probabilities of the test examples in file order."""
         path = self._folder / f"{run.name}.npz"
-        step = run.result()["steps"]
+        result = run.result()
+        assert result is not None
+        step = result["steps"]
         # Of these weights on this data, and no others that may have stood under the name.
         key = f"{Checkpoints(run.run_dir / 'checkpoints').digest(step)} {self._fingerprint}"
         try:

@@ -1,12 +1,16 @@
 """Test errors by number of labels: the runs of such a table, and the table of those that are finished."""
 
+from __future__ import annotations
+
 import functools
 import itertools
+from pathlib import Path
 
 from igan_tf.errors import ConfigError
 from igan_tf.tables import report
 from igan_tf.tables.ensembles import Ensembles
-from igan_tf.tables.grid import Run
+from igan_tf.tables.grid import ReadConfig, Run
+from igan_tf.tables.published import ErrorTable
 
 
 class ErrorGrid:
@@ -24,7 +28,9 @@ class ErrorGrid:
         ConfigError: for another number of `subsets`, and for what a run's settings cannot be.
     """
 
-    def __init__(self, table, folder, read, labels, subsets, seeds):
+    def __init__(
+        self, table: ErrorTable, folder: Path, read: ReadConfig, labels: list[int], subsets: list[int], seeds: int
+    ) -> None:
         labels = labels or list(table.labels)
         if len(subsets) not in (1, len(labels)):
             raise ConfigError(
@@ -33,7 +39,7 @@ class ErrorGrid:
             )
         subsets = subsets * len(labels) if len(subsets) == 1 else subsets
         self._table, self._folder, self._seeds = table, folder, seeds
-        self._cells = {}
+        self._cells: dict[int, list[Run]] = {}
         for count, last in zip(labels, subsets):
             self._cells[count] = []
             for subset, seed in itertools.product(range(1, last + 1), range(1, seeds + 1)):
@@ -43,16 +49,16 @@ class ErrorGrid:
         self.runs = list(itertools.chain.from_iterable(self._cells.values()))
 
     @functools.cached_property
-    def _ensembles(self):
+    def _ensembles(self) -> Ensembles:
         """Of this table; reads the test set once, when it is first written."""
         return Ensembles(self._folder, self.runs[0].config)
 
     @property
-    def unusable(self):
+    def unusable(self) -> dict[str, str]:
         """Dict of the names of runs that are finished, but whose weights cannot be used, and why."""
         return self._ensembles.unusable
 
-    def write(self):
+    def write(self) -> str:
         """Writes the table of the finished runs; returns its Markdown."""
         averaged = {
             labels: [(len(group), self._ensembles.error(group)) for group in self._groups(runs)]
@@ -60,7 +66,7 @@ class ErrorGrid:
         }
         return report.write_error_table(self._folder, self._table, self._cells, self._seeds, averaged)
 
-    def _groups(self, runs):
+    def _groups(self, runs: list[Run]) -> list[list[Run]]:
         """Finished runs that are averaged with each other: a subset's seeds, or one of each subset; two at least."""
         size = len(runs) if self._seeds == 1 else self._seeds
         groups = [runs[start : start + size] for start in range(0, len(runs), size)]

@@ -1,5 +1,7 @@
 """A grid of training runs as processes of their own, several at once, each a normal run directory."""
 
+from __future__ import annotations
+
 import collections
 import dataclasses
 import json
@@ -7,7 +9,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
 
 from igan_tf.experiments.configs import RunConfig, as_lines
 from igan_tf.training.interruption import Interrupted
@@ -22,6 +27,12 @@ _LAUNCH = (
 )
 
 
+class ReadConfig(Protocol):
+    """Function of a flag file's name in `run_configs/` and further flags to the run's `Config`."""
+
+    def __call__(self, flagfile: str, *own: str) -> RunConfig: ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """One cell of the grid."""
@@ -31,14 +42,14 @@ class Run:
     folder: Path
 
     @property
-    def run_dir(self):
+    def run_dir(self) -> Path:
         return self.folder / self.name
 
     @property
-    def log(self):
+    def log(self) -> Path:
         return self.folder / f"{self.name}.log"
 
-    def result(self):
+    def result(self) -> dict[str, Any] | None:
         """The finished run's `result.json`, or None if it has not trained to its last epoch."""
         try:
             result = json.loads((self.run_dir / "result.json").read_text(encoding="utf-8"))
@@ -46,7 +57,7 @@ class Run:
             return None
         return result if result["epochs"] >= self.config.epochs else None
 
-    def training_seconds(self):
+    def training_seconds(self) -> float:
         """Time that the run's steps took, without evaluation and start."""
         lines = read_metrics(self.run_dir / "metrics.jsonl")
         steps = [line["step"] for line in lines]
@@ -55,7 +66,9 @@ class Run:
         )
 
 
-def train(runs, parallel, on_finished, report=print):
+def train(
+    runs: Sequence[Run], parallel: int, on_finished: Callable[[Run], Any], report: Callable[[str], Any] = print
+) -> dict[str, str]:
     """Trains those runs that are not finished.
 
     Args:
@@ -71,11 +84,13 @@ def train(runs, parallel, on_finished, report=print):
         Interrupted: after a signal, when every process has saved and ended.
     """
     waiting = collections.deque(run for run in runs if run.result() is None)
-    working, failed = {}, {}
+    working: dict[int, tuple[Run, subprocess.Popen[bytes]]] = {}
+    failed: dict[str, str] = {}
 
-    stop_signal, may_raise = None, False
+    stop_signal: int | None = None
+    may_raise = False
 
-    def stop(signum, frame):
+    def stop(signum: int, frame: FrameType | None) -> None:
         nonlocal stop_signal
         stop_signal = signum
         # Not inside `on_finished`: Keras turns what its calls raise into something else.
@@ -118,7 +133,7 @@ def train(runs, parallel, on_finished, report=print):
     return failed
 
 
-def _start(run):
+def _start(run: Run) -> subprocess.Popen[bytes]:
     run.log.parent.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", _LAUNCH, *as_lines(run.config), f"--run_dir={run.run_dir}"]
     with open(run.log, "ab") as log:
@@ -128,6 +143,6 @@ def _start(run):
         )
 
 
-def _last_line(path):
+def _last_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else "no output"

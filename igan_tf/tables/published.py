@@ -1,6 +1,9 @@
 """The tables' definitions: which runs make one up, and the paper's figures for it (arXiv:1606.03498)."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +24,14 @@ class ErrorTable:
 
     title: str
     flagfile: str
-    single: dict
-    ensemble: dict
+    single: dict[int, tuple[float, float]]
+    ensemble: dict[int, tuple[float, float]]
     paper_epochs: int | None
     as_count: int = 0
-    default_labels: tuple = ()
+    default_labels: tuple[int, ...] = ()
 
     @property
-    def labels(self):
+    def labels(self) -> tuple[int, ...]:
         return self.default_labels or tuple(self.single)
 
 
@@ -54,16 +57,16 @@ class ScoreTable:
     """
 
     title: str
-    rows: tuple
-    real: tuple
+    rows: tuple[ScoreRow, ...]
+    real: tuple[float, float]
     paper_epochs: int
 
 
-def _scaled(figures, factor):
+def _scaled(figures: Mapping[int, tuple[float, float]], factor: float) -> dict[int, tuple[float, float]]:
     return {labels: (mean * factor, std * factor) for labels, (mean, std) in figures.items()}
 
 
-TABLES = {
+TABLES: dict[str, ErrorTable | ScoreTable] = {
     "digits": ErrorTable(
         "scikit-learn's digits, a third of them held out: the grid's demonstration, not in the paper",
         "digits.cfg",

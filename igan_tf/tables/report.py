@@ -1,16 +1,32 @@
 """From finished runs to the paper's table, as Markdown and CSV."""
 
+from __future__ import annotations
+
 import csv
 import io
 import itertools
 import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from igan_tf.files import durable
+from igan_tf.experiments.configs import SemiSupervisedConfig
+from igan_tf.files import StrPath, durable
+from igan_tf.tables.published import ErrorTable, ScoreTable
+
+if TYPE_CHECKING:
+    from igan_tf.tables.grid import Run
 
 
-def write_error_table(folder, table, cells, seeds, averaged):
+def write_error_table(
+    folder: Path,
+    table: ErrorTable,
+    cells: Mapping[int, Sequence[Run]],
+    seeds: int,
+    averaged: Mapping[int, Sequence[tuple[int, float]]],
+) -> str:
     """Writes `table.md`, `table.csv` and, a line a run, `runs.csv` of an `ErrorTable`.
 
     Args:
@@ -27,7 +43,8 @@ def write_error_table(folder, table, cells, seeds, averaged):
     runs = list(itertools.chain.from_iterable(cells.values()))
     finished = [run for run in runs if run.result() is not None]
     errors = {
-        labels: [run.result()["averaged_test_error"] for run in cells[labels] if run.result()] for labels in columns
+        labels: [result["averaged_test_error"] for run in cells[labels] if (result := run.result())]
+        for labels in columns
     }
     rows = {
         "one model, paper": [_figure(table, table.single.get(labels)) for labels in columns],
@@ -51,7 +68,9 @@ def write_error_table(folder, table, cells, seeds, averaged):
     return _write_markdown(folder, lines)
 
 
-def write_score_table(folder, table, runs, records):
+def write_score_table(
+    folder: Path, table: ScoreTable, runs: Sequence[Run], records: Sequence[dict[str, Any] | None]
+) -> str:
     """Writes `table.md` and `table.csv` of a `ScoreTable`.
 
     Args:
@@ -91,7 +110,7 @@ def write_score_table(folder, table, runs, records):
     return _write_markdown(folder, lines)
 
 
-def _ensemble_caption(seeds):
+def _ensemble_caption(seeds: int) -> str:
     if seeds > 1:
         return "An ensemble averages the class probabilities of the models of one subset, which differ in their seed."
     return (
@@ -100,9 +119,11 @@ def _ensemble_caption(seeds):
     )
 
 
-def _caption(title, paper_epochs, runs, finished):
+def _caption(title: str, paper_epochs: int | None, runs: Sequence[Run], finished: Sequence[Run]) -> str:
     """What keeps a shortened table from being taken for the paper's."""
-    epochs = sorted({run.result()["epochs"] for run in finished} or {run.config.epochs for run in runs})
+    epochs = sorted(
+        {result["epochs"] for run in finished if (result := run.result())} or {run.config.epochs for run in runs}
+    )
     paper = f" (paper: {paper_epochs})" if paper_epochs else ""
     caption = f"**{title}.** {' or '.join(map(str, epochs))} epochs{paper}, {len(finished)} of {len(runs)} runs done"
     if finished:
@@ -114,16 +135,16 @@ def _caption(title, paper_epochs, runs, finished):
     return caption + "."
 
 
-def _shown(table, value):
+def _shown(table: ErrorTable, value: float | np.floating) -> str:
     """An error, given as a fraction, in the table's unit."""
     return f"{value * table.as_count:.4g}" if table.as_count else f"{value * 100:.2f}"
 
 
-def _figure(table, figure):
+def _figure(table: ErrorTable, figure: tuple[float, float] | None) -> str:
     return f"{_shown(table, figure[0])} +- {_shown(table, figure[1])}" if figure else ""
 
 
-def _measured(table, values, of=""):
+def _measured(table: ErrorTable, values: Sequence[float], of: str = "") -> str:
     """Mean, sample standard deviation, and how many values they are of."""
     if not values:
         return ""
@@ -131,28 +152,30 @@ def _measured(table, values, of=""):
     return _shown(table, np.mean(values)) + deviation + (f" ({len(values)}{of})" if of else "")
 
 
-def _ensembles(table, averaged):
+def _ensembles(table: ErrorTable, averaged: Sequence[tuple[int, float]]) -> str:
     if not averaged:
         return ""
     sizes = sorted({size for size, _ in averaged})
     return f"{_measured(table, [error for _, error in averaged])} (of {' or '.join(map(str, sizes))} models)"
 
 
-def _run_figures(run):
+def _run_figures(run: Run) -> dict[str, Any]:
     """What the CSV says of a run; its result is left empty while it is not finished."""
     result = run.result() or {}
+    # No table is of another recipe.
+    config = cast(SemiSupervisedConfig, run.config)
     return {
         "run": run.name,
-        "dataset": run.config.dataset,
-        "labels": run.config.labels,
-        "seed_data": run.config.seed_data,
-        "seed": run.config.seed,
+        "dataset": config.dataset,
+        "labels": config.labels,
+        "seed_data": config.seed_data,
+        "seed": config.seed,
         **{name: result.get(name, "") for name in ("epochs", "steps", "test_error", "averaged_test_error")},
         "training_seconds": round(run.training_seconds(), 1) if result else "",
     }
 
 
-def _as_csv(rows):
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -160,11 +183,11 @@ def _as_csv(rows):
     return file.getvalue()
 
 
-def write_json(path, value):
+def write_json(path: StrPath, value: dict[str, Any]) -> None:
     durable.write_text(path, json.dumps(value, indent=2) + "\n")
 
 
-def _write_markdown(folder, lines):
+def _write_markdown(folder: Path, lines: Iterable[str]) -> str:
     text = "\n".join(lines) + "\n"
     durable.write_text(folder / "table.md", text)
     return text

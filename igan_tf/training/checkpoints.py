@@ -1,16 +1,23 @@
 """Checkpoints: every variable of a run in one file, its digest beside it, no code in either."""
 
+from __future__ import annotations
+
 import json
 import re
 import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from igan_tf.errors import InputError
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.files.digests import file_digest
+
+if TYPE_CHECKING:
+    import keras
 
 _STATE = "state.npz"
 _DIGEST = "state.sha256"
@@ -33,42 +40,47 @@ class Checkpoints:
         warn: Called with a line about each checkpoint that is damaged.
     """
 
-    def __init__(self, folder, keep=2, warn=print):
+    def __init__(self, folder: StrPath, keep: int = 2, warn: Callable[[str], Any] = print) -> None:
         self.folder = Path(folder)
         self.keep = keep
         self._warn = warn
 
-    def steps(self):
+    def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
         names = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir())
         return sorted(int(name[1]) for name in names if name)
 
-    def path(self, step):
+    def path(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}"
 
-    def save(self, step, arrays, position, best_steps=()):
+    def save(
+        self, step: int, arrays: Mapping[str, np.ndarray], position: dict[str, Any], best_steps: Sequence[int] = ()
+    ) -> None:
         """Writes a checkpoint, then removes those that are neither among the last nor the best."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with durable.durable_folder(self.path(step)) as folder:
             # Not through memory: ImageNet's state is 1.7 GB.
             with durable.durable_file(folder / _STATE) as file:
-                np.savez(file, **{_POSITION: np.frombuffer(json.dumps(position).encode(), "uint8")}, **arrays)
+                # To type checkers any of these names might be `allow_pickle`.
+                about: dict[str, Any] = {_POSITION: np.frombuffer(json.dumps(position).encode(), "uint8")}
+                state: Mapping[str, Any] = arrays
+                np.savez(file, **about, **state)
             durable.write_text(folder / _DIGEST, f"{file_digest(folder / _STATE)}  {_STATE}\n")
         # Later ones are damaged ones that were passed over: they must not push out what is whole.
         for old in [earlier for earlier in self.steps() if earlier <= step][: -self.keep]:
             if old not in (*best_steps, step):
                 shutil.rmtree(self.path(old))
 
-    def digest(self, step):
+    def digest(self, step: int) -> str:
         """The digest that a checkpoint should have: it names what is in it."""
         try:
             return (self.path(step) / _DIGEST).read_text(encoding="utf-8").split()[0]
         except (OSError, IndexError, UnicodeDecodeError) as error:
             raise CheckpointError(f"the checkpoint {self.path(step)} is damaged: {error}") from error
 
-    def load(self, step):
+    def load(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Reads one checkpoint.
 
         Returns:
@@ -92,7 +104,7 @@ class Checkpoints:
             raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
         return arrays, json.loads(arrays.pop(_POSITION).tobytes())
 
-    def load_newest(self):
+    def load_newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """Reads the newest checkpoint that is whole, naming each damaged one.
 
         Returns:
@@ -112,7 +124,7 @@ class Checkpoints:
         return None
 
 
-def identity_of(position, where):
+def identity_of(position: Mapping[str, Any], where: StrPath) -> dict[str, Any]:
     """What a checkpoint's position says of its run.
 
     Raises:
@@ -123,7 +135,7 @@ def identity_of(position, where):
     return position["identity"]
 
 
-def differences(saved, present):
+def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """Lines naming each entry in which two dicts depart from each other, of those that both have."""
     return [
         f"{name}: the run was started with {saved[name]!r}, now {value!r}"
@@ -132,12 +144,14 @@ def differences(saved, present):
     ]
 
 
-def state_of(named_variables):
+def state_of(named_variables: Mapping[str, keras.Variable]) -> dict[str, np.ndarray]:
     """The values of a dict of variables, as NumPy arrays."""
     return {name: np.asarray(variable.numpy()) for name, variable in named_variables.items()}
 
 
-def restore_state(named_variables, arrays, where):
+def restore_state(
+    named_variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray], where: StrPath
+) -> None:
     """Gives variables their saved values.
 
     Raises:

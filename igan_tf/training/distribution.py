@@ -1,9 +1,12 @@
 """Strategies: one device, all of this machine's, or those of several machines."""
 
+from __future__ import annotations
+
 import dataclasses
 import functools
 import json
 import os
+from collections.abc import Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -29,14 +32,14 @@ class Worker:
     count: int = 1
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         return self.index == 0
 
 
 ALONE = Worker()
 
 
-def this_worker(environment=os.environ):
+def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
     """The `Worker` that TF_CONFIG makes this process; without TF_CONFIG, the only one.
 
     TF_CONFIG is TensorFlow's: `{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}`. A
@@ -70,14 +73,14 @@ def this_worker(environment=os.environ):
     return Worker(index if kind == "chief" else chiefs + index, chiefs + workers)
 
 
-def _count_addresses(addresses):
+def _count_addresses(addresses: object) -> int:
     # One address that is not in a list has a length, too.
     if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
         raise TypeError(f"addresses {addresses}")
     return len(addresses)
 
 
-def build_strategy(name):
+def build_strategy(name: str) -> tf.distribute.Strategy:
     """The `tf.distribute.Strategy` of `--strategy`: one for the life of the process.
 
     "multi_worker" must come before anything else of TensorFlow's: it configures the process.
@@ -107,11 +110,11 @@ def build_strategy(name):
 
 
 @functools.cache
-def _multi_worker_strategy():
+def _multi_worker_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
     return tf.distribute.MultiWorkerMirroredStrategy()
 
 
-def mirrored_strategy():
+def mirrored_strategy() -> tf.distribute.MirroredStrategy:
     """The process's one `MirroredStrategy`: over all GPUs, or all logical CPUs where there is no GPU.
 
     One for all: every strategy on CPUs numbers its all-reduces from 100 on, and TensorFlow keeps each number's shape
@@ -122,7 +125,7 @@ def mirrored_strategy():
 
 
 @functools.cache
-def _mirrored_over(device_names):
+def _mirrored_over(device_names: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     return tf.distribute.MirroredStrategy(list(device_names))
 
 
@@ -141,7 +144,7 @@ class WorkerLostError(RuntimeError):
     """Another worker does not answer any more."""
 
 
-def same_of_all_workers(strategy, worker, *numbers):
+def same_of_all_workers(strategy: tf.distribute.Strategy, worker: Worker, *numbers: int) -> list[bool] | np.ndarray:
     """Whether all workers call this with the same integers, one bool for each; all learn it alike.
 
     The integers are below 2^20 (steps may be more, up to 2^26 on two workers): the sum of their squares is exact.
@@ -150,13 +153,13 @@ def same_of_all_workers(strategy, worker, *numbers):
         return [True] * len(numbers)
 
     @tf.function
-    def mean_over_workers(values):
+    def mean_over_workers(values: tf.Tensor) -> tf.Tensor:
         return strategy.reduce("MEAN", strategy.run(lambda values: values, args=(values,)), axis=None)
 
     means, means_of_squares = mean_over_workers(tf.constant([numbers, np.square(numbers)], tf.float64)).numpy()
     return means_of_squares == means**2
 
 
-def first_line(error):
+def first_line(error: tf.errors.OpError) -> str:
     """What an error of TensorFlow's says, without the graph's history below it."""
     return error.message.strip().split("\n")[0]

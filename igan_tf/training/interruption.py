@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from types import FrameType
+from typing import Any
 
 
 class Interrupted(Exception):
@@ -28,11 +30,11 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """In this scope SIGTERM and Ctrl-C are noted; the second one of a kind acts as it would outside."""
 
-        def note(signum, frame):
+        def note(signum: int, frame: FrameType | None) -> None:
             self.signum = signum
             signal.signal(signum, previous[signum])
 
-        previous = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
+        previous: dict[int, Any] = {signum: signal.signal(signum, note) for signum in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
         finally:

@@ -4,15 +4,21 @@ Opening the log of a run at a step removes what an interrupted process wrote bey
 twice after the steps are repeated.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.metrics.registry import with_short_names
+from igan_tf.types import Tensor
 
 # TensorBoard's group of a number and what is said of it, by how its name ends; the first that fits.
 _GROUPS = (
@@ -47,7 +53,7 @@ class RunLog:
         step: The last step whose entries stay; -1: none do.
     """
 
-    def __init__(self, run_dir, step):
+    def __init__(self, run_dir: StrPath, step: int) -> None:
         self.run_dir = Path(run_dir)
         self._metrics_path = self.run_dir / "metrics.jsonl"
         _keep_lines_to(self._metrics_path, step)
@@ -56,7 +62,7 @@ class RunLog:
             _keep_events_to(path, step)
         self._writer = tf.summary.create_file_writer(str(folder))
 
-    def describe(self, config_lines, hyperparameters):
+    def describe(self, config_lines: Iterable[str], hyperparameters: dict[str, Any]) -> None:
         """Writes every setting as text and those that tell runs apart for the HParams tab, at the start of a run."""
         from tensorboard.plugins.hparams import api as hparams
 
@@ -65,7 +71,7 @@ class RunLog:
             hparams.hparams(hyperparameters, trial_id="/".join(self.run_dir.absolute().parts[-2:]))
         self._writer.flush()
 
-    def write_metrics(self, metrics):
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
         """Appends one line to `metrics.jsonl` and a point to each TensorBoard curve."""
         with self._writer.as_default(step=metrics["step"]):
             for name, value in metrics.items():
@@ -77,7 +83,7 @@ class RunLog:
             file.flush()
             os.fsync(file.fileno())
 
-    def write_samples(self, images, name, step):
+    def write_samples(self, images: np.ndarray, name: str, step: int) -> None:
         """Writes a grid of images in [0, 1] as `samples/<name>.png` and to TensorBoard."""
         grid = image_grid(images)
         folder = self.run_dir / "samples"
@@ -87,22 +93,22 @@ class RunLog:
             tf.summary.image("samples", grid[None])
         self._writer.flush()
 
-    def write_histograms(self, values, step):
+    def write_histograms(self, values: Mapping[str, Tensor], step: int) -> None:
         """Writes a dict of arrays as TensorBoard histograms."""
         with self._writer.as_default(step=step):
             for name, array in values.items():
                 tf.summary.histogram(name, array)
         self._writer.flush()
 
-    def metrics(self):
+    def metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`."""
         return read_metrics(self._metrics_path)
 
-    def close(self):
+    def close(self) -> None:
         self._writer.close()
 
 
-def events_folder(run_dir):
+def events_folder(run_dir: StrPath) -> Path:
     """Where a run's TensorBoard files lie: the run directory itself, by which TensorBoard then names the run.
 
     A run of version 0.1 goes on in its `logs/`.
@@ -111,14 +117,14 @@ def events_folder(run_dir):
     return early if early.is_dir() else Path(run_dir)
 
 
-def tag(name):
+def tag(name: str) -> str:
     """A number's name in TensorBoard: its group, then its name. Numbers that are none of the groups' are scores."""
     if "/" in name:
         return name
     return f"{next((group for ending, group in _GROUPS if name.endswith(ending)), 'score')}/{name}"
 
 
-def read_metrics(path):
+def read_metrics(path: StrPath) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`, a dict each; a last line cut short is left out.
 
     Scores have the names of today, whatever version wrote them.
@@ -133,13 +139,13 @@ def read_metrics(path):
     return lines
 
 
-def _keep_lines_to(path, step):
+def _keep_lines_to(path: Path, step: int) -> None:
     if path.exists():
         kept = [line for line in read_metrics(path) if line["step"] <= step]
         durable.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
-def _keep_events_to(path, step):
+def _keep_events_to(path: Path, step: int) -> None:
     """Rewrites a TensorBoard file without the events beyond `step`, and without a last one cut short."""
     temporary = path.with_name(f".{path.name}.tmp")
     with tf.io.TFRecordWriter(str(temporary)) as writer:

@@ -10,11 +10,11 @@ class Timer:
         minutes: The interval; 0: never.
     """
 
-    def __init__(self, minutes):
+    def __init__(self, minutes: float) -> None:
         self._seconds = 60 * minutes
         self._last = time.monotonic()
 
-    def due(self):
+    def due(self) -> bool:
         now = time.monotonic()
         if not self._seconds or now - self._last < self._seconds:
             return False

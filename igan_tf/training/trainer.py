@@ -1,11 +1,15 @@
 """The training loop: Keras's `fit` can neither start inside an epoch nor repeat one exactly."""
 
+from __future__ import annotations
+
 import functools
 import json
 import signal
 import sys
 import time
 import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -13,10 +17,21 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.metrics.registry import best_curve
-from igan_tf.training.checkpoints import CheckpointError, differences, identity_of, restore_state, state_of
-from igan_tf.training.distribution import ALONE, LOST, WorkerLostError, first_line, same_of_all_workers
+from igan_tf.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    differences,
+    identity_of,
+    restore_state,
+    state_of,
+)
+from igan_tf.training.distribution import ALONE, LOST, Worker, WorkerLostError, first_line, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
+from igan_tf.training.protocols import Batches, OnEpochEnd, OnStepEnd, TrainableModel
 from igan_tf.training.timer import Timer
+
+if TYPE_CHECKING:
+    from igan_tf.experiments.configs import RunConfig
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -37,7 +52,16 @@ class Trainer:
         worker: The `Worker` that this process is; only the chief writes checkpoints.
     """
 
-    def __init__(self, model, batches, checkpoints, config, strategy, identity, worker=ALONE):
+    def __init__(
+        self,
+        model: TrainableModel,
+        batches: Batches,
+        checkpoints: Checkpoints,
+        config: RunConfig,
+        strategy: tf.distribute.Strategy,
+        identity: dict[str, Any],
+        worker: Worker = ALONE,
+    ) -> None:
         self._identity = identity
         self.model = model
         self.batches = batches
@@ -49,29 +73,29 @@ class Trainer:
         self._step_in_epoch = 0
         self._epoch = 0
         # Sums of the logs over the epoch so far; kept in checkpoints, so that a resumed epoch's means are the same.
-        self._sums = {}
-        self._best = None
-        self._best_score = None
+        self._sums: dict[str, float] = {}
+        self._best: dict[str, Any] | None = None
+        self._best_score: dict[str, Any] | None = None
         self._last_error = ""
         self._stop = StopRequest()
         self._checkpoint_timer = Timer(config.checkpoint_minutes)
         self._train_function = self._make_train_function()
 
     @property
-    def epochs_done(self):
+    def epochs_done(self) -> int:
         return self._epoch
 
     @property
-    def recorded_step(self):
+    def recorded_step(self) -> int:
         """The last step whose records are complete: those of an epoch's last step come when the epoch is ended."""
         return self.step - (self._step_in_epoch == self.batches.steps_per_epoch)
 
     @property
-    def best_score(self):
+    def best_score(self) -> dict[str, Any] | None:
         """Step, name and value of the highest score among the checkpoints so far, or None."""
         return self._best_score
 
-    def restore(self):
+    def restore(self) -> bool:
         """Takes up the newest whole checkpoint, if there is one; returns whether there was.
 
         Raises:
@@ -96,7 +120,7 @@ class Trainer:
             )
         return saved is not None
 
-    def _take_up(self, arrays, position):
+    def _take_up(self, arrays: dict[str, np.ndarray], position: dict[str, Any]) -> None:
         where = self.checkpoints.path(position["step"])
         if changed := differences(identity_of(position, where), self._identity):
             raise CheckpointError(f"{where} is of a run with other settings or data:\n  " + "\n  ".join(changed))
@@ -108,7 +132,7 @@ class Trainer:
         best_score = position.get("best_score")
         self._best_score = best_score and {**best_score, "name": best_curve()}
 
-    def save(self):
+    def save(self) -> None:
         """Writes a checkpoint of this moment.
 
         Raises:
@@ -132,7 +156,7 @@ class Trainer:
         best_steps = [best["step"] for best in (self._best, self._best_score) if best]
         self.checkpoints.save(self.step, arrays, position, best_steps)
 
-    def train(self, on_epoch_end, on_step_end=lambda step, losses: None):
+    def train(self, on_epoch_end: OnEpochEnd, on_step_end: OnStepEnd = lambda step, losses: None) -> None:
         """Trains to `config.epochs`.
 
         Args:
@@ -175,7 +199,7 @@ class Trainer:
                     self._note_best(metrics)
                     self.save()
 
-    def _train_rest_of_epoch(self, on_step_end):
+    def _train_rest_of_epoch(self, on_step_end: OnStepEnd) -> None:
         steps = self.batches.steps_per_epoch
         progress = tqdm(
             total=steps,
@@ -208,7 +232,7 @@ class Trainer:
                 if stop:
                     raise Interrupted(self._stop.signum or signal.SIGTERM)
 
-    def _rest_of_epoch(self):
+    def _rest_of_epoch(self) -> Iterator[Any]:
         """Yields what is left of the epoch's batches, for one replica or distributed over several."""
         dataset = self.batches.epoch(self._epoch, self._step_in_epoch)
         if self.strategy.num_replicas_in_sync > 1:
@@ -222,7 +246,7 @@ class Trainer:
             except tf.errors.OpError as error:
                 raise DataError(f"the data of step {self.step + 1} cannot be read: {first_line(error)}") from error
 
-    def _take(self, logs, progress):
+    def _take(self, logs: tf.Tensor, progress: tqdm) -> bool:
         """Sums up one step's logs; returns whether a worker had been told to stop when it began."""
         values = self._named(logs)
         for name, value in values.items():
@@ -231,9 +255,9 @@ class Trainer:
                 self._sums[name] = self._sums.get(name, 0.0) + value
         progress.set_postfix({name: f"{value:.3g}" for name, value in values.items() if "loss" in name}, refresh=False)
         progress.update()
-        return np.asarray(logs)[-1] > 0
+        return bool(np.asarray(logs)[-1] > 0)
 
-    def _named(self, logs):
+    def _named(self, logs: tf.Tensor) -> dict[str, float]:
         """The present step's logs by name, once they are found to be finite."""
         values = dict(zip(self._log_names, np.asarray(logs)[:-1].tolist()))
         for name, value in values.items():
@@ -243,23 +267,23 @@ class Trainer:
                 )
         return values
 
-    def _last_checkpoint(self):
+    def _last_checkpoint(self) -> str:
         steps = self.checkpoints.steps()
         return f"; the last checkpoint is step {steps[-1]}'s" if steps else "; there is no checkpoint yet"
 
-    def _make_train_function(self):
-        def step(batch, stop):
+    def _make_train_function(self) -> Callable[[Any, tf.Tensor], tf.Tensor]:
+        def step(batch: Any, stop: tf.Tensor) -> tf.Tensor:
             logs = self.model.train_step(batch)
             self._log_names = list(logs)
             return tf.stack([tf.cast(value, tf.float32) for value in (*logs.values(), stop)])
 
-        def run(batch, stop):
+        def run(batch: Any, stop: tf.Tensor) -> tf.Tensor:
             """The means over all replicas of the step's logs, and of whether to stop, as one vector."""
             return self.strategy.reduce("MEAN", self.strategy.run(step, args=(batch, stop)), axis=None)
 
         return tf.function(run, jit_compile=self.config.jit_compile, reduce_retracing=True)
 
-    def _note_best(self, metrics):
+    def _note_best(self, metrics: Mapping[str, Any]) -> None:
         error = metrics.get("averaged_test_error")
         if error is not None and (self._best is None or error < self._best["averaged_test_error"]):
             self._best = {"step": self.step, "averaged_test_error": error}

@@ -4,9 +4,13 @@ import contextlib
 import dataclasses
 import json
 import secrets
+import sqlite3
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
+
+import numpy as np
 
 from igan_tf.files import StrPath, durable
 from igan_tf.turing_test import design
@@ -49,7 +53,7 @@ def create_study(
     seed = new_seed() if seed is None else seed
     check_new_folder(study_dir)
     items = design.draw_items(settings, sources, seed)
-    files = [encode_images(source.images) for source in sources]
+    files = [encode_images(cast(np.ndarray, source.images)) for source in sources]
     try:
         study_dir.parent.mkdir(parents=True, exist_ok=True)
         with durable.durable_folder(study_dir) as folder:
@@ -67,7 +71,14 @@ def create_study(
         raise StudyError(f"`study_dir={study_dir}` cannot be made: {error}") from error
 
 
-def _fill(connection, settings, sources, items, files, seed):
+def _fill(
+    connection: sqlite3.Connection,
+    settings: StudySettings,
+    sources: Sequence[Source],
+    items: Sequence[design.Item],
+    files: Sequence[Sequence[bytes]],
+    seed: int,
+) -> None:
     facts = {
         "settings": dataclasses.asdict(settings),
         "seed": seed,
@@ -75,7 +86,7 @@ def _fill(connection, settings, sources, items, files, seed):
         "study_token": new_secret(),
         "results_token": new_secret(),
         "form_secret": new_secret(),
-        "image_shape": list(sources[0].images.shape[1:]),
+        "image_shape": list(cast(np.ndarray, sources[0].images).shape[1:]),
     }
     connection.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(fact)) for key, fact in facts.items()])
     connection.executemany(

@@ -1,10 +1,17 @@
 """Which images a study has, and who sees which of them in what order."""
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from igan_tf.turing_test.settings import StudyError
+from igan_tf.turing_test.settings import StudyError, StudySettings
+
+if TYPE_CHECKING:
+    from igan_tf.turing_test.sources import Source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +23,7 @@ class Item:
     practice: bool
 
 
-def draw_items(settings, sources, seed):
+def draw_items(settings: StudySettings, sources: Sequence[Source], seed: int) -> list[Item]:
     """The images of a study, in random order, so that an item's number says nothing of what it is.
 
     The images to practise on are taken out of every source first.
@@ -37,8 +44,9 @@ def draw_items(settings, sources, seed):
     practice = [settings.practice // 2, *_shares(settings.practice // 2, num_generated)]
     # Rounded up: any generated source may get one image more from one annotator to the next.
     needed = [settings.trials // 2] + [-(-settings.trials // 2 // num_generated)] * num_generated
-    items = []
+    items: list[Item] = []
     for number, source in enumerate(sources):
+        assert source.images is not None
         if len(source.images) < practice[number] + needed[number]:
             raise StudyError(
                 f"{source.argument} must have at least {practice[number] + needed[number]} images: {needed[number]} "
@@ -50,7 +58,12 @@ def draw_items(settings, sources, seed):
     return [items[place] for place in generator.permutation(len(items))]
 
 
-def plan_trials(settings, pools, times_shown, generator):
+def plan_trials(
+    settings: StudySettings,
+    pools: Sequence[Sequence[int]],
+    times_shown: Mapping[int, int],
+    generator: np.random.Generator,
+) -> list[int]:
     """The images of one annotator, in order: those to practise on, then `settings.trials` that count.
 
     Half of each part is real. The generated half is shared out evenly among the generated sources. Within a source,
@@ -72,7 +85,7 @@ def plan_trials(settings, pools, times_shown, generator):
     *sources, practice = pools
     totals = [sum(times_shown.get(item, 0) for item in items) for items in sources[1:]]
     shares = [settings.trials // 2, *_shares(settings.trials // 2, len(sources) - 1, totals, generator)]
-    chosen = []
+    chosen: list[int] = []
     for items, share in zip(sources, shares):
         shuffled = [items[place] for place in generator.permutation(len(items))]
         # A stable sort: those of equal number stay in random order.
@@ -80,7 +93,7 @@ def plan_trials(settings, pools, times_shown, generator):
     return [*_shuffled(practice, generator), *_shuffled(chosen, generator)]
 
 
-def draw_feedback(settings, num_with, num_without, generator):
+def draw_feedback(settings: StudySettings, num_with: int, num_without: int, generator: np.random.Generator) -> bool:
     """Whether the next annotator gets feedback: of `both`, the condition with fewer annotators, at random if equal."""
     if settings.feedback != "both":
         return settings.feedback == "on"
@@ -89,14 +102,17 @@ def draw_feedback(settings, num_with, num_without, generator):
     return bool(generator.integers(2))
 
 
-def _shuffled(items, generator):
+def _shuffled(items: Sequence[int], generator: np.random.Generator) -> list[int]:
     return [items[place] for place in generator.permutation(len(items))]
 
 
-def _shares(count, parts, totals=None, generator=None):
+def _shares(
+    count: int, parts: int, totals: Sequence[int] | None = None, generator: np.random.Generator | None = None
+) -> list[int]:
     """`count` divided into `parts` integers that differ by at most one; the larger go to the smallest `totals`."""
     order = list(range(parts))
     if totals is not None:
+        assert generator is not None
         order = sorted((int(place) for place in generator.permutation(parts)), key=lambda place: totals[place])
     shares = [count // parts] * parts
     for place in order[: count % parts]:

@@ -8,7 +8,7 @@ from PIL import Image
 from igan_tf.turing_test.settings import StudyError
 
 
-def encode_images(images):
+def encode_images(images: np.ndarray) -> list[bytes]:
     """PNG files without compression and without metadata, all of the same number of bytes.
 
     Compression would turn content into length: sharp and blurred images would differ in bytes, which the network shows
@@ -29,13 +29,13 @@ def encode_images(images):
     return files
 
 
-def _encode(image):
+def _encode(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG", compress_level=0)
     return buffer.getvalue()
 
 
-def decode_image(file):
+def decode_image(file: bytes) -> np.ndarray:
     """The pixels of a file of `encode_images`: uint8 `(height, width, 1 or 3)`."""
     with Image.open(io.BytesIO(file)) as image:
         pixels = np.asarray(image)

@@ -1,16 +1,21 @@
 """A study's answers and report as files: CSV, JSON, PNG."""
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import datetime
 import io
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
-from igan_tf.files import durable
+from igan_tf.files import StrPath, durable
 from igan_tf.turing_test import figures
-from igan_tf.turing_test.report import build_report
+from igan_tf.turing_test.report import Report, build_report
 from igan_tf.turing_test.settings import CHOICES, StudyError
+from igan_tf.turing_test.storage import Storage
 from igan_tf.turing_test.votes import load_votes
 
 _ANSWER_COLUMNS = (
@@ -19,11 +24,11 @@ _ANSWER_COLUMNS = (
 )
 
 
-def report_json(report):
+def report_json(report: Report) -> str:
     return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
 
-def answers_csv(storage):
+def answers_csv(storage: Storage) -> str:
     """Every answer that counts, a line each, by annotator and position."""
     names = [name for name, *_ in storage.sources]
     with contextlib.closing(storage.connect()) as connection:
@@ -44,13 +49,13 @@ def answers_csv(storage):
     return _csv(_ANSWER_COLUMNS, rows)
 
 
-def annotators_csv(report):
+def annotators_csv(report: Report) -> str:
     """The report's `people`, a line each."""
     people = report["people"]
     return _csv(list(people[0]) if people else ["annotator"], (person.values() for person in people))
 
 
-def write_report(storage, folder):
+def write_report(storage: Storage, folder: StrPath) -> Report:
     """Writes `report.json`, `answers.csv`, `annotators.csv` and every figure as PNG into `folder`.
 
     Returns:
@@ -74,7 +79,7 @@ def write_report(storage, folder):
     return report
 
 
-def _csv(header, rows):
+def _csv(header: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
@@ -82,5 +87,5 @@ def _csv(header, rows):
     return buffer.getvalue()
 
 
-def _time(seconds):
+def _time(seconds: float) -> str:
     return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).isoformat(timespec="milliseconds")

@@ -1,13 +1,24 @@
 """The report's figures, as PNG files."""
 
+from __future__ import annotations
+
 import io
 import math
 import threading
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from igan_tf.turing_test.encoding import decode_image
-from igan_tf.turing_test.report import PAPER
+from igan_tf.turing_test.report import PAPER, Report
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    from igan_tf.turing_test.storage import Storage
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _COLOURS = {False: "#0072b2", True: "#d55e00", None: "#444444"}
@@ -16,7 +27,7 @@ _CONDITIONS = {False: "no feedback", True: "feedback", None: "both"}
 _DRAWING = threading.Lock()
 
 
-def names(report):
+def names(report: Report) -> list[str]:
     """The figures that there is something to draw in."""
     if not report["votes"]:
         return []
@@ -24,7 +35,7 @@ def names(report):
     return ["accuracy", "annotators", "learning", "response_times", *mistaken]
 
 
-def draw(name, report, storage):
+def draw(name: str, report: Report, storage: Storage) -> bytes:
     """One figure.
 
     Args:
@@ -50,33 +61,33 @@ def draw(name, report, storage):
     return buffer.getvalue()
 
 
-def _figure(width, height):
+def _figure(width: float, height: float) -> Figure:
     # Not at the top: it takes longer to import than all the rest of the server.
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _axes(width, height):
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     figure = _figure(width, height)
     axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _chance(axes, direction):
+def _chance(axes: Axes, direction: str) -> None:
     line = axes.axvline if direction == "x" else axes.axhline
     line(0.5, color="#999999", linewidth=1, linestyle="--", zorder=0)
 
 
-def _errors(estimates):
+def _errors(estimates: Sequence[Mapping[str, Any]]) -> np.ndarray:
     """Distances of the intervals' ends from the values, as `errorbar` takes them."""
     return np.array(
         [[e["value"] - e["low"] for e in estimates], [e["high"] - e["value"] for e in estimates]], "float64"
     ).clip(min=0)
 
 
-def _accuracy(report):
+def _accuracy(report: Report) -> Figure:
     """Every condition and source, above the paper's studies."""
     # One of several sources has none before there are votes on it and on real images.
     entries = [entry for entry in report["results"] if entry["accuracy"]["value"] is not None]
@@ -102,7 +113,7 @@ def _accuracy(report):
     return figure
 
 
-def _annotators(report):
+def _annotators(report: Report) -> Figure:
     """Each annotator with Wilson's interval, from the least to the most accurate."""
     people = sorted(report["people"], key=lambda person: person["accuracy"])
     figure, axes = _axes(7, 3.4)
@@ -121,12 +132,12 @@ def _annotators(report):
             )
     _chance(axes, "y")
     axes.set(xlabel="annotators, in order of accuracy", ylabel="accuracy", ylim=(0, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True)
     axes.legend(frameon=False, loc="lower right")
     return figure
 
 
-def _learning(report):
+def _learning(report: Report) -> Figure:
     figure, axes = _axes(7, 3.4)
     for told in (False, True):
         entries = [entry for entry in report["learning"] if entry["feedback"] == told]
@@ -138,12 +149,12 @@ def _learning(report):
             axes.fill_between(blocks, low, high, color=_COLOURS[told], alpha=0.15, linewidth=0)
     _chance(axes, "y")
     axes.set(xlabel="block", ylabel="accuracy, 95% interval", ylim=(0, 1.02))
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True)
     axes.legend(frameon=False, loc="lower right")
     return figure
 
 
-def _response_times(report):
+def _response_times(report: Report) -> Figure:
     """Median and middle half."""
     entries = [entry for entry in report["response_seconds"] if entry["answers"] != "all"]
     figure, axes = _axes(7, 1.2 + 0.42 * len(entries))
@@ -157,7 +168,7 @@ def _response_times(report):
     return figure
 
 
-def _grid(images, storage):
+def _grid(images: Sequence[Mapping[str, Any]], storage: Storage) -> Figure:
     """Images with the number of wrong answers under each."""
     columns = min(8, len(images))
     rows = math.ceil(len(images) / columns)

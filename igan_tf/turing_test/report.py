@@ -1,16 +1,27 @@
 """What came of a study: votes in, a report of plain dicts, lists and numbers out, ready for JSON."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from igan_tf.turing_test import statistics
-from igan_tf.turing_test.votes import counts_by_annotator, load_votes
+from igan_tf.turing_test.settings import StudySettings
+from igan_tf.turing_test.votes import Votes, counts_by_annotator, load_votes
+
+if TYPE_CHECKING:
+    from igan_tf.turing_test.storage import Storage
+
+# What `build_report` returns.
+Report: TypeAlias = dict[str, Any]
 
 # arXiv:1606.03498, section 6.
-PAPER = (
+PAPER: tuple[dict[str, Any], ...] = (
     {"study": "MNIST, minibatch discrimination", "accuracy": 0.524, "votes": 2000},
     {"study": "CIFAR-10, all samples", "accuracy": 0.787, "votes": None},
     {"study": "CIFAR-10, best 1% by Inception Score", "accuracy": 0.714, "votes": None},
@@ -25,7 +36,7 @@ MOST_MISTAKEN = 24
 ALL_SOURCES = "all"
 
 
-def build_report(storage):
+def build_report(storage: Storage) -> Report:
     """The report of a study.
 
     Returns:
@@ -41,7 +52,7 @@ def build_report(storage):
     with contextlib.closing(storage.connect()) as connection:
         votes = load_votes(connection)
         (enrolled,) = connection.execute("SELECT count(*) FROM annotators").fetchone()
-    sources = [
+    sources: list[dict[str, Any]] = [
         {"name": name, "generated": bool(generated), "place": place, "images": images}
         for name, generated, place, images in storage.sources
     ]
@@ -74,7 +85,7 @@ def build_report(storage):
     return without_nan(report)
 
 
-def plan(settings):
+def plan(settings: StudySettings) -> dict[str, Any]:
     """What the wanted interval needs, were all votes independent: votes, and annotators who finish."""
     # Feedback changes accuracy: each condition has an interval of its own.
     conditions = 2 if settings.feedback == "both" else 1
@@ -86,7 +97,7 @@ def plan(settings):
     }
 
 
-def plan_in_words(settings):
+def plan_in_words(settings: StudySettings) -> str:
     """`plan` in one sentence, stated before the start."""
     needs = plan(settings)
     each = ", with and without feedback," if settings.feedback == "both" else ""
@@ -97,13 +108,15 @@ def plan_in_words(settings):
     )
 
 
-def _conditions(votes):
+def _conditions(votes: Votes) -> list[tuple[bool | None, Votes]]:
     """(feedback, votes) of each condition that has any; both together, as None, where there are both."""
-    found = [(told, votes.where(votes.feedback == told)) for told in (False, True) if (votes.feedback == told).any()]
+    found: list[tuple[bool | None, Votes]] = [
+        (told, votes.where(votes.feedback == told)) for told in (False, True) if (votes.feedback == told).any()
+    ]
     return [*found, (None, votes)] if len(found) == 2 else found
 
 
-def _results(votes, names):
+def _results(votes: Votes, names: Sequence[str]) -> list[dict[str, Any]]:
     """Estimates for each condition and generated source.
 
     The accuracy over the whole mixture is the part of votes that is right, as in the paper. For one of several
@@ -133,7 +146,7 @@ def _results(votes, names):
     return entries
 
 
-def _learning(votes, settings):
+def _learning(votes: Votes, settings: StudySettings) -> list[dict[str, Any]]:
     entries = []
     for feedback, part in _conditions(votes):
         if feedback is None:
@@ -153,7 +166,7 @@ def _learning(votes, settings):
     return entries
 
 
-def _response_seconds(votes):
+def _response_seconds(votes: Votes) -> list[dict[str, Any]]:
     entries = []
     for feedback, part in _conditions(votes):
         for name, chosen in (("all", part), ("right", part.where(part.correct)), ("wrong", part.where(~part.correct))):
@@ -172,7 +185,7 @@ def _response_seconds(votes):
     return entries
 
 
-def _people(votes):
+def _people(votes: Votes) -> list[dict[str, Any]]:
     numbers, counts = counts_by_annotator(votes)
     people = []
     for number, row in zip(numbers.tolist(), counts):
@@ -197,13 +210,13 @@ def _people(votes):
     return people
 
 
-def _with_interval(name, statistic, row):
+def _with_interval(name: str, statistic: statistics.Statistic, row: np.ndarray) -> dict[str, float]:
     """One person's value and interval: Wilson's for parts, the votes being all there is."""
     found = statistics.estimate(statistic, row[None])
     return {name: found.value, f"{name}_low": found.low, f"{name}_high": found.high}
 
 
-def _mistaken(votes, sources):
+def _mistaken(votes: Votes, sources: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """The images that most people were wrong about, first by the part of them and then by their number."""
     items, first, rows = np.unique(votes.item, return_index=True, return_inverse=True)
     seen = np.bincount(rows, minlength=len(items))
@@ -222,7 +235,7 @@ def _mistaken(votes, sources):
     ]
 
 
-def in_words(report):
+def in_words(report: Report) -> Iterator[str]:
     """The report's main numbers as lines of text."""
     people = report["annotators"]
     yield f"{report['study']['title']}: {report['votes']:,} votes of {people['began']} annotators"
@@ -242,7 +255,7 @@ def in_words(report):
         yield f"paper, {study['study']}: accuracy {study['accuracy']:.3f}"
 
 
-def without_nan(value):
+def without_nan(value: Any) -> Any:
     """`value` with None for NaN: JSON has no NaN."""
     if isinstance(value, dict):
         return {name: without_nan(inner) for name, inner in value.items()}

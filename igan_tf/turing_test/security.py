@@ -1,13 +1,17 @@
 """What stands between the network and the study."""
 
+from __future__ import annotations
+
 import asyncio
 import hashlib
 import hmac
 import time
+from collections.abc import Callable, Collection, Hashable, Iterable
 from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 BODY_LIMIT = 4096
 BODY_SECONDS = 5.0
@@ -43,15 +47,15 @@ class Guard:
         origins: The origins under which browsers reach it, such as "http://127.0.0.1:8765".
     """
 
-    def __init__(self, app, origins):
+    def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
         self.app = app
         self.hosts = {urlsplit(origin).netloc.lower() for origin in origins}
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
 
-        async def send_with_headers(message):
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
             await send(message)
@@ -66,29 +70,29 @@ class Guard:
         await self.app(scope, receive, send_with_headers)
 
 
-def check_origin(request, origins):
+def check_origin(request: Request, origins: Collection[str]) -> None:
     """Raises a 403 unless the request comes from one of our own pages; every browser says so with a POST."""
     if request.headers.get("origin", "") not in origins:
         raise HTTPException(403, "The request does not come from this study's pages.")
 
 
-def form_token(secret, purpose, holder):
+def form_token(secret: str, purpose: str, holder: str) -> str:
     """What only a page of ours has: HMAC-SHA256 of purpose and cookie under the study's secret."""
     return hmac.new(secret.encode(), f"{purpose}:{holder}".encode(), hashlib.sha256).hexdigest()
 
 
-def same(first, second):
+def same(first: str, second: str) -> bool:
     """Whether two secrets are equal, in a time that does not tell where they differ."""
     return hmac.compare_digest(first.encode("utf-8", "surrogatepass"), second.encode("utf-8", "surrogatepass"))
 
 
-def check_form_token(secret, purpose, holder, received):
+def check_form_token(secret: str, purpose: str, holder: str, received: str | None) -> None:
     """Raises a 403 unless `received` is the `form_token`."""
     if not (isinstance(received, str) and same(form_token(secret, purpose, holder), received)):
         raise HTTPException(403, "The page is out of date: load it again.")
 
 
-async def read_body(request, limit=BODY_LIMIT, seconds=None):
+async def read_body(request: Request, limit: int = BODY_LIMIT, seconds: float | None = None) -> bytes:
     """The body of a request.
 
     Raises:
@@ -123,11 +127,11 @@ class RateLimit:
         clock: Seconds, rising.
     """
 
-    def __init__(self, size, per_second, clock=time.monotonic):
+    def __init__(self, size: int, per_second: float, clock: Callable[[], float] = time.monotonic) -> None:
         self.size, self.per_second, self._clock = size, per_second, clock
-        self._buckets = {}
+        self._buckets: dict[Hashable, tuple[float, float]] = {}
 
-    def check(self, key):
+    def check(self, key: Hashable) -> None:
         """Takes a token from the bucket of `key`, or raises a 429 that tells when there is one."""
         now = self._clock()
         left, then = self._buckets.get(key, (self.size, now))
@@ -140,7 +144,7 @@ class RateLimit:
             self._forget(now)
         self._buckets[key] = (left - 1, now)
 
-    def _forget(self, now):
+    def _forget(self, now: float) -> None:
         """Drops the buckets that are full again: they say no more than none does."""
         refill = self.size / self.per_second
         self._buckets = {key: bucket for key, bucket in self._buckets.items() if now - bucket[1] < refill}

@@ -1,14 +1,19 @@
 """The study's pages: routes and what they answer."""
 
+from __future__ import annotations
+
 import asyncio
 import json
 import sqlite3
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
@@ -17,7 +22,7 @@ from igan_tf.turing_test.report import plan_in_words
 from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.session import outcome, state
 from igan_tf.turing_test.settings import CHOICES
-from igan_tf.turing_test.storage import OutOfOrder, UnknownTrial, new_secret
+from igan_tf.turing_test.storage import Annotator, OutOfOrder, Storage, UnknownTrial, new_secret
 
 _STATIC = Path(__file__).parent / "static"
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -26,7 +31,7 @@ _COOKIE_SECONDS = 90 * 24 * 3600
 _MOST_MILLISECONDS = 3_600_000
 
 
-def build_app(storage, origins):
+def build_app(storage: Storage, origins: Collection[str]) -> security.Guard:
     """The ASGI application.
 
     Args:
@@ -47,7 +52,10 @@ def build_app(storage, origins):
         Route("/results/{token}/{name}", pages.results_file),
         Route("/static/{name}", pages.static),
     ]
-    handlers = {HTTPException: pages.refuse, Exception: pages.fail}
+    handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
+        HTTPException: pages.refuse,
+        Exception: pages.fail,
+    }
     # Around the whole: Starlette's own middleware stands inside of the page that it makes of an error.
     return security.Guard(Starlette(routes=routes, exception_handlers=handlers), origins)
 
@@ -55,7 +63,7 @@ def build_app(storage, origins):
 class Pages:
     """The endpoints, over one study."""
 
-    def __init__(self, storage, origins):
+    def __init__(self, storage: Storage, origins: Collection[str]) -> None:
         self.storage = storage
         self.origins = frozenset(origins)
         self.report = Results(storage)
@@ -71,10 +79,10 @@ class Pages:
 
     # Pages for annotators.
 
-    async def home(self, request):
+    async def home(self, request: Request) -> Response:
         return self._page("message.html", heading="A study", text="Please use the link that you were given.")
 
-    async def welcome(self, request):
+    async def welcome(self, request: Request) -> Response:
         """Instructions and consent; for an annotator who comes back, the way on."""
         self._check_secret(request, self.storage.study_token)
         visit = request.cookies.get(self._visit_cookie) or new_secret()
@@ -91,7 +99,7 @@ class Pages:
         self._set_cookie(request, response, self._visit_cookie, visit)
         return response
 
-    async def enrol(self, request):
+    async def enrol(self, request: Request) -> Response:
         """Makes an annotator of who agrees; the same form sent again leads to the same annotator."""
         self._check_secret(request, self.storage.study_token)
         security.check_origin(request, self.origins)
@@ -109,7 +117,7 @@ class Pages:
         self._set_cookie(request, response, self._session_cookie, annotator.session)
         return response
 
-    async def resume(self, request):
+    async def resume(self, request: Request) -> Response:
         """The link to come back on another device."""
         annotator = self.storage.resumed(request.path_params["token"])
         if annotator is None:
@@ -118,7 +126,7 @@ class Pages:
         self._set_cookie(request, response, self._session_cookie, annotator.session)
         return response
 
-    async def annotate(self, request):
+    async def annotate(self, request: Request) -> Response:
         annotator = self._annotator(request)
         return self._page(
             "annotate.html",
@@ -130,16 +138,16 @@ class Pages:
 
     # What the annotators' page asks for.
 
-    async def state(self, request):
+    async def state(self, request: Request) -> Response:
         return JSONResponse(state(self.storage, self._annotator(request)))
 
-    async def image(self, request):
+    async def image(self, request: Request) -> Response:
         file = self.storage.image(self._annotator(request), request.path_params["token"])
         if file is None:
             raise HTTPException(404, "There is nothing here.")
         return Response(file, media_type="image/png")
 
-    async def answer(self, request):
+    async def answer(self, request: Request) -> Response:
         """Records one answer and says where the annotator stands; only when it is on the disk."""
         security.check_origin(request, self.origins)
         annotator = self._annotator(request)
@@ -158,7 +166,7 @@ class Pages:
 
     # Pages for researchers.
 
-    async def results(self, request):
+    async def results(self, request: Request) -> Response:
         self._check_secret(request, self.storage.results_token)
         report = await self.report.report()
         base = f"/results/{self.storage.results_token}"
@@ -172,7 +180,7 @@ class Pages:
             figures=figures.names(report),
         )
 
-    async def results_file(self, request):
+    async def results_file(self, request: Request) -> Response:
         self._check_secret(request, self.storage.results_token)
         found = await self.report.file(request.path_params["name"])
         if found is None:
@@ -181,7 +189,7 @@ class Pages:
         headers = {"Content-Disposition": f'attachment; filename="{request.path_params["name"]}"'} if download else None
         return Response(content, media_type=media_type, headers=headers)
 
-    async def static(self, request):
+    async def static(self, request: Request) -> Response:
         # A dict of what the package holds: no path of a request ever reaches the file system.
         name = request.path_params["name"]
         if name not in self._static:
@@ -190,7 +198,7 @@ class Pages:
 
     # Errors.
 
-    async def refuse(self, request, error):
+    async def refuse(self, request: Request, error: HTTPException) -> Response:
         if request.url.path in ("/answer", "/state"):
             return JSONResponse({"error": error.detail}, error.status_code, headers=error.headers)
         return self._page(
@@ -201,46 +209,48 @@ class Pages:
             text=error.detail,
         )
 
-    async def fail(self, request, error):
+    async def fail(self, request: Request, error: Exception) -> Response:
         # What is wrong stands in the server's log; a full disk is the usual reason.
         text = "The study's storage does not answer." if isinstance(error, sqlite3.Error) else "The server is at fault."
         return self._page("message.html", status=500, heading="That did not work", text=text)
 
     # Helpers.
 
-    def _page(self, template, status=200, headers=None, **values):
+    def _page(
+        self, template: str, status: int = 200, headers: Mapping[str, str] | None = None, **values: Any
+    ) -> HTMLResponse:
         text = self._templates.get_template(template).render(settings=self.storage.settings, **values)
         return HTMLResponse(text, status, headers=headers)
 
-    def _set_cookie(self, request, response, name, value):
+    def _set_cookie(self, request: Request, response: Response, name: str, value: str) -> None:
         secure = self._origin(request).startswith("https://")
         response.set_cookie(name, value, _COOKIE_SECONDS, httponly=True, samesite="lax", secure=secure)
 
-    def _origin(self, request):
+    def _origin(self, request: Request) -> str:
         """The origin under which this browser reaches the server: `Guard` has seen to it that there is one."""
         host = request.headers["host"].lower()
         return next(origin for origin in sorted(self.origins) if origin.split("://")[1] == host)
 
-    def _known(self, request):
+    def _known(self, request: Request) -> Annotator | None:
         """The annotator whose cookie the request has, or None."""
         session = request.cookies.get(self._session_cookie)
         return self.storage.annotator(session) if session else None
 
-    def _annotator(self, request):
+    def _annotator(self, request: Request) -> Annotator:
         annotator = self._known(request)
         if annotator is None:
             raise HTTPException(403, "This browser takes part in no study. Please use the link that you were given.")
         return annotator
 
-    def _check_secret(self, request, expected):
+    def _check_secret(self, request: Request, expected: str) -> None:
         if not security.same(request.path_params["token"], expected):
             raise HTTPException(404, "There is nothing here.")
 
-    def _enrolment_token(self, visit, number):
+    def _enrolment_token(self, visit: str, number: str) -> str:
         return security.form_token(self.storage.form_secret, "enrol", f"{visit}:{number}")
 
 
-def _form(body):
+def _form(body: bytes) -> dict[str, str]:
     """The fields of a form, the first of each name."""
     try:
         fields = parse_qs(body.decode("utf-8"), max_num_fields=10, errors="strict")
@@ -249,7 +259,7 @@ def _form(body):
     return {name: values[0] for name, values in fields.items()}
 
 
-def _read_answer(body):
+def _read_answer(body: bytes) -> tuple[str, str, int]:
     """Token, choice and milliseconds of an answer's JSON.
 
     Raises:

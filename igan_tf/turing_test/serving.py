@@ -1,15 +1,21 @@
 """A study's socket and its server."""
 
+from __future__ import annotations
+
 import signal
 import socket
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Any, NoReturn
 
 import uvicorn
 
 from igan_tf.turing_test.server import build_app
 from igan_tf.turing_test.settings import StudyError
+from igan_tf.turing_test.storage import Storage
 
 
-def listen(host, port):
+def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
     Raises:
@@ -28,7 +34,13 @@ def listen(host, port):
     return listener
 
 
-def serve(study, listener, origins, proxied, started):
+def serve(
+    study: Storage,
+    listener: socket.socket,
+    origins: Sequence[str],
+    proxied: bool,
+    started: Callable[[Storage, str], Any],
+) -> None:
     """Serves a study until a signal ends it, which comes out as a SystemExit.
 
     Args:
@@ -60,15 +72,15 @@ def serve(study, listener, origins, proxied, started):
 class _Server(uvicorn.Server):
     """Uvicorn's server, which says when it has started."""
 
-    def __init__(self, config, started):
+    def __init__(self, config: uvicorn.Config, started: Callable[[], Any]) -> None:
         super().__init__(config)
         self._said = started
 
-    async def startup(self, sockets=None):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._said()
 
 
-def _end(number, frame):
+def _end(number: int, frame: FrameType | None) -> NoReturn:
     """Uvicorn ends in order on a signal, then sends itself the same one again."""
     raise SystemExit(128 + number)

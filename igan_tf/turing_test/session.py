@@ -1,7 +1,14 @@
 """What an annotator's browser is told: where it stands, which image comes, and of past ones what the study allows."""
 
+from __future__ import annotations
 
-def state(storage, annotator):
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from igan_tf.turing_test.storage import Annotator, Recorded, Storage
+
+
+def state(storage: Storage, annotator: Annotator) -> dict[str, Any]:
     """Where an annotator stands, ready for JSON.
 
     Nothing in it depends on what the present or a later image is. What past ones were is in it only with feedback, or
@@ -40,7 +47,7 @@ def state(storage, annotator):
     return described
 
 
-def _pause(storage, annotator, counted):
+def _pause(storage: Storage, annotator: Annotator, counted: int) -> dict[str, Any] | None:
     """What there is to say before the image at hand: after practice, and between two blocks."""
     settings = storage.settings
     if counted == 0 and settings.practice:
@@ -58,7 +65,7 @@ def _pause(storage, annotator, counted):
     return pause
 
 
-def outcome(storage, annotator, recorded):
+def outcome(storage: Storage, annotator: Annotator, recorded: Recorded) -> dict[str, Any]:
     """What the browser is told of an answer: the one that stands, the truth if there is feedback, and the new state."""
     feedback = {"truth": recorded.truth, "right": recorded.choice == recorded.truth} if annotator.feedback else None
     return {"choice": recorded.choice, "feedback": feedback, "state": state(storage, annotator)}

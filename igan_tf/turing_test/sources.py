@@ -109,7 +109,7 @@ def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str
     ]
 
 
-def _size(images):
+def _size(images: np.ndarray) -> str:
     return f"{images.shape[2]}x{images.shape[1]} pixels"
 
 
@@ -118,7 +118,7 @@ def needs_tensorflow(place: str) -> bool:
     return place.startswith("tfds:") or (Path(place) / _FLAGS_FILE).is_file()
 
 
-def _read(place, limit, generator, data_dir):
+def _read(place: str, limit: int, generator: np.random.Generator, data_dir: str) -> np.ndarray:
     if (Path(place) / _FLAGS_FILE).is_file():
         from igan_tf.experiments.runs import load_run
 

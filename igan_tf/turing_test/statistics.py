@@ -8,10 +8,15 @@ therefore come from a bootstrap that draws annotators, not votes. The images are
 other people before these images.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # scipy.stats has the same under better names, but takes a second to import.
 from scipy.special import ndtri, stdtrit
@@ -19,6 +24,8 @@ from scipy.special import ndtri, stdtrit
 COLUMNS = ("real_correct", "real_total", "generated_correct", "generated_total")
 CONFIDENCE = 0.95
 BOOTSTRAP_DRAWS = 4000
+# A function of counts `(..., 4)` to values `(...)`.
+Statistic: TypeAlias = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +38,9 @@ class Estimate:
     method: str
 
 
-def wilson_interval(successes, total, confidence=CONFIDENCE):
+def wilson_interval(
+    successes: ArrayLike, total: ArrayLike, confidence: float = CONFIDENCE
+) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's score interval of a proportion (E. B. Wilson, 1927).
 
     With p = successes / total and z the normal quantile:
@@ -62,7 +71,7 @@ def wilson_interval(successes, total, confidence=CONFIDENCE):
     return low, high
 
 
-def required_votes(width, confidence=CONFIDENCE):
+def required_votes(width: float, confidence: float = CONFIDENCE) -> int:
     """The least number of votes whose Wilson interval is at most `width` wide, whatever the accuracy.
 
     The interval is widest at one half, where it is z / sqrt(n + z^2) wide: n = z^2 (1 / width^2 - 1).
@@ -76,28 +85,28 @@ def required_votes(width, confidence=CONFIDENCE):
     return max(1, math.ceil(round(_quantile(confidence) ** 2 * (1 / width**2 - 1), 9)))
 
 
-def accuracy(counts):
+def accuracy(counts: np.ndarray) -> np.ndarray:
     """Part of all votes that is right."""
     correct = counts[..., 0] + counts[..., 2]
     return _ratio(correct, counts[..., 1] + counts[..., 3])
 
 
-def balanced_accuracy(counts):
+def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
     """Mean of the parts right of real and of generated images: the accuracy on a mixture half and half."""
     return (_ratio(counts[..., 0], counts[..., 1]) + _ratio(counts[..., 2], counts[..., 3])) / 2
 
 
-def generated_error(counts):
+def generated_error(counts: np.ndarray) -> np.ndarray:
     """Part of the generated images that is taken for real: how often they deceive. One half is chance."""
     return 1 - _ratio(counts[..., 2], counts[..., 3])
 
 
-def real_error(counts):
+def real_error(counts: np.ndarray) -> np.ndarray:
     """Part of the real images that is taken for generated."""
     return 1 - _ratio(counts[..., 0], counts[..., 1])
 
 
-def d_prime(counts):
+def d_prime(counts: np.ndarray) -> np.ndarray:
     """Sensitivity d' = z(H) - z(F), apart from any liking for one of the answers; 0 is chance.
 
     H is the part of generated images, F the part of real images that is called generated, each from (count + 1/2) /
@@ -110,7 +119,7 @@ def d_prime(counts):
     return np.where((real_total > 0) & (generated_total > 0), value, np.nan)
 
 
-def estimate(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
+def estimate(statistic: Statistic, counts: np.ndarray, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> Estimate:
     """A statistic of a study with its interval.
 
     With the bootstrap's standard error s over A annotators: value -+ t(A - 1) sqrt(A / (A - 1)) s, cut off at the
@@ -134,7 +143,11 @@ def estimate(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
     value = float(statistic(counts.sum(axis=0)))
     if math.isnan(value):
         return Estimate(math.nan, math.nan, math.nan, "no votes")
-    kinds = {accuracy: counts[:, 1] + counts[:, 3], generated_error: counts[:, 3], real_error: counts[:, 1]}
+    kinds: dict[Statistic, np.ndarray] = {
+        accuracy: counts[:, 1] + counts[:, 3],
+        generated_error: counts[:, 3],
+        real_error: counts[:, 1],
+    }
     people = int((kinds.get(statistic, np.minimum(counts[:, 1], counts[:, 3])) > 0).sum())
     error = bootstrap_error(statistic, counts, seed, draws) if people > 1 else 0.0
     # Rounding alone is not spread.
@@ -147,7 +160,7 @@ def estimate(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
     return Estimate(value, max(lowest, value - margin), min(highest, value + margin), "bootstrap over annotators")
 
 
-def bootstrap_error(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
+def bootstrap_error(statistic: Statistic, counts: np.ndarray, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> float:
     """Standard deviation of `statistic` over `draws` samples of the annotators, as many as there are, with replacement.
 
     Samples in which the statistic has no value, such as those without a generated image, are left out.
@@ -160,7 +173,7 @@ def bootstrap_error(statistic, counts, seed=0, draws=BOOTSTRAP_DRAWS):
     return float(values.std()) if len(values) else 0.0
 
 
-def _interval_of_votes(statistic, totals):
+def _interval_of_votes(statistic: Statistic, totals: np.ndarray) -> tuple[float, float]:
     """The interval of a statistic of one row of counts, every vote taken as independent."""
     real_correct, real_total, generated_correct, generated_total = totals
     if statistic is accuracy:
@@ -185,19 +198,19 @@ def _interval_of_votes(statistic, totals):
     return value - margin, value + margin
 
 
-def _floats(pair):
+def _floats(pair: tuple[np.ndarray, np.ndarray]) -> tuple[float, float]:
     return float(pair[0]), float(pair[1])
 
 
-def _quantile(confidence):
+def _quantile(confidence: float) -> float:
     return float(ndtri((1 + confidence) / 2))
 
 
-def _density(z):
+def _density(z: float) -> float:
     """The standard normal density."""
     return math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
 
 
-def _ratio(part, whole):
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole > 0, part / np.where(whole > 0, whole, 1), np.nan)

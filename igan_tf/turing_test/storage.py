@@ -1,16 +1,19 @@
 """The study's one file, SQLite: an answer is acknowledged when it is on the disk, once, and for good."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
 import secrets
 import sqlite3
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import numpy as np
 
-from igan_tf.files import locks
+from igan_tf.files import StrPath, locks
 from igan_tf.turing_test import design
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.writer import Writer
@@ -48,12 +51,12 @@ class Recorded:
     truth: str
 
 
-def new_secret():
+def new_secret() -> str:
     """128 random bits for a link, a cookie or a trial."""
     return secrets.token_urlsafe(16)
 
 
-def open_file(path):
+def open_file(path: StrPath) -> sqlite3.Connection:
     """A connection to a study's file whose commits are on the disk when they return."""
     # Autocommit: transactions begin and end where the code says so.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
@@ -78,7 +81,7 @@ class Storage:
         StudyError: for a folder without a study, a damaged or foreign file, or a study that is being served.
     """
 
-    def __init__(self, study_dir, serve=False):
+    def __init__(self, study_dir: StrPath, serve: bool = False) -> None:
         self.study_dir = Path(study_dir)
         path = self.study_dir / FILE
         if not path.is_file():
@@ -96,7 +99,7 @@ class Storage:
                 rows = self._reader.execute("SELECT name, value FROM study")
                 facts = {name: json.loads(value) for name, value in rows}
                 # (name, generated, place, number of images that count), real first.
-                self.sources = self._reader.execute(
+                self.sources: list[tuple[str, int, str, int]] = self._reader.execute(
                     "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
                     "practice) FROM sources s ORDER BY source"
                 ).fetchall()
@@ -113,7 +116,7 @@ class Storage:
         self.created_at = facts["created_at"]
         self.height, self.width, self.channels = facts["image_shape"]
 
-    def _check_file(self, path):
+    def _check_file(self, path: Path) -> None:
         (application,), (version,) = (
             self._reader.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
         )
@@ -123,52 +126,53 @@ class Storage:
         if found != "ok":
             raise StudyError(f"{path} is damaged: {found}")
 
-    def close(self):
+    def close(self) -> None:
         """Finishes the changes that wait, closes the file and frees the lock."""
         self._opened.close()
 
-    def connect(self):
+    def connect(self) -> sqlite3.Connection:
         """A connection of its own for one more thread, to read and to close."""
         connection = open_file(self.study_dir / FILE)
         connection.execute("PRAGMA query_only = ON")
         return connection
 
-    def num_answers(self):
+    def num_answers(self) -> int:
         """Of all annotators, practice included."""
         return self._reader.execute("SELECT count(*) FROM answers").fetchone()[0]
 
-    def num_annotators(self):
+    def num_annotators(self) -> int:
         return self._reader.execute("SELECT count(*) FROM annotators").fetchone()[0]
 
-    def item_image(self, item):
+    def item_image(self, item: int) -> bytes:
         """The PNG file of an item."""
         with contextlib.closing(self.connect()) as connection:
             return connection.execute("SELECT image FROM items WHERE item = ?", (item,)).fetchone()[0]
 
     # Annotators.
 
-    def annotator(self, session):
+    def annotator(self, session: str) -> Annotator | None:
         """The `Annotator` whose cookie holds `session`, or None."""
         return self._annotator("session", session)
 
-    def resumed(self, resume):
+    def resumed(self, resume: str) -> Annotator | None:
         """The `Annotator` whose link to come back holds `resume`, or None."""
         return self._annotator("resume", resume)
 
-    def _annotator(self, column, value):
+    def _annotator(self, column: str, value: str) -> Annotator | None:
         row = self._reader.execute(
             f"SELECT annotator, session, resume, feedback FROM annotators WHERE {column} = ?", (value,)
         ).fetchone()
-        return row and Annotator(*row[:3], bool(row[3]))
+        return row and Annotator(row[0], row[1], row[2], bool(row[3]))
 
-    def enrol(self, enrolment):
+    def enrol(self, enrolment: str) -> Future[Annotator]:
         """A future of the `Annotator` whom the form number `enrolment` enrols: always the same one."""
+        assert self._writer is not None
         return self._writer.submit(lambda connection: self._enrol(connection, enrolment))
 
-    def _enrol(self, connection, enrolment):
+    def _enrol(self, connection: sqlite3.Connection, enrolment: str) -> Annotator:
         known = "SELECT annotator, session, resume, feedback FROM annotators WHERE enrolment = ?"
         if row := connection.execute(known, (enrolment,)).fetchone():
-            return Annotator(*row[:3], bool(row[3]))
+            return Annotator(row[0], row[1], row[2], bool(row[3]))
         (number,) = connection.execute("SELECT coalesce(max(annotator), 0) + 1 FROM annotators").fetchone()
         generator = np.random.default_rng([self.seed, number, 1])
         conditions = dict(connection.execute("SELECT feedback, count(*) FROM annotators GROUP BY feedback"))
@@ -189,7 +193,7 @@ class Storage:
         )
         return annotator
 
-    def _pools(self, connection):
+    def _pools(self, connection: sqlite3.Connection) -> list[list[int]]:
         """Items that count, a list a source, and a last list of those to practise on."""
         rows = connection.execute("SELECT source, practice, item FROM items ORDER BY item").fetchall()
         num_sources = 1 + max(source for source, _, _ in rows)
@@ -200,11 +204,11 @@ class Storage:
 
     # Trials.
 
-    def position(self, annotator):
+    def position(self, annotator: Annotator) -> int:
         """How many trials the annotator has answered, which is the position of the next one."""
         return _position(self._reader, annotator.number)
 
-    def tokens(self, annotator, position, count):
+    def tokens(self, annotator: Annotator, position: int, count: int) -> list[str]:
         """The tokens of the annotator's trials from `position` on, `count` of them or as many as there are."""
         rows = self._reader.execute(
             "SELECT token FROM trials WHERE annotator = ? AND position >= ? ORDER BY position LIMIT ?",
@@ -212,7 +216,7 @@ class Storage:
         )
         return [token for (token,) in rows]
 
-    def image(self, annotator, token):
+    def image(self, annotator: Annotator, token: str) -> bytes | None:
         """The PNG file of one of the annotator's trials, up to the one after the next to answer; else None."""
         row = self._reader.execute(
             "SELECT t.position, i.image FROM trials t JOIN items i USING (item) WHERE t.token = ? AND t.annotator = ?",
@@ -222,7 +226,7 @@ class Storage:
             return None
         return row[1]
 
-    def correct(self, annotator, start, stop):
+    def correct(self, annotator: Annotator, start: int, stop: int) -> int:
         """How many of the answers at positions `start` to `stop` - 1 are right."""
         return self._reader.execute(
             "SELECT count(*) FROM answers a JOIN trials t USING (annotator, position) JOIN items i USING (item) "
@@ -231,7 +235,7 @@ class Storage:
             (annotator.number, start, stop),
         ).fetchone()[0]
 
-    def answer(self, annotator, token, choice, response_ms):
+    def answer(self, annotator: Annotator, token: str, choice: str, response_ms: int) -> Future[Recorded]:
         """Records an answer. A future of the `Recorded` one, set when it is on the disk.
 
         A trial that is answered already keeps its answer, and that one is what the future holds.
@@ -240,16 +244,17 @@ class Storage:
             UnknownTrial: for a token of no trial of this annotator.
             OutOfOrder: for a trial whose turn has not come.
         """
+        assert self._writer is not None
         return self._writer.submit(lambda connection: _answer(connection, annotator.number, token, choice, response_ms))
 
 
-def _position(connection, number):
+def _position(connection: sqlite3.Connection, number: int) -> int:
     return connection.execute(
         "SELECT coalesce(max(position) + 1, 0) FROM answers WHERE annotator = ?", (number,)
     ).fetchone()[0]
 
 
-def _answer(connection, number, token, choice, response_ms):
+def _answer(connection: sqlite3.Connection, number: int, token: str, choice: str, response_ms: int) -> Recorded:
     row = connection.execute(
         "SELECT t.position, s.generated FROM trials t JOIN items i USING (item) JOIN sources s USING (source) "
         "WHERE t.token = ? AND t.annotator = ?",

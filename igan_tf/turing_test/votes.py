@@ -1,6 +1,9 @@
 """The answers of a study as arrays, and the counts that `statistics` works on."""
 
+from __future__ import annotations
+
 import dataclasses
+import sqlite3
 
 import numpy as np
 
@@ -32,18 +35,18 @@ class Votes:
     answered_at: np.ndarray
 
     @property
-    def correct(self):
+    def correct(self) -> np.ndarray:
         return self.generated == self.called_generated
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.annotator)
 
-    def where(self, mask):
+    def where(self, mask: np.ndarray) -> Votes:
         """The votes for which `mask` holds."""
         return Votes(*(getattr(self, field.name)[mask] for field in dataclasses.fields(self)))
 
 
-def load_votes(connection):
+def load_votes(connection: sqlite3.Connection) -> Votes:
     """The `Votes` of a study, by annotator and position."""
     rows = connection.execute(
         "SELECT a.annotator, n.feedback, a.position - (SELECT count(*) FROM trials p WHERE p.annotator = a.annotator "
@@ -57,7 +60,7 @@ def load_votes(connection):
     return Votes(*(np.array(column, kind) for column, kind in zip(columns, types)))
 
 
-def counts_by_annotator(votes, source=None):
+def counts_by_annotator(votes: Votes, source: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Counts as `statistics.COLUMNS` has them.
 
     Args:

@@ -1,13 +1,20 @@
 """One thread that makes every change to the study's file, several in one commit."""
 
+from __future__ import annotations
+
 import contextlib
 import queue
 import sqlite3
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any, TypeAlias, TypeVar
 
 # Changes in one transaction: as many as wait, but no more, so that the first does not wait for ever.
 _MOST_IN_A_COMMIT = 128
+
+Value = TypeVar("Value")
+_Waiting: TypeAlias = tuple[Callable[[sqlite3.Connection], Any], Future[Any]]
 
 
 class Writer:
@@ -21,29 +28,30 @@ class Writer:
         connection: A `sqlite3.Connection` that nothing else uses from now on, in autocommit mode.
     """
 
-    def __init__(self, connection):
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._waiting = queue.SimpleQueue()
+        # None ends the thread.
+        self._waiting: queue.SimpleQueue[_Waiting | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="writer", daemon=True)
         self._thread.start()
 
-    def submit(self, change):
+    def submit(self, change: Callable[[sqlite3.Connection], Value]) -> Future[Value]:
         """Queues `change`, a function of the connection.
 
         Returns:
             A `concurrent.futures.Future` of its value, set after the commit, or of the exception that it raised.
         """
-        future = Future()
+        future: Future[Value] = Future()
         self._waiting.put((change, future))
         return future
 
-    def close(self):
+    def close(self) -> None:
         """Finishes what waits, then closes the connection."""
         self._waiting.put(None)
         self._thread.join()
         self._connection.close()
 
-    def _run(self):
+    def _run(self) -> None:
         closing = False
         while not closing:
             batch = [self._waiting.get()]
@@ -55,7 +63,7 @@ class Writer:
             closing = None in batch
             self._commit([entry for entry in batch if entry is not None])
 
-    def _commit(self, batch):
+    def _commit(self, batch: list[_Waiting]) -> None:
         # From here on nobody can cancel them.
         batch = [(change, future) for change, future in batch if future.set_running_or_notify_cancel()]
         try:
@@ -74,9 +82,10 @@ class Writer:
             else:
                 future.set_exception(failure)
 
-    def _attempt(self, change):
+    def _attempt(self, change: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:
         """(value, None) or (None, exception) of one change."""
         self._connection.execute("SAVEPOINT change")
+        error: Exception | None
         try:
             value, error = change(self._connection), None
         except Exception as raised:

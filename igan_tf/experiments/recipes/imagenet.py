@@ -1,26 +1,34 @@
 """The ImageNet GAN, on sharded records or on images in memory."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import keras
 import numpy as np
 
 from igan_tf import losses
 from igan_tf.data import ArrayBatches, ImageData, RecordBatches
+from igan_tf.data.image_batches import ImageBatches
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import ImageNetConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.losses import FeatureMatching
-from igan_tf.models import ImageNetGAN
+from igan_tf.models.imagenet_gan import ImageNetGAN
 from igan_tf.networks import imagenet
+from igan_tf.records.reader import ImageRecords
+from igan_tf.training.distribution import Worker
+from igan_tf.types import Tensor
 
 
-class ImageNetRecipe(Recipe):
+class ImageNetRecipe(Recipe[ImageNetConfig, ImageData | ImageRecords, ImageBatches, ImageNetGAN]):
     """`ImageNetGAN` with the published networks, scaled by `gf_dim`, `df_dim` and the images' side."""
 
     Config = ImageNetConfig
     samples_in_grid = 64
     streams = True
 
-    def check_against_data(self, data, replicas):
+    def check_against_data(self, data: ImageData | ImageRecords, replicas: int) -> None:
         height, width, _ = data.image_shape
         if height != width or height & (height - 1) or not imagenet.SMALLEST_SIDE <= height <= imagenet.LARGEST_SIDE:
             raise ConfigError(
@@ -36,7 +44,7 @@ class ImageNetRecipe(Recipe):
             )
         self.check_batch_size(count, replicas)
 
-    def make_batches(self, data, replicas, worker):
+    def make_batches(self, data: ImageData | ImageRecords, replicas: int, worker: Worker) -> ImageBatches:
         kind = ArrayBatches if isinstance(data, ImageData) else RecordBatches
         return kind(
             data,
@@ -47,7 +55,7 @@ class ImageNetRecipe(Recipe):
             num_workers=worker.count,
         )
 
-    def build_model(self, image_shape, num_classes, steps_per_epoch):
+    def build_model(self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int) -> ImageNetGAN:
         config = self.config
         keras.utils.set_random_seed(config.seed)
         with self.precision():
@@ -80,7 +88,7 @@ class ImageNetRecipe(Recipe):
         )
         return model
 
-    def histograms(self, model, batches):
+    def histograms(self, model: ImageNetGAN, batches: ImageBatches) -> dict[str, Tensor]:
         """The discriminator's features and D(x) on the first images, generated ones beside them."""
         real = batches.take(np.arange(self.config.batch_size))
         joint = np.concatenate([real, model.generate(self.config.batch_size, self.config.seed)])
@@ -89,5 +97,5 @@ class ImageNetRecipe(Recipe):
         real, generated = np.split(keras.ops.sigmoid(gan_logit(outputs["logits"])).numpy(), 2)
         return {"features": outputs["features"], "probability/of_real": real, "probability/of_generated": generated}
 
-    def facts(self, batches):
+    def facts(self, batches: ImageBatches) -> dict[str, Any]:
         return {"labels": batches.num_labelled}

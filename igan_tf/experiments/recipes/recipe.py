@@ -5,11 +5,11 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import keras
 
-from igan_tf.data import ImageData, ImageRecords, load_data
+from igan_tf.data import ImageData, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.images import ArraySource, ImageSource
 from igan_tf.evaluation.record_source import RecordSource
@@ -19,9 +19,18 @@ from igan_tf.losses import HistoricalAveraging, Technique
 from igan_tf.losses.r1_penalty import R1Penalty
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
+from igan_tf.records.reader import ImageRecords
+from igan_tf.training.distribution import Worker
+from igan_tf.training.protocols import Batches
+from igan_tf.types import Tensor
+
+ConfigT = TypeVar("ConfigT", bound=RunConfig)
+DataT = TypeVar("DataT", bound=ImageData | ImageRecords)
+BatchesT = TypeVar("BatchesT", bound=Batches)
+ModelT = TypeVar("ModelT", bound=AdversarialModel)
 
 
-class Recipe(abc.ABC):
+class Recipe(abc.ABC, Generic[ConfigT, DataT, BatchesT, ModelT]):
     """Which batches, networks and model a config stands for, and what is measured of them.
 
     Args:
@@ -33,33 +42,33 @@ class Recipe(abc.ABC):
     # Whether data sets that can stay on the disk do.
     streams: ClassVar[bool] = False
 
-    def __init__(self, config: RunConfig):
-        self.config: Any = config
+    def __init__(self, config: ConfigT) -> None:
+        self.config = config
 
     def load_data(self) -> ImageData | ImageRecords:
         """The data set that the config names; read from the disk as it is needed where recipe and data set can."""
         return load_data(self.config, streamed=self.streams)
 
     @abc.abstractmethod
-    def check_against_data(self, data, replicas: int) -> None:
+    def check_against_data(self, data: DataT, replicas: int) -> None:
         """Raises a ConfigError or DataError if the settings do not go with the data; writes nothing."""
 
     @abc.abstractmethod
-    def make_batches(self, data, replicas: int, worker):
+    def make_batches(self, data: DataT, replicas: int, worker: Worker) -> BatchesT:
         """This worker's batches: `steps_per_epoch`, `epoch(number, start_step)`, `take(indices)`, `num_labelled`."""
 
     @abc.abstractmethod
-    def build_model(self, image_shape, num_classes: int, steps_per_epoch: int) -> AdversarialModel:
+    def build_model(self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int) -> ModelT:
         """Networks and optimizers, compiled; initial weights are a function of `config.seed`."""
 
-    def initialize(self, model, batches) -> None:  # noqa: B027
+    def initialize(self, model: ModelT, batches: BatchesT) -> None:
         """Data-dependent initialization, where the recipe has one; to be called in the strategy's scope."""
 
-    def identity(self, batches) -> dict[str, Any]:
+    def identity(self, batches: BatchesT) -> dict[str, Any]:
         """What of the data must be the same for a run to be continued, beside the images themselves."""
         return {}
 
-    def real_images(self, data) -> ImageSource:
+    def real_images(self, data: ImageData | ImageRecords) -> ImageSource:
         """The images that samples are scored against: the test set, or all where there is none."""
         if not isinstance(data, ImageData):
             return RecordSource(data)
@@ -67,15 +76,15 @@ class Recipe(abc.ABC):
             return ArraySource(data.test_images, self.config.dataset, "test")
         return ArraySource(data.train_images, self.config.dataset, "train")
 
-    def evaluate(self, model, data) -> dict[str, float]:
+    def evaluate(self, model: ModelT, data: DataT) -> dict[str, float]:
         """Test errors, as fractions; empty where there is nothing to test."""
         return {}
 
-    def histograms(self, model, batches) -> dict[str, Any]:
+    def histograms(self, model: ModelT, batches: BatchesT) -> dict[str, Tensor]:
         """Arrays for TensorBoard's histograms, by name."""
         return {}
 
-    def facts(self, batches) -> dict[str, Any]:
+    def facts(self, batches: BatchesT) -> dict[str, Any]:
         """What `result.json` says of the run beside its figures."""
         return {}
 
@@ -84,11 +93,11 @@ class Recipe(abc.ABC):
         """Whether there are samples to look at."""
         return True
 
-    def draws(self) -> dict[str, RunConfig]:
+    def draws(self) -> dict[str, ConfigT]:
         """Several runs in the place of one, by the name of their folder; empty for one run."""
         return {}
 
-    def baseline(self) -> RunConfig | None:
+    def baseline(self) -> ConfigT | None:
         """The config of a run to compare with, or None."""
         return None
 

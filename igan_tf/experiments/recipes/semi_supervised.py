@@ -1,31 +1,37 @@
 """The semi-supervised GAN on images in memory."""
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
+from typing import Any
 
 import keras
 import numpy as np
 
 from igan_tf import losses
-from igan_tf.data import SemiSupervisedBatches, labelled_subset, read_label_file
+from igan_tf.data import ImageData, labelled_subset, read_label_file
+from igan_tf.data.batches import SemiSupervisedBatches
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
-from igan_tf.models import SemiSupervisedGAN
-from igan_tf.networks import NETWORKS
+from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
+from igan_tf.networks import NETWORKS, Network
+from igan_tf.training.distribution import Worker
+from igan_tf.types import Tensor
 
 
-class SemiSupervisedRecipe(Recipe):
+class SemiSupervisedRecipe(Recipe[SemiSupervisedConfig, ImageData, SemiSupervisedBatches, SemiSupervisedGAN]):
     """`SemiSupervisedGAN` with the networks of `network`."""
 
     Config = SemiSupervisedConfig
 
     @property
-    def network(self):
+    def network(self) -> Network:
         """The `Network`."""
         return NETWORKS[self.config.network_name]
 
-    def labelled_examples(self, data):
+    def labelled_examples(self, data: ImageData) -> tuple[np.ndarray, np.ndarray]:
         """Indices and labels of the examples that keep their labels.
 
         Raises:
@@ -57,7 +63,7 @@ class SemiSupervisedRecipe(Recipe):
             raise ConfigError(f"`labels={config.labels}`: {error}") from error
         return indices, data.train_labels[indices]
 
-    def check_against_data(self, data, replicas):
+    def check_against_data(self, data: ImageData, replicas: int) -> None:
         height, width, _ = data.image_shape
         network = self.network
         if not network.takes(height, width):
@@ -69,7 +75,7 @@ class SemiSupervisedRecipe(Recipe):
         self.labelled_examples(data)
         self.check_batch_size(len(data.train_images), replicas)
 
-    def make_batches(self, data, replicas, worker):
+    def make_batches(self, data: ImageData, replicas: int, worker: Worker) -> SemiSupervisedBatches:
         return SemiSupervisedBatches(
             data.train_images,
             *self.labelled_examples(data),
@@ -79,7 +85,9 @@ class SemiSupervisedRecipe(Recipe):
             num_workers=worker.count,
         )
 
-    def build_model(self, image_shape, num_classes, steps_per_epoch):
+    def build_model(
+        self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int
+    ) -> SemiSupervisedGAN:
         config = self.config
         keras.utils.set_random_seed(config.seed)
         with self.precision():
@@ -118,7 +126,7 @@ class SemiSupervisedRecipe(Recipe):
         )
         return model
 
-    def initialize(self, model, batches):
+    def initialize(self, model: SemiSupervisedGAN, batches: SemiSupervisedBatches) -> None:
         # It sets the scales of weight normalization.
         if not self.config.initialization_examples or self.config.discriminator_weight_norm != "weight":
             return
@@ -128,17 +136,17 @@ class SemiSupervisedRecipe(Recipe):
         num_latents = self.config.batch_size if self.network.initializes_generator else 0
         model.initialize_from(images, self.config.seed, num_latents)
 
-    def identity(self, batches):
+    def identity(self, batches: SemiSupervisedBatches) -> dict[str, Any]:
         labelled = np.stack([batches.labelled_indices, batches.labels])
-        return {"SHA-256 of the labelled examples": hashlib.sha256(labelled).hexdigest()}
+        return {"SHA-256 of the labelled examples": hashlib.sha256(labelled.data).hexdigest()}
 
-    def evaluate(self, model, data):
+    def evaluate(self, model: SemiSupervisedGAN, data: ImageData) -> dict[str, float]:
         """Test errors of the present and of the averaged weights; empty where nothing is labelled."""
         if not len(data.test_labels) or model.num_outputs == 1:
             return {}
         return model.test_errors(data.test_images, data.test_labels, self.config.batch_size)
 
-    def histograms(self, model, batches):
+    def histograms(self, model: SemiSupervisedGAN, batches: SemiSupervisedBatches) -> dict[str, Tensor]:
         """Weight normalization's scales; the discriminator's features and D(x) on the first images, D(x) on samples."""
         count = self.config.batch_size
         real = model.discriminator(batches.take(np.arange(count)))
@@ -150,14 +158,14 @@ class SemiSupervisedRecipe(Recipe):
             "probability/of_generated": keras.ops.sigmoid(losses.gan_logit(generated["logits"])),
         }
 
-    def facts(self, batches):
+    def facts(self, batches: SemiSupervisedBatches) -> dict[str, Any]:
         return {"seed_data": self.config.seed_data, "labels": batches.num_labelled}
 
     @property
-    def generates(self):
+    def generates(self) -> bool:
         return bool(self.config.generator_steps)
 
-    def draws(self):
+    def draws(self) -> dict[str, SemiSupervisedConfig]:
         """A run for each labelled subset of `label_draws`."""
         config = self.config
         if config.label_draws == 1:
@@ -167,7 +175,7 @@ class SemiSupervisedRecipe(Recipe):
             for seed_data in range(config.seed_data, config.seed_data + config.label_draws)
         }
 
-    def baseline(self):
+    def baseline(self) -> SemiSupervisedConfig | None:
         """The same discriminator on the labelled examples alone."""
         if not self.config.supervised_baseline:
             return None
