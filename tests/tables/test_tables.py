@@ -5,8 +5,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -17,7 +15,8 @@ from igan_tf.experiments import experiment, run_directory, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run
-from tests.command_line import assert_same_run, environment, events, result
+from tests import processes
+from tests.command_line import assert_same_run, events, result
 
 RUN_FLAGS = ["--batch_size=400", "--initialization_examples=50", "--nosupervised_baseline"]
 NAMES = [
@@ -27,21 +26,13 @@ NAMES = [
 ]
 
 
-def command(folder, *more):
-    arguments = ["--table=digits", "--labels=20,50", "--subsets=1,2", f"--output_dir={folder}", *more]
-    return [sys.executable, "-m", "igan_tf.tables", *arguments, "--", *RUN_FLAGS]
+def arguments(folder, *more):
+    own = ["--table=digits", "--labels=20,50", "--subsets=1,2", f"--output_dir={folder}", *more]
+    return [*own, "--", *RUN_FLAGS]
 
 
 def run(folder, *more):
-    return subprocess.run(
-        command(folder, *more),
-        cwd=folder.parent,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    return processes.run("igan_tf.tables", arguments(folder, *more), folder.parent)
 
 
 @pytest.fixture(scope="module")
@@ -112,14 +103,7 @@ def wait_for(condition, process):
 @pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_stopped_and_continued_it_ends_the_same(tmp_path, finished, signum):
     folder = tmp_path / "table"
-    process = subprocess.Popen(
-        command(folder, "--epochs=2"),
-        cwd=tmp_path,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = processes.Program("igan_tf.tables", arguments(folder, "--epochs=2"), tmp_path)
     # The first run is through, the second at work.
     wait_for(lambda: (folder / NAMES[1] / ".lock").exists(), process)
     process.send_signal(signum)
@@ -168,7 +152,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("more", "words"),
     [
         (["--labels=20,many"], "--labels must be whole numbers from 1 with commas. Received: --labels=many"),
         (["--subsets=0"], "--subsets must be whole numbers from 1 with commas. Received: --subsets=0"),
@@ -181,8 +165,8 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--seeds=0"], "--seeds=0"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, arguments, words):
-    done = run(tmp_path / "table", *arguments)
+def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, more, words):
+    done = run(tmp_path / "table", *more)
     assert done.returncode == 1, done.stdout
     assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "table").exists()
@@ -212,15 +196,8 @@ def test_probabilities_are_of_the_weights_that_are_there(finished, tmp_path):
 
 
 def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished, tmp_path):
-    done = subprocess.run(
-        [*command(finished, "--epochs=2", "--subsets=3"), "--beta_1=0.9"],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    more = [*arguments(finished, "--epochs=2", "--subsets=3"), "--beta_1=0.9"]
+    done = processes.run("igan_tf.tables", more, tmp_path)
     assert done.returncode == 1
     assert re.search(r"--beta_1: the run was started with 0\.5, now 0\.9", done.stderr)
     assert not (finished / "labels-20_subset-2_seed-1").exists()
