@@ -38,7 +38,7 @@ turing-demo: $(INSTALLED)
 		--feedback=both --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow" tests
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" tests
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow tests
@@ -46,9 +46,9 @@ test-slow: $(INSTALLED)
 # PyTorch is tested where it is installed; JAX is installed here.
 test-backends: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[backends]'
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadfile tests/layers tests/losses tests/optimizers
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/layers tests/losses tests/optimizers
 	if $(BIN)/python -c "import torch" 2>/dev/null; \
-		then KERAS_BACKEND=torch $(BIN)/python -m pytest -n 2 --dist loadfile tests/layers tests/losses tests/optimizers; \
+		then KERAS_BACKEND=torch $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/layers tests/losses tests/optimizers; \
 		else echo "PyTorch is not installed: not tested"; fi
 
 breakages: $(INSTALLED)

@@ -6,12 +6,32 @@ from pathlib import Path
 import keras
 import pytest
 
+# The files that take longest start first: begun late, one of them would run on while the other cores wait.
+LONGEST_FILES = (
+    "experiments/test_experiment.py",
+    "tables/test_tables.py",
+    "models/test_imagenet_gan.py",
+    "experiments/test_periodic_scores.py",
+    "experiments/test_imagenet_experiment.py",
+    "models/test_semi_supervised_gan.py",
+    "turing_test/test_browser.py",
+    "models/test_sampling.py",
+    "commands/test_evaluate.py",
+    "evaluation/classifiers/test_domain.py",
+    "training/test_multi_worker.py",
+)
+
 if keras.backend.backend() == "tensorflow":
     import tensorflow as tf
 
     # Has to come before anything that makes TensorFlow start its devices.
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+
+
+def pytest_collection_modifyitems(items):
+    place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FILES)}
+    items.sort(key=lambda item: place.get(item.path, len(place)))
 
 
 @pytest.fixture(scope="session")

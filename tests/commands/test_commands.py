@@ -65,14 +65,14 @@ def test_every_command_is_listed_and_an_unknown_one_gets_a_suggestion(capsys):
         commands.main(["evalute"])
 
 
-def line_of(*arguments):
-    line = CommandLine("program", "Does something.")
+def line_of(*arguments, takes_words=False):
+    line = CommandLine("program", "Does something.", takes_words)
     line.add_settings(Some)
     return line, line.parse(arguments)
 
 
 def test_a_command_line_is_its_settings():
-    line, others = line_of("--height=4", "--fast", "--", "more", "--height=9")
+    line, others = line_of("--height=4", "--fast", "--", "more", "--height=9", takes_words=True)
     assert line.read(Some) == Some(height=4, fast=True) and others == ["more", "--height=9"]
     assert line.given == {"height", "fast"} and line.width == 0.5
     # Given, though at its default.
@@ -107,6 +107,11 @@ def test_help_tells_each_flags_topic_default_and_bounds():
 def test_what_is_no_flag_is_refused(argument, message):
     with pytest.raises(ConfigError, match=message):
         line_of(argument)
+
+
+def test_words_are_refused_where_a_command_takes_none():
+    with pytest.raises(ConfigError, match="unknown argument: more"):
+        line_of("--height=4", "--", "more")
 
 
 @pytest.mark.parametrize(
