@@ -4,7 +4,9 @@ import concurrent.futures
 import contextlib
 import multiprocessing
 import multiprocessing.forkserver
+import multiprocessing.resource_tracker
 import os
+import signal
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
 from multiprocessing.sharedctypes import Synchronized
@@ -30,7 +32,14 @@ def start_fork_server() -> ForkServerContext:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([shards.__name__])
-    multiprocessing.forkserver.ensure_running()
+    # Ctrl-C is the main process's business, also before a copy has begun to ignore it: copies inherit what is blocked.
+    # Starting the resource tracker would unblock it.
+    multiprocessing.resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        multiprocessing.forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return context
 
 

@@ -398,9 +398,18 @@ def test_ctrl_c_does_not_wait_for_shards(large, tmp_path):
 
 
 def test_processes_leave_ctrl_c_to_the_main_one(tmp_path):
-    # One that waits for work would print a traceback.
-    with processes.pool(1, tmp_path / "lock") as (pool, _):
-        assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+    # One that waits for work would print a traceback; one that is just starting would break the others' pool.
+    program = f"""
+import signal
+from igan_tf.records import processes
+
+with processes.pool(1, {str(tmp_path / "lock")!r}) as (pool, _):
+    assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
+    assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() == {{signal.SIGINT}}
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set()
+"""
+    # In a process of its own, which starts a fork server of its own.
+    subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, check=True)
 
 
 def test_a_worker_that_is_killed_ends_the_conversion_with_a_message(large, tmp_path):

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.model_selection import cross_val_predict
 
 from igan_tf.turing_test.creation import create_study
 from igan_tf.turing_test.settings import StudySettings
@@ -77,10 +76,13 @@ def test_sizes_headers_and_files_are_all_equal(observations):
 def test_a_classifier_of_all_but_the_pixels_stays_at_chance(observations, what):
     rows, truths = observations
     rows = rows if what == "all" else rows[:, 7:8]
-    classifier = RandomForestClassifier(100, min_samples_leaf=5, random_state=0)
-    right = (cross_val_predict(classifier, rows, truths, cv=10) == truths).sum()
+    half = SERVED // 2
+    # Trained on two annotators and tried on two others: the right answers of cross-validation, whose folds share what
+    # they are trained on, spread by 13 where independent ones spread by 10.
+    classifier = RandomForestClassifier(100, min_samples_leaf=5, random_state=0).fit(rows[:half], truths[:half])
+    right = (classifier.predict(rows[half:]) == truths[half:]).sum()
     # Chance passes this in 999 of 1000 cases.
-    assert right <= stats.binom.ppf(0.999, SERVED, 0.5), right / SERVED
+    assert right <= stats.binom.ppf(0.999, half, 0.5), right / half
 
 
 def test_the_order_holds_no_pattern(observations):
