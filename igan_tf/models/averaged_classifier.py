@@ -60,6 +60,7 @@ class AveragedClassifier:
                     [tf.argmax(logits, -1) for logits in (self(images), self.averaged_logits(images))]
                 ),
                 reduce_retracing=True,
+                autograph=False,
             )
         wrong = np.zeros(2)
         for rows in _batches(len(labels), batch_size):

@@ -125,7 +125,7 @@ class _Sampling:
             with drawing_from(self._generator, fold_in(key, 1)):
                 return tf.cast(self._generator(latents, training=False), model.variable_dtype)
 
-        self.draw = tf.function(draw, reduce_retracing=True)
+        self.draw = tf.function(draw, reduce_retracing=True, autograph=False)
 
     def refresh(self) -> None:
         """Brings a copy up to date, which takes one pass over the reference if there is one."""

@@ -281,7 +281,8 @@ class Trainer:
             """The means over all replicas of the step's logs, and of whether to stop, as one vector."""
             return self.strategy.reduce("MEAN", self.strategy.run(step, args=(batch, stop)), axis=None)
 
-        return tf.function(run, jit_compile=self.config.jit_compile, reduce_retracing=True)
+        # No Python branch hangs on a tensor: AutoGraph would only take a second to read the sources.
+        return tf.function(run, jit_compile=self.config.jit_compile, reduce_retracing=True, autograph=False)
 
     def _note_best(self, metrics: Mapping[str, Any]) -> None:
         error = metrics.get("averaged_test_error")

@@ -64,7 +64,7 @@ class Classifier:
         self.input_size = None if input_size is None else tuple(input_size)
         self.channels = channels
         self.whole_pixels = whole_pixels
-        self._prepare = tf.function(self._prepared, reduce_retracing=True)
+        self._prepare = tf.function(self._prepared, reduce_retracing=True, autograph=False)
 
     @property
     def protocol(self) -> str:

@@ -161,7 +161,7 @@ def load(
             f"`sha256` must be the digest of the domain classifier's weights, {weights}. Received: sha256={sha256}"
         )
 
-    @tf.function(reduce_retracing=True)
+    @tf.function(reduce_retracing=True, autograph=False)
     def outputs(pixels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         result = model(pixels, training=False)
         return result["logits"], result["features"]
