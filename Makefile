@@ -3,6 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 IGAN_DATA_DIR ?=
+# Three processes of one thread each on two cores: threads of several would wait for one another in busy loops.
+PYTEST_IN_PARALLEL := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help run mnist turing-demo test test-slow test-backends test-layers-alone breakages lint format bench clean
 
@@ -38,7 +41,7 @@ turing-demo: $(INSTALLED)
 		--feedback=both --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow" tests
+	$(PYTEST_IN_PARALLEL) -m "not slow" tests
 
 test-slow: $(INSTALLED)
 	$(BIN)/python -m pytest -m slow tests
@@ -46,9 +49,9 @@ test-slow: $(INSTALLED)
 # PyTorch is tested where it is installed; JAX is installed here.
 test-backends: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --editable '.[backends]'
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/layers tests/losses tests/optimizers
+	KERAS_BACKEND=jax $(PYTEST_IN_PARALLEL) tests/layers tests/losses tests/optimizers
 	if $(BIN)/python -c "import torch" 2>/dev/null; \
-		then KERAS_BACKEND=torch $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/layers tests/losses tests/optimizers; \
+		then KERAS_BACKEND=torch $(PYTEST_IN_PARALLEL) tests/layers tests/losses tests/optimizers; \
 		else echo "PyTorch is not installed: not tested"; fi
 
 breakages: $(INSTALLED)
