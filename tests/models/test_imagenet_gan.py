@@ -213,6 +213,8 @@ def test_fit_on_dicts_on_pairs_and_on_images_alone():
     batch = batch_of()
     for data, classes in ((batch, CLASSES), ((batch["images"], batch["labels"]), CLASSES), (batch["images"], 0)):
         model = make_model(classes=classes)
+        # What `fit` hands over is the same in a graph, which other tests trace.
+        model.run_eagerly = True
         history = model.fit(tf.data.Dataset.from_tensors(data), verbose=0).history
         assert np.isfinite(history["generator_loss"][0]) and ("class_loss" in history) == bool(classes)
     with pytest.raises(ValueError, match="`data` must hold labels"):
