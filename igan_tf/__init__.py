@@ -9,7 +9,7 @@ import sys
 
 from igan_tf.lazy import lazy_names
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "InsideRootAdam": "igan_tf.optimizers",

@@ -42,7 +42,7 @@ def setting(
         above: A bound, excluded.
         path: Whether the value is a path of the file system.
         optional: Whether None is allowed, which command lines spell `none`.
-        **more: What a kind of settings wants to know of its fields beside this.
+        **more: Other metadata of the field.
     """
     limits = {"choices": choices, "low": low, "high": high, "above": above, "optional": optional}
     return dataclasses.field(default=default, metadata={"help": help_text, **limits, "path": path, **more})
@@ -69,7 +69,7 @@ class Settings:
 
 
 def fields_of(settings: Any) -> list[dataclasses.Field]:
-    """The fields of a `Settings` dataclass, class by class as its bases are named; `dataclasses.fields` turns them."""
+    """The fields of a `Settings` dataclass in the order of its bases, which `dataclasses.fields` reverses."""
     fields = {field.name: field for field in dataclasses.fields(settings)}
     bases = (settings if isinstance(settings, type) else type(settings)).__mro__
     names = [name for base in bases for name in vars(base).get("__annotations__", ()) if name in fields]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import signal
 import sys
 from collections.abc import Sequence
 
@@ -25,8 +24,6 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command that the first argument names."""
-    # TensorFlow takes seconds to import: Ctrl-C meanwhile just ends the program.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
     name, *others = [*(sys.argv[1:] if arguments is None else arguments)] or ["--help"]
     if name in ("--help", "-h", "help"):
         width = max(map(len, COMMANDS))

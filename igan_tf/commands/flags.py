@@ -232,5 +232,5 @@ def _end_of_flags(arguments: Sequence[str]) -> int:
 
 def _shown(name: str, flag: flags.Flag) -> str:
     if isinstance(flag.default, bool):
-        return f"--{name}" if flag.default else f"--[no]{name}"
+        return f"--[no]{name}, {'on' if flag.default else 'off'} by default"
     return f"--{name}={'' if flag.default is None else flag.default}"

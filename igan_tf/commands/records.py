@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igan_tf.commands.flags import CommandLine
-from igan_tf.commands.start import report
-from igan_tf.errors import ConfigError, InputError
+from igan_tf.commands.start import ending_in_one_sentence, report
+from igan_tf.errors import ConfigError
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 
 if TYPE_CHECKING:
@@ -47,14 +47,13 @@ def command_line() -> CommandLine:
 def run(arguments: Sequence[str]) -> None:
     """Runs one conversion; errors of the user's end it with one message."""
     line = command_line()
-    try:
+    with ending_in_one_sentence(line, _ARGUMENTS):
         line.parse(arguments)
-        manifest = _convert(line)
-    except InputError as error:
-        sys.exit(f"igan_tf: {line.in_flags(error, _ARGUMENTS)}")
-    except KeyboardInterrupt:
-        print("igan_tf: stopped; finished shards are kept, the same command continues", file=sys.stderr)
-        sys.exit(130)
+        try:
+            manifest = _convert(line)
+        except KeyboardInterrupt:
+            print("igan_tf: stopped; finished shards are kept, the same command continues", file=sys.stderr)
+            raise
     size = sum(shard.bytes for shard in manifest.shards)
     report(
         f"{line.output_dir}: {manifest.images} images in {len(manifest.shards)} shards, {size / 1e6:.1f} MB, "

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+from igan_tf.errors import InputError
+
+if TYPE_CHECKING:
+    from igan_tf.commands.flags import CommandLine
 
 # What TensorFlow writes to stderr when it is imported, whatever its log level: that it logs, that oneDNN is on, that
 # there is no CUDA. Warnings and errors start with another letter.
@@ -15,11 +24,31 @@ _NOTICE = re.compile(
 )
 
 
+@contextlib.contextmanager
+def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = None) -> Iterator[None]:
+    """In this scope an error of the user's ends the program with its message, and Ctrl-C without one.
+
+    Args:
+        line: Its flags stand in the message for the arguments of the library.
+        names: As of `CommandLine.in_flags`.
+    """
+    try:
+        yield
+    except InputError as error:
+        sys.exit(f"igan_tf: {line.in_flags(error, names)}")
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
 def import_tensorflow() -> ModuleType:
-    """Imports TensorFlow and returns it; what it prints meanwhile comes through, but for its start-up notices."""
+    """Imports TensorFlow and returns it; what it prints meanwhile comes through, but for its start-up notices.
+
+    It takes seconds, in which Ctrl-C just ends the program.
+    """
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as printed:
@@ -27,6 +56,7 @@ def import_tensorflow() -> ModuleType:
         try:
             import tensorflow
         finally:
+            signal.signal(signal.SIGINT, on_interrupt)
             os.dup2(stderr, 2)
             os.close(stderr)
             printed.seek(0)

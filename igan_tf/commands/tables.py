@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from igan_tf.commands.flags import CommandLine, expand_flagfiles
-from igan_tf.commands.start import import_tensorflow
-from igan_tf.errors import ConfigError, InputError
+from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
+from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import RunConfig, config_from_lines
 from igan_tf.experiments.run_configs import find_config
 from igan_tf.tables.published import TABLES, ErrorTable
@@ -45,16 +44,12 @@ def command_line() -> CommandLine:
 def run(arguments: Sequence[str]) -> None:
     """Trains what is missing and writes the table; a failed run makes the exit code 1."""
     line = command_line()
-    try:
+    with ending_in_one_sentence(line):
         run_flags = line.parse(arguments)
         _check(line)
         failed = _make(line, run_flags)
-    except InputError as error:
-        sys.exit(f"igan_tf.tables: {line.in_flags(error)}")
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     if failed:
-        sys.exit("igan_tf.tables: these runs failed; the same command tries them again:\n  " + "\n  ".join(failed))
+        sys.exit("igan_tf: these runs failed; the same command tries them again:\n  " + "\n  ".join(failed))
 
 
 def _check(line: CommandLine) -> None:
@@ -98,7 +93,7 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
             print(table_grid.write())
             failed |= table_grid.unusable
     except Interrupted as error:
-        print(f"igan_tf.tables: {error}; saved, the same command continues", file=sys.stderr)
+        print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
     return [f"{name}: {reason}" for name, reason in failed.items()]
 

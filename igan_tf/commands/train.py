@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 from collections.abc import Sequence
 
 from igan_tf.commands.flags import CommandLine
-from igan_tf.commands.start import import_tensorflow, report
-from igan_tf.errors import ConfigError, InputError
+from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
+from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import CONFIGS, RunConfig, build_config, flag_line, recipes_with, setting_fields
 
 MODES = ("train", "evaluate", "sample")
@@ -37,17 +36,12 @@ def _of_one_recipe(name: str) -> str:
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the command line, `arguments` without the program's name; errors of the user's end it with one message."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     line = command_line()
-    try:
+    # Ctrl-C outside of the training loop: there is nothing to save.
+    with ending_in_one_sentence(line):
         line.parse(arguments)
         _check(line)
         _run(line, config_of(line))
-    except InputError as error:
-        sys.exit(f"igan_tf: {line.in_flags(error)}")
-    except KeyboardInterrupt:
-        # Outside of the training loop: there is nothing to save.
-        sys.exit(128 + signal.SIGINT)
 
 
 def config_of(line: CommandLine) -> RunConfig:
@@ -80,8 +74,7 @@ def _run(line: CommandLine, config: RunConfig) -> None:
             _describe(config, run_dir)
             result = experiment.train(config, run_dir, report)
         elif line.mode == "evaluate":
-            given = {"data_dir": config.data_dir} if "data_dir" in line.given else {}
-            result = runs.evaluate_run(run_dir, **given)
+            result = runs.test_errors(run_dir, config.data_dir)
         else:
             result = sample_run(run_dir, line.output, line.num_samples, config.seed, line.format or None, report)
         for name, value in result.items():

@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from igan_tf.commands.flags import CommandLine
-from igan_tf.commands.start import import_tensorflow
-from igan_tf.errors import InputError
+from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
 from igan_tf.turing_test.settings import StudyError, StudySettings
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def command_line() -> CommandLine:
 def run(arguments: Sequence[str]) -> None:
     """Does what the flags ask; errors of the user's end it with one message."""
     line = command_line()
-    try:
+    with ending_in_one_sentence(line):
         line.parse(arguments)
         _check_extra()
         _check_flags(line)
@@ -68,8 +66,6 @@ def run(arguments: Sequence[str]) -> None:
             _report(line)
         else:
             _serve(line, settings)
-    except InputError as error:
-        sys.exit(f"igan_tf: {line.in_flags(error)}")
 
 
 def _check_extra() -> None:

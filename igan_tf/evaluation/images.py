@@ -29,9 +29,6 @@ class ImageSource:
         image_range: (black, white) of floating-point images; None for uint8.
     """
 
-    # Of the images read so far.
-    _shape: tuple[int, ...] | None = None
-
     def __init__(self, count: int, name: str, split: str = "", image_range: tuple[float, float] | None = None):
         self.count = count
         self.name = name

@@ -34,7 +34,6 @@ CLASSIFIER_SETTINGS = {
 class ImageSettings(Settings):
     """Which images are scored, and which they are compared with."""
 
-    Error = EvaluationError
     topic = "Images"
 
     source: str = setting("", f"What to score: {SOURCES}.")
@@ -58,7 +57,6 @@ class ImageSettings(Settings):
 class ClassifierSettings(Settings):
     """What scores the images."""
 
-    Error = EvaluationError
     topic = "Classifier"
 
     classifier: str = setting("inception", f"One of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file.")
@@ -89,7 +87,6 @@ class ClassifierSettings(Settings):
 class ComputationSettings(Settings):
     """How images are drawn and classified."""
 
-    Error = EvaluationError
     topic = "Scores"
 
     seed: int | None = setting(
@@ -106,7 +103,6 @@ class ComputationSettings(Settings):
 class OutputSettings(Settings):
     """What is written, and what else is computed."""
 
-    Error = EvaluationError
     topic = "Output"
 
     output: str = setting("scores.json", "File that gets the figures and their protocol.", path=True)
@@ -128,7 +124,7 @@ MetricSettings: Any = options_class()
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluationSettings(OutputSettings, MetricSettings, ComputationSettings, ClassifierSettings, ImageSettings):
+class EvaluationSettings(ImageSettings, ClassifierSettings, MetricSettings, ComputationSettings, OutputSettings):
     """The settings of `igan_tf.experiments.scoring.evaluate`, the options of every metric among them.
 
     An empty `output` writes no file.
@@ -141,11 +137,8 @@ class EvaluationSettings(OutputSettings, MetricSettings, ComputationSettings, Cl
     Error = EvaluationError
 
     def metric_options(self) -> dict[str, Any]:
-        """The metrics' options by name, without those of metrics that were registered after this class was made."""
-        own = {field.name for field in dataclasses.fields(self)}
-        return {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(options_class()) if field.name in own
-        }
+        """The metrics' options by name."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(MetricSettings)}
 
 
 def parse_range(name: str, text: str) -> tuple[float, float] | None:

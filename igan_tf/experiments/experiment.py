@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.data import ImageData
-from igan_tf.errors import ConfigError
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
@@ -25,7 +24,6 @@ from igan_tf.experiments.run_directory import (
 )
 from igan_tf.files import StrPath
 from igan_tf.metrics.registry import curve_names
-from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
@@ -46,12 +44,6 @@ def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> Non
     """
     strategy = distribution.build_strategy(config.strategy)
     recipe = recipe_of(config)
-    if distribution.this_worker().count > 1 and (recipe.draws() or recipe.baseline()):
-        raise ConfigError(
-            "`label_draws` and `supervised_baseline` train several models one after the other: not with several "
-            f"workers. Received: label_draws={recipe.config.label_draws} "
-            f"supervised_baseline={recipe.config.supervised_baseline}"
-        )
     recipe.check_against_data(data, strategy.num_replicas_in_sync)
     if config.score_epochs and recipe.generates:
         periodic_scores.check_real_images(config, recipe.real_images(data))
@@ -84,9 +76,7 @@ class Experiment:
         replicas = self.strategy.num_replicas_in_sync
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
         with self.strategy.scope():
-            self.model: AdversarialModel = self.recipe.build_model(
-                data.image_shape, data.num_classes, self.batches.steps_per_epoch
-            )
+            self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(
             self.model, self.batches, self.checkpoints, config, self.strategy, self._identity(), self.worker
@@ -113,7 +103,7 @@ class Experiment:
         if not resumed:
             with self.strategy.scope():
                 self.recipe.initialize(self.model, self.batches)
-        # Of several workers the chief's alone.
+        # Only the chief writes a log.
         self.log = self._open_log(resumed) if self.worker.is_chief else None
         try:
             if resumed:
@@ -134,7 +124,7 @@ class Experiment:
         return log
 
     def _periodic_scores(self) -> PeriodicScores | None:
-        """What scores the samples, or None; a classifier that is not to be had ends the run before it begins."""
+        """What scores the samples, or None; an unavailable classifier ends the run before it begins."""
         config = self.config
         if not (config.score_epochs and self.recipe.generates and self.worker.is_chief):
             return None
@@ -146,29 +136,27 @@ class Experiment:
     def _end_step(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
         """Losses and samples inside an epoch; `logs()` gives the losses of the step."""
         config = self.config
-        if not self.worker.is_chief:
+        if self.log is None:
             return
-        assert self.log is not None
         if config.log_steps and step % config.log_steps == 0:
             self.log.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
         early = config.early_sample_steps
         if (early and step <= _EARLY_STEPS and step % early == 0) or self._sample_timer.due():
-            # Not of a step whose losses are not finite.
+            # Raises before samples are written if a loss is not finite.
             logs()
-            self._write_samples(f"step-{step:08d}", step)
+            self._write_samples(self.log, f"step-{step:08d}", step)
 
     def _end_epoch(self, epoch: int, step: int, means: dict[str, float]) -> dict[str, Any]:
         """Everything that is due after an epoch; returns its metrics."""
-        if not self.worker.is_chief:
+        if self.log is None:
             return means
-        assert self.log is not None
         config = self.config
-        metrics = {"epoch": epoch, "step": step, **means, **self.recipe.evaluate(self.model, self.data)}
+        metrics = {"epoch": epoch, "step": step, **means, **self.recipe.test_errors(self.model, self.data)}
         if self._scores and (epoch % config.score_epochs == 0 or epoch == config.epochs):
             metrics.update(self._scores())
             write_protocol(self.run_dir, self._scores)
         if self.recipe.generates and (epoch % config.sample_epochs == 0 or epoch == config.epochs):
-            self._write_samples(f"epoch-{epoch:04d}", step)
+            self._write_samples(self.log, f"epoch-{epoch:04d}", step)
         if config.histogram_epochs and epoch % config.histogram_epochs == 0:
             self.log.write_histograms(self.recipe.histograms(self.model, self.batches), step)
         self.log.write_metrics(metrics)
@@ -176,15 +164,13 @@ class Experiment:
         self.report(f"epoch {epoch}/{config.epochs}  {numbers}")
         return metrics
 
-    def _write_samples(self, name: str, step: int) -> None:
-        assert self.log is not None
+    def _write_samples(self, log: RunLog, name: str, step: int) -> None:
         count = self.recipe.samples_in_grid
-        self.log.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
+        log.write_samples(self.model.generate(count, _SAMPLE_SEED, batch_size=count), name, step)
 
     def _finish(self) -> dict[str, Any]:
-        if not self.worker.is_chief:
+        if self.log is None:
             return {"steps": self.trainer.step}
-        assert self.log is not None
         last = self.log.metrics()[-1]
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update(

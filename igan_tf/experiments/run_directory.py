@@ -23,7 +23,7 @@ def save_config(run_dir: StrPath, config: RunConfig) -> None:
 
 
 def read_config(run_dir: StrPath) -> RunConfig:
-    """The `Config` that a run directory was started with."""
+    """The `RunConfig` that a run directory was started with."""
     path = Path(run_dir) / FLAGS_FILE
     try:
         config = config_from_text(path.read_text(encoding="utf-8"))

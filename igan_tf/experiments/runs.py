@@ -15,17 +15,18 @@ from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.training.checkpoints import CheckpointError, Checkpoints, identity_of, restore_state
 
 
-def evaluate_run(run_dir: StrPath, **changes: Any) -> dict[str, float]:
+def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
     """Test errors of a run directory's newest weights, of its data set.
 
     Args:
         run_dir: The run directory, or one draw's folder in it.
-        **changes: Settings to replace, such as `data_dir`.
+        data_dir: Where its data lies now; empty: where it lay.
     """
-    config = dataclasses.replace(read_config(run_dir), **changes)
+    config = read_config(run_dir)
+    config = dataclasses.replace(config, data_dir=data_dir or config.data_dir)
     recipe = recipe_of(config)
     data = None if recipe.streams and DATASETS[config.dataset].streamed else recipe.load_data()
-    errors = {} if data is None else recipe.evaluate(load_run(run_dir), data)
+    errors = {} if data is None else recipe.test_errors(load_run(run_dir), data)
     if not errors:
         raise ConfigError(
             f"`run_dir={run_dir}` has no test error: `dataset={config.dataset}` with `recipe={config.recipe}` has no "

@@ -15,8 +15,9 @@ UNREADABLE_ZIP: tuple[type[Exception], ...] = (
     RuntimeError,
     TypeError,
     ValueError,
+    zipfile.BadZipFile,
+    zlib.error,
 )
-UNREADABLE_ZIP += (zipfile.BadZipFile, zlib.error)
 
 # Reading JSON and taking from it what it should hold: cut or no text (ValueError), another value in its place
 # (KeyError, IndexError, TypeError, AttributeError), nested without end (RecursionError).

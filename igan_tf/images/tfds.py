@@ -149,7 +149,7 @@ class PreparedData:
         found = self._builder.info.file_format
         if found not in formats:
             raise DataError(
-                f"{self._name} in {self._place} must be prepared as {'TFRecords'}. Received: {found.value}. To prepare "
+                f"{self._name} in {self._place} must be prepared as TFRecords. Received: {found.value}. To prepare "
                 f"it so in another folder, run this with that folder as data_dir:\n  {self._command}"
             )
 

@@ -151,8 +151,7 @@ def metrics() -> list[Metric]:
 def options_class() -> type[MetricOptions]:
     """A dataclass with the options of every metric, to be read or derived from: one name, one option."""
     bases = dict.fromkeys(metric.Options for metric in metrics() if metric.Options is not MetricOptions)
-    # The first base's fields come last.
-    return dataclasses.dataclass(frozen=True)(type("Options", (*reversed(bases), MetricOptions), {}))
+    return dataclasses.dataclass(frozen=True)(type("Options", (*bases, MetricOptions), {}))
 
 
 def check_sizes(of: Iterable[Metric], sizes: Iterable[int], options: Any, received: str) -> None:

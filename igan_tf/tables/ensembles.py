@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -14,6 +13,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.experiments import runs
 from igan_tf.experiments.configs import RunConfig
 from igan_tf.files import durable
+from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.tables.grid import Run
 from igan_tf.training.checkpoints import CheckpointError, Checkpoints
 
@@ -37,7 +37,7 @@ class Ensembles:
         self.unusable: dict[str, str] = {}
 
     def has(self, run: Run) -> bool:
-        """Whether a run is finished and its probabilities are to be had."""
+        """Whether a run is finished and its probabilities are available."""
         if run.result() is None or run.name in self.unusable:
             return False
         try:
@@ -65,7 +65,7 @@ class Ensembles:
             with np.load(path) as saved:
                 if str(saved["key"]) == key:
                     return saved["probabilities"]
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        except UNREADABLE_ZIP:
             pass
         model = runs.load_run(run.run_dir, step)
         probabilities = model.class_probabilities(self._data.test_images, run.config.batch_size)

@@ -19,7 +19,7 @@ class ErrorGrid:
     Args:
         table: The `ErrorTable`.
         folder: Of the runs and the table.
-        read: Function of a flag file's name in `run_configs/` and further flags to the run's `Config`.
+        read: Function of a flag file's name in `run_configs/` and further flags to the run's `RunConfig`.
         labels: Columns: numbers of labels; empty: the table's own.
         subsets: Labelled subsets: one number, or one for each column.
         seeds: Models of each subset.

@@ -28,7 +28,7 @@ _LAUNCH = (
 
 
 class ReadConfig(Protocol):
-    """Function of a flag file's name in `run_configs/` and further flags to the run's `Config`."""
+    """Function of a flag file's name in `run_configs/` and further flags to the run's `RunConfig`."""
 
     def __call__(self, flagfile: str, *own: str) -> RunConfig: ...
 

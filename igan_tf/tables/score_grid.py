@@ -21,7 +21,7 @@ class ScoreGrid:
     Args:
         table: The `ScoreTable`.
         folder: Of the runs, the scores and the table.
-        read: Function of a flag file's name in `run_configs/` and further flags to the run's `Config`.
+        read: Function of a flag file's name in `run_configs/` and further flags to the run's `RunConfig`.
         classifier, classifier_path: As of `EvaluationSettings`.
         num_samples: Samples of each run that are scored.
     """

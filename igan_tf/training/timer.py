@@ -1,4 +1,4 @@
-"""What is due from time to time."""
+"""Interval timer."""
 
 import time
 

@@ -9,7 +9,7 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.metrics.registry import best_curve
+from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.training.checkpoints import (
     CheckpointError,
     Checkpoints,
@@ -27,11 +28,15 @@ from igan_tf.training.checkpoints import (
 )
 from igan_tf.training.distribution import ALONE, LOST, Worker, WorkerLostError, first_line, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
-from igan_tf.training.protocols import Batches, OnEpochEnd, OnStepEnd, TrainableModel
 from igan_tf.training.timer import Timer
 
 if TYPE_CHECKING:
     from igan_tf.experiments.configs import RunConfig
+
+# Of an epoch's number from 1, the step and the means of the epoch's logs; returns the epoch's metrics.
+OnEpochEnd: TypeAlias = Callable[[int, int, dict[str, float]], Mapping[str, Any]]
+# Of a step's number and a function that waits for its losses.
+OnStepEnd: TypeAlias = Callable[[int, Callable[[], dict[str, float]]], Any]
 
 
 class NonFiniteLossError(ArithmeticError):
@@ -42,10 +47,10 @@ class Trainer:
     """Drives `model.train_step` over epochs, from any step on, bit for bit as if never interrupted.
 
     Args:
-        model: A compiled model with `train_step` and `state_variables()`.
+        model: The compiled model.
         batches: An object with `steps_per_epoch` and `epoch(epoch, start_step) -> tf.data.Dataset`.
         checkpoints: A `Checkpoints`.
-        config: The run's `Config`.
+        config: The run's `RunConfig`.
         strategy: A `tf.distribute.Strategy`; this worker's batches are split over its replicas.
         identity: JSON-serialisable dict of what makes this run this run, settings and data. Every checkpoint's position
             carries it as `identity`; a checkpoint that differs in an entry is not continued.
@@ -54,8 +59,8 @@ class Trainer:
 
     def __init__(
         self,
-        model: TrainableModel,
-        batches: Batches,
+        model: AdversarialModel,
+        batches: Any,
         checkpoints: Checkpoints,
         config: RunConfig,
         strategy: tf.distribute.Strategy,

@@ -65,6 +65,29 @@ def test_every_command_is_listed_and_an_unknown_one_gets_a_suggestion(capsys):
         commands.main(["evalute"])
 
 
+def test_ctrl_c_ends_a_command_of_either_name_with_its_own_message():
+    program = """
+import signal
+from igan_tf import commands
+from igan_tf.commands import evaluate
+from igan_tf.commands.start import import_tensorflow
+
+def interrupted():
+    import_tensorflow()
+    raise KeyboardInterrupt
+
+evaluate.import_tensorflow = interrupted
+try:
+    commands.main(["evaluate", "--source=noise:8x8x3"])
+finally:
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def line_of(*arguments, takes_words=False):
     line = CommandLine("program", "Does something.", takes_words)
     line.add_settings(Some)
@@ -89,7 +112,7 @@ def test_help_tells_each_flags_topic_default_and_bounds():
         "      How wide. Above 0.",
         "  --kind=a",
         "      Which. One of a, b.",
-        "  --[no]fast",
+        "  --[no]fast, off by default",
         "      Whether to hurry.",
     ]
 

@@ -64,7 +64,7 @@ def test_the_run_in_python(finished):
     assert images.shape == (5, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
     np.testing.assert_array_equal(images, run.generate(5, seed=0))
     with pytest.raises(experiment.ConfigError, match="has no test error: `dataset=imagenet` with `recipe=imagenet`"):
-        runs.evaluate_run(finished)
+        runs.test_errors(finished)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_the_imagenet_gan_trains_on_a_folder(folder, tmp_path):
     train(config, tmp_path / "again")
     assert_same_run(tmp_path / "again", tmp_path / "run")
     with pytest.raises(ConfigError, match=r"has no test error: .*`recipe=imagenet`"):
-        runs.evaluate_run(tmp_path / "run")
+        runs.test_errors(tmp_path / "run")
 
 
 def test_the_semi_supervised_gan_trains_on_records(tmp_path):

@@ -5,7 +5,6 @@ What needs TensorFlow is imported on first use.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +15,7 @@ from igan_tf.evaluation.names import CLASSIFIERS, PROTOCOLS
 
 if TYPE_CHECKING:
     from igan_tf.data import ImageData
-    from igan_tf.evaluation.classifiers.classifier import Classifier, Outputs
-    from igan_tf.evaluation.classifiers.from_callable import as_classifier
-
-_HOME = {
-    "Classifier": "igan_tf.evaluation.classifiers.classifier",
-    "Outputs": "igan_tf.evaluation.classifiers.classifier",
-    "as_classifier": "igan_tf.evaluation.classifiers.from_callable",
-}
-
-__all__ = ["Classifier", "Outputs", "as_classifier", "load_classifier"]
-
-
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from igan_tf.evaluation.classifiers.classifier import Classifier
 
 
 def load_classifier(

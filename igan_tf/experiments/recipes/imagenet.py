@@ -21,10 +21,11 @@ from igan_tf.training.distribution import Worker
 from igan_tf.types import Tensor
 
 
-class ImageNetRecipe(Recipe[ImageNetConfig, ImageData | ImageRecords, ImageBatches, ImageNetGAN]):
+class ImageNetRecipe(Recipe):
     """`ImageNetGAN` with the published networks, scaled by `gf_dim`, `df_dim` and the images' side."""
 
     Config = ImageNetConfig
+    config: ImageNetConfig
     samples_in_grid = 64
     streams = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import contextlib
 from collections.abc import Iterator
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar
 
 import keras
 
@@ -21,17 +21,13 @@ from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training.distribution import Worker
-from igan_tf.training.protocols import Batches
 from igan_tf.types import Tensor
 
-ConfigT = TypeVar("ConfigT", bound=RunConfig)
-DataT = TypeVar("DataT", bound=ImageData | ImageRecords)
-BatchesT = TypeVar("BatchesT", bound=Batches)
-ModelT = TypeVar("ModelT", bound=AdversarialModel)
 
-
-class Recipe(abc.ABC, Generic[ConfigT, DataT, BatchesT, ModelT]):
+class Recipe(abc.ABC):
     """Which batches, networks and model a config stands for, and what is measured of them.
+
+    What the config, the data, the batches and the model are, a subclass says in its annotations.
 
     Args:
         config: Of the class `Config`.
@@ -42,29 +38,31 @@ class Recipe(abc.ABC, Generic[ConfigT, DataT, BatchesT, ModelT]):
     # Whether data sets that can stay on the disk do.
     streams: ClassVar[bool] = False
 
-    def __init__(self, config: ConfigT) -> None:
-        self.config = config
+    def __init__(self, config: Any) -> None:
+        self.config: RunConfig = config
 
     def load_data(self) -> ImageData | ImageRecords:
         """The data set that the config names; read from the disk as it is needed where recipe and data set can."""
         return load_data(self.config, streamed=self.streams)
 
     @abc.abstractmethod
-    def check_against_data(self, data: DataT, replicas: int) -> None:
+    def check_against_data(self, data: Any, replicas: int) -> None:
         """Raises a ConfigError or DataError if the settings do not go with the data; writes nothing."""
 
     @abc.abstractmethod
-    def make_batches(self, data: DataT, replicas: int, worker: Worker) -> BatchesT:
+    def make_batches(self, data: Any, replicas: int, worker: Worker) -> Any:
         """This worker's batches: `steps_per_epoch`, `epoch(number, start_step)`, `take(indices)`, `num_labelled`."""
 
     @abc.abstractmethod
-    def build_model(self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int) -> ModelT:
+    def build_model(
+        self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int
+    ) -> AdversarialModel:
         """Networks and optimizers, compiled; initial weights are a function of `config.seed`."""
 
-    def initialize(self, model: ModelT, batches: BatchesT) -> None:
+    def initialize(self, model: Any, batches: Any) -> None:  # noqa: B027
         """Data-dependent initialization, where the recipe has one; to be called in the strategy's scope."""
 
-    def identity(self, batches: BatchesT) -> dict[str, Any]:
+    def identity(self, batches: Any) -> dict[str, Any]:
         """What of the data must be the same for a run to be continued, beside the images themselves."""
         return {}
 
@@ -76,15 +74,15 @@ class Recipe(abc.ABC, Generic[ConfigT, DataT, BatchesT, ModelT]):
             return ArraySource(data.test_images, self.config.dataset, "test")
         return ArraySource(data.train_images, self.config.dataset, "train")
 
-    def evaluate(self, model: ModelT, data: DataT) -> dict[str, float]:
+    def test_errors(self, model: Any, data: Any) -> dict[str, float]:
         """Test errors, as fractions; empty where there is nothing to test."""
         return {}
 
-    def histograms(self, model: ModelT, batches: BatchesT) -> dict[str, Tensor]:
+    def histograms(self, model: Any, batches: Any) -> dict[str, Tensor]:
         """Arrays for TensorBoard's histograms, by name."""
         return {}
 
-    def facts(self, batches: BatchesT) -> dict[str, Any]:
+    def facts(self, batches: Any) -> dict[str, Any]:
         """What `result.json` says of the run beside its figures."""
         return {}
 
@@ -93,11 +91,11 @@ class Recipe(abc.ABC, Generic[ConfigT, DataT, BatchesT, ModelT]):
         """Whether there are samples to look at."""
         return True
 
-    def draws(self) -> dict[str, ConfigT]:
+    def draws(self) -> dict[str, RunConfig]:
         """Several runs in the place of one, by the name of their folder; empty for one run."""
         return {}
 
-    def baseline(self) -> ConfigT | None:
+    def baseline(self) -> RunConfig | None:
         """The config of a run to compare with, or None."""
         return None
 

@@ -13,18 +13,19 @@ from igan_tf import losses
 from igan_tf.data import ImageData, labelled_subset, read_label_file
 from igan_tf.data.batches import SemiSupervisedBatches
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import SemiSupervisedConfig
+from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS, Network
-from igan_tf.training.distribution import Worker
+from igan_tf.training.distribution import Worker, this_worker
 from igan_tf.types import Tensor
 
 
-class SemiSupervisedRecipe(Recipe[SemiSupervisedConfig, ImageData, SemiSupervisedBatches, SemiSupervisedGAN]):
+class SemiSupervisedRecipe(Recipe):
     """`SemiSupervisedGAN` with the networks of `network`."""
 
     Config = SemiSupervisedConfig
+    config: SemiSupervisedConfig
 
     @property
     def network(self) -> Network:
@@ -64,6 +65,12 @@ class SemiSupervisedRecipe(Recipe[SemiSupervisedConfig, ImageData, SemiSupervise
         return indices, data.train_labels[indices]
 
     def check_against_data(self, data: ImageData, replicas: int) -> None:
+        if this_worker().count > 1 and (self.draws() or self.baseline()):
+            raise ConfigError(
+                "`label_draws` and `supervised_baseline` train several models one after the other: not with several "
+                f"workers. Received: label_draws={self.config.label_draws} "
+                f"supervised_baseline={self.config.supervised_baseline}"
+            )
         height, width, _ = data.image_shape
         network = self.network
         if not network.takes(height, width):
@@ -140,7 +147,7 @@ class SemiSupervisedRecipe(Recipe[SemiSupervisedConfig, ImageData, SemiSupervise
         labelled = np.stack([batches.labelled_indices, batches.labels])
         return {"SHA-256 of the labelled examples": hashlib.sha256(labelled.data).hexdigest()}
 
-    def evaluate(self, model: SemiSupervisedGAN, data: ImageData) -> dict[str, float]:
+    def test_errors(self, model: SemiSupervisedGAN, data: ImageData) -> dict[str, float]:
         """Test errors of the present and of the averaged weights; empty where nothing is labelled."""
         if not len(data.test_labels) or model.num_outputs == 1:
             return {}
@@ -165,7 +172,7 @@ class SemiSupervisedRecipe(Recipe[SemiSupervisedConfig, ImageData, SemiSupervise
     def generates(self) -> bool:
         return bool(self.config.generator_steps)
 
-    def draws(self) -> dict[str, SemiSupervisedConfig]:
+    def draws(self) -> dict[str, RunConfig]:
         """A run for each labelled subset of `label_draws`."""
         config = self.config
         if config.label_draws == 1:
