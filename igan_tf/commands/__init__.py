@@ -35,5 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f" Did you mean: {near[0]}?" if near else ""
         sys.exit(f"igan_tf: unknown command '{name}'.{hint} There are {', '.join(COMMANDS)}.")
-    module, first, _ = COMMANDS[name]
-    importlib.import_module(module).run([*first, *others])
+    home, first, _ = COMMANDS[name]
+    try:
+        module = importlib.import_module(home)
+    except ModuleNotFoundError as error:
+        sys.exit(f"igan_tf: {name} needs all that igan_tf requires, and {error.name} is not installed")
+    module.run([*first, *others])

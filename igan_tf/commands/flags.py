@@ -87,7 +87,7 @@ class CommandLine:
             ConfigError: for what is no flag of this command or not of its type, and for words that it does not take.
         """
         if any(argument in _HELP for argument in arguments[: _end_of_flags(arguments)]):
-            print(self.help())
+            print(self.help(), flush=True)
             sys.exit(0)
         arguments = expand_flagfiles(arguments)
         end = _end_of_flags(arguments)

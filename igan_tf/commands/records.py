@@ -69,7 +69,7 @@ def _convert(line: CommandLine) -> Manifest:
     settings, work = line.read(ConversionSettings), line.read(WorkSettings)
     if not line.output_dir:
         raise ConfigError("`output_dir` must be a folder. Received: output_dir=")
-    start_fork_server()
+    start_fork_server(without_interrupts=True)
     source = open_source(line.source, line.tfds_data_dir, line.tfds_split)
     report(f"{len(source.entries)} images of {len(source.class_names)} classes in {line.source}")
     if Path(line.output_dir).resolve().is_relative_to(Path(line.source).resolve()):

@@ -38,6 +38,10 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
         sys.exit(f"igan_tf: {line.in_flags(error, names)}")
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # `--help | head`: nobody reads on, and Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(1)
 
 
 def import_tensorflow() -> ModuleType:

@@ -17,6 +17,7 @@ from igan_tf.experiments import periodic_scores
 from igan_tf.experiments.configs import RunConfig, as_lines
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
+    refuse_fewer_epochs,
     refuse_other_settings,
     save_config,
     sole_trainer,
@@ -100,6 +101,7 @@ class Experiment:
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
+        refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_done)
         if not resumed:
             with self.strategy.scope():
                 self.recipe.initialize(self.model, self.batches)
@@ -235,9 +237,11 @@ def _train_draws(
     config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any]
 ) -> dict[str, Any]:
     """One run a draw in folders of their own; the result has the means and lists the draws."""
+    configs = recipe_of(config).draws()
+    for name, one in configs.items():
+        refuse_other_settings(run_dir / name, one)
     save_config(run_dir, config)
     draws = []
-    configs = recipe_of(config).draws()
     for number, (name, one) in enumerate(configs.items(), start=1):
         report(f"label draw {number} of {len(configs)}: {name}")
         with sole_trainer(run_dir / name) as draw_dir:

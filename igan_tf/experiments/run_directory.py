@@ -12,9 +12,11 @@ from typing import Any
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import RunConfig, as_text, config_from_text
 from igan_tf.files import StrPath, durable, locks
+from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.training.checkpoints import differences
 
 FLAGS_FILE = "flags.cfg"
+RESULT_FILE = "result.json"
 
 
 def save_config(run_dir: StrPath, config: RunConfig) -> None:
@@ -48,10 +50,28 @@ def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
                 f"`run_dir={run_dir}` holds a run with other settings; name another folder, or set these back:\n  "
                 + "\n  ".join(changed)
             )
+        refuse_fewer_epochs(run_dir, config, _finished_epochs(run_dir))
+
+
+def _finished_epochs(run_dir: StrPath) -> int:
+    """The epochs of a run's `result.json`; 0 where it has none."""
+    try:
+        return int(json.loads((Path(run_dir) / RESULT_FILE).read_text(encoding="utf-8"))["epochs"])
+    except UNREADABLE_JSON:
+        return 0
+
+
+def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
+    """Raises a ConfigError where `config` asks for fewer epochs than are done."""
+    if config.epochs < done:
+        raise ConfigError(
+            f"`epochs` must be at least {done}, which the run in `run_dir={run_dir}` has done. "
+            f"Received: epochs={config.epochs}"
+        )
 
 
 def write_result(run_dir: StrPath, result: dict[str, Any]) -> None:
-    durable.write_text(Path(run_dir) / "result.json", json.dumps(result, indent=2) + "\n")
+    durable.write_text(Path(run_dir) / RESULT_FILE, json.dumps(result, indent=2) + "\n")
 
 
 @contextlib.contextmanager

@@ -53,13 +53,20 @@ def load_run(run_dir: StrPath, step: int | None = None) -> AdversarialModel:
     return load_checkpoint(run_dir, step)[0]
 
 
+def no_checkpoint(run_dir: StrPath) -> CheckpointError:
+    """The error of a run without checkpoints, which names the folders of its label draws."""
+    draws = sorted(path.parent.name for path in Path(run_dir).glob("draw-*/checkpoints"))
+    remedy = f"; name the folder of a label draw: {', '.join(draws)}" if draws else ""
+    return CheckpointError(f"`run_dir={run_dir}` holds no checkpoint{remedy}")
+
+
 def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[AdversarialModel, dict[str, Any]]:
     """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
     config = read_config(run_dir)
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
     saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
-        raise CheckpointError(f"{run_dir} holds no checkpoint; of several label draws, name one's folder")
+        raise no_checkpoint(run_dir)
     arrays, position = saved
     identity = identity_of(position, run_dir)
     model = recipe_of(config).build_model(

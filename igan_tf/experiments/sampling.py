@@ -21,14 +21,14 @@ from tqdm import tqdm
 from igan_tf import __version__
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.run_directory import read_config
-from igan_tf.experiments.runs import load_run
+from igan_tf.experiments.runs import load_run, no_checkpoint
 from igan_tf.files import StrPath, durable, locks
 from igan_tf.files.damage import UNREADABLE_JSON, UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.models.sampling import BATCH_SIZE, LatentSampling
-from igan_tf.training.checkpoints import CheckpointError, Checkpoints
+from igan_tf.training.checkpoints import Checkpoints
 
 # 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
 GRID_LIMIT = 1024
@@ -242,7 +242,7 @@ def _newest_checkpoint(run_dir: StrPath, report: Callable[[str], Any]) -> tuple[
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=report)
     saved = checkpoints.load_newest()
     if saved is None:
-        raise CheckpointError(f"`run_dir={run_dir}` holds no checkpoint; of several label draws, name one's folder")
+        raise no_checkpoint(run_dir)
     step = saved[1]["step"]
     return step, checkpoints.digest(step)
 

@@ -32,12 +32,16 @@ def _normal_blocks() -> np.ndarray:
 
 def _table(stddev: float, dtype: str) -> Tensor:
     """The table, scaled in NumPy: a pass over the table once instead of over the noise every time."""
-    if keras.backend.backend() != "tensorflow":
-        return ops.convert_to_tensor(stddev * _normal_blocks(), dtype=dtype)
-    return _tensorflow_table(stddev, dtype)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # Not in a `tf.Graph` of TensorFlow 1, which can take in no tensor from outside.
+        if tf.compat.v1.executing_eagerly_outside_functions():
+            return _tensorflow_table(stddev, dtype)
+    return ops.convert_to_tensor(stddev * _normal_blocks(), dtype=dtype)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=16)
 def _tensorflow_table(stddev: float, dtype: str) -> Tensor:
     """One tensor outside of all graphs, which they take in: as a constant each call would hold 4 MB of its own."""
     import tensorflow as tf
@@ -91,7 +95,7 @@ class TableGaussianNoise(keras.layers.Layer):
         if not stddev >= 0:
             raise ValueError(f"`stddev` must not be negative. Received: stddev={stddev}")
         super().__init__(**kwargs)
-        self.stddev = stddev
+        self.stddev = float(stddev)
         self.seed = seed
         self.exact = exact
         self.seed_generator = keras.random.SeedGenerator(seed)

@@ -28,6 +28,9 @@ class HistoricalAveraging(Technique):
     Raises:
         ValueError: for a negative `weight`.
 
+    Not for layers that rewrite their own weights in a pass, as Keras's `SpectralNormalization` does: the term would
+    then measure the rewriting.
+
     ```python
     model = SemiSupervisedGAN(digits.build_generator(), digits.build_discriminator())
     model.compile(InsideRootAdam(0.003), InsideRootAdam(0.003), techniques=[HistoricalAveraging(0.001)])

@@ -16,6 +16,12 @@ from igan_tf.models.sampling import LatentSampling
 # Arguments of `compile` in files saved before they became techniques, in the order in which their terms were added.
 _FORMER_ARGUMENTS = {"feature_matching": FeatureMatching, "historical_averaging": HistoricalAveraging}
 
+# What models keep in checkpoints beside the techniques' state.
+_OWN_GROUPS = (
+    *("generator", "discriminator", "generator_optimizer", "discriminator_optimizer"),
+    *("generator_average", "discriminator_average", "running_error"),
+)
+
 
 class AdversarialModel(LatentSampling, keras.Model):
     """Builds, compiles and saves a generator and a discriminator.
@@ -98,6 +104,12 @@ class AdversarialModel(LatentSampling, keras.Model):
         self.techniques = [technique for technique in techniques if technique.weight]
         for technique in self.techniques:
             technique.track(self)
+        groups = [*_OWN_GROUPS, *(name for technique in self.techniques for name in technique.state_groups())]
+        if len(set(groups)) < len(groups):
+            raise ValueError(
+                "`techniques` must keep their state under names of their own, and take no player's. "
+                f"Received: techniques named {names} with states {groups[len(_OWN_GROUPS) :]}"
+            )
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
         """Returns the discriminator's logits, a classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
@@ -115,6 +127,8 @@ class AdversarialModel(LatentSampling, keras.Model):
             terms = getattr(technique, f"{player}_terms")(step)
             for term in terms.values():
                 loss += technique.weight * term
+            if twice := logs.keys() & terms.keys():
+                raise ValueError(f"`techniques` must log their terms under different names. Received: {sorted(twice)}")
             logs.update(terms)
         return loss
 

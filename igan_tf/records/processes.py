@@ -25,17 +25,21 @@ def available_processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def start_fork_server() -> ForkServerContext:
+def start_fork_server(without_interrupts: bool = False) -> ForkServerContext:
     """Begins to start the small process that all others are copies of, and returns its context.
 
     Copies of this process would not be safe once TensorFlow's threads run in it. Called early, it saves waiting later.
+
+    Args:
+        without_interrupts: Whether no copy ever gets Ctrl-C, not even one that has just begun: for a program that
+            starts no other processes by this server.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([shards.__name__])
-    # Ctrl-C is the main process's business, also before a copy has begun to ignore it: copies inherit what is blocked.
-    # Starting the resource tracker would unblock it.
+    # Starting the resource tracker would unblock what is blocked.
     multiprocessing.resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    # Copies inherit it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT} if without_interrupts else ())
     try:
         multiprocessing.forkserver.ensure_running()
     finally:

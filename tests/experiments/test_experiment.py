@@ -132,6 +132,22 @@ def test_more_epochs_continue_a_finished_run(tmp_path, finished):
     assert [line["epoch"] for line in metrics(run_dir)] == [1, 2, 3]
 
 
+def test_fewer_epochs_than_are_done_are_refused_and_nothing_is_written(tmp_path, finished):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    for without_result in (False, True):
+        if without_result:
+            (run_dir / "result.json").unlink()
+        with pytest.raises(ConfigError, match=r"`epochs` must be at least 2, .* Received: epochs=1"):
+            train(run_dir, epochs=1)
+        assert (run_dir / "flags.cfg").read_bytes() == (finished / "flags.cfg").read_bytes()
+    # Of several draws, before the first.
+    draws = tmp_path / "draws"
+    shutil.copytree(finished, draws / "draw-1")
+    with pytest.raises(ConfigError, match=r"`epochs` must be at least 2, .*draw-1`"):
+        train(draws, epochs=1, label_draws=2)
+    assert not (draws / "flags.cfg").exists()
+
+
 def test_another_network_is_refused_even_where_the_flags_agree(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
     flags = run_dir / "flags.cfg"
@@ -245,7 +261,7 @@ def test_label_draws_and_the_supervised_baseline(tmp_path):
     # The baseline starts from the same discriminator and sees the same labels.
     first, second = (load_data_batches(tmp_path / "draw-1" / name) for name in (".", "supervised"))
     np.testing.assert_array_equal(first.labelled_indices, second.labelled_indices)
-    with pytest.raises(CheckpointError, match="holds no checkpoint; of several label draws, name one's folder"):
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint; name the folder of a label draw: draw-1, draw-2$"):
         load_run(tmp_path)
     # A finished run of draws, started again, says the same.
     assert train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True) == found
@@ -380,7 +396,7 @@ def test_what_is_no_run_is_named(tmp_path):
     with pytest.raises(ConfigError, match=f"`run_dir={tmp_path}` is not the directory of a run"):
         load_run(tmp_path)
     experiment.save_config(tmp_path, build_config(**SETTINGS))
-    with pytest.raises(CheckpointError, match=f"{tmp_path} holds no checkpoint"):
+    with pytest.raises(CheckpointError, match=f"`run_dir={tmp_path}` holds no checkpoint$"):
         load_run(tmp_path)
 
 

@@ -4,6 +4,7 @@ Tolerances: for n = 2^20 values the standard errors are 1 / sqrt(n), about 0.001
 sqrt(24 / n), 0.005, for the kurtosis; bounds are four of them, seeds are fixed.
 """
 
+import contextlib
 import zipfile
 
 import keras
@@ -188,3 +189,19 @@ def test_its_first_name(tmp_path):
     inputs = np.ones((3, 20), "float32")
     found, expected = (ops.convert_to_numpy(each(inputs, training=True)) for each in (loaded, model))
     np.testing.assert_array_equal(found, expected)
+
+
+@tensorflow_only
+def test_a_graph_of_tensorflow_1_and_eager_calls_do_not_disturb_each_other():
+    import tensorflow as tf
+
+    for stddev, in_graph_first in ((0.31, True), (0.32, False)):
+        for in_graph in (in_graph_first, not in_graph_first, in_graph_first):
+            with tf.Graph().as_default() if in_graph else contextlib.nullcontext():
+                noisy = TableGaussianNoise(stddev, seed=1)(np.zeros((4, 16), "float32"), training=True)
+                assert noisy.shape == (4, 16)
+
+
+def test_a_deviation_may_be_a_numpy_scalar():
+    assert TableGaussianNoise(np.float32(0.5), seed=1)(np.zeros((4, 16)), training=True).shape == (4, 16)
+    assert TableGaussianNoise(np.array(0.5)).stddev == 0.5

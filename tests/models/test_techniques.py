@@ -303,6 +303,23 @@ def test_on_two_replicas():
         np.testing.assert_array_equal(first, second, err_msg=name)
 
 
+@kinds
+def test_techniques_that_would_overwrite_a_state_or_a_log_are_refused(kind):
+    class Stateful(HistoricalAveraging):
+        def state_groups(self):
+            return {self.name: [variable for history in self.histories.values() for variable in history.variables]}
+
+    for techniques in (
+        [HistoricalAveraging(0.1, name="a"), HistoricalAveraging(0.2, name="b")],
+        [Stateful(0.1, name="generator")],
+    ):
+        with pytest.raises(ValueError, match="`techniques` must keep their state under names of their own"):
+            make(kind, techniques)
+    model = make(kind, [R1Penalty(0.1, name="a"), R1Penalty(0.2, name="b")])
+    with pytest.raises(ValueError, match=r"must log their terms under different names\. Received: \['r1_loss'\]"):
+        model.train_step(batch_of(kind))
+
+
 def test_refused_techniques():
     with pytest.raises(ValueError, match=r"`techniques` must have different names\. Received: .*\['pull', 'pull'\]"):
         make(ImageNetGAN, [Pull(1.0), Pull(2.0)])

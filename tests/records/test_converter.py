@@ -403,6 +403,7 @@ def test_processes_leave_ctrl_c_to_the_main_one(tmp_path):
 import signal
 from igan_tf.records import processes
 
+processes.start_fork_server(without_interrupts=True)
 with processes.pool(1, {str(tmp_path / "lock")!r}) as (pool, _):
     assert pool.submit(signal.getsignal, signal.SIGINT).result() == signal.SIG_IGN
     assert pool.submit(signal.pthread_sigmask, signal.SIG_BLOCK, ()).result() == {{signal.SIGINT}}

@@ -113,6 +113,11 @@ class SemiSupervisedConfig(RunConfig, LabelSettings, PlayerSettings, ObjectiveSe
                 f"`network={self.network_name}` has no such corruption. "
                 f"Received: input_corruption={self.input_corruption}"
             )
+        if self.historical_averaging and self.discriminator_weight_norm == "spectral":
+            raise ConfigError(
+                "`historical_averaging` does not go with `discriminator_weight_norm=spectral`, which rewrites the "
+                f"kernels in every pass. Received: historical_averaging={self.historical_averaging}"
+            )
         if self.supervised_baseline and not self.labelled:
             raise ConfigError("`supervised_baseline` needs labelled examples. Received: labels=0")
         if not self.generator_steps and self.unlabelled_weight:
