@@ -238,6 +238,15 @@ def test_sigterm_and_sigkill(tmp_path):
     assert_same_run(run_dir, uninterrupted)
 
 
+def test_three_passes_of_the_discriminator_are_the_same_again(tmp_path):
+    """TensorFlow's optimizations of graphs would sum their gradients up in an order of its own, anew in each run."""
+    lines = []
+    for name in "abc":
+        train(tmp_path / name, minibatch_discrimination=True, generator_norm="virtual", epochs=1)
+        lines += metrics(tmp_path / name)
+    assert lines[0] == lines[1] == lines[2]
+
+
 # What is trained.
 
 
