@@ -25,6 +25,7 @@ from igan_tf.experiments.run_directory import (
 )
 from igan_tf.files import StrPath
 from igan_tf.metrics.registry import curve_names
+from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
@@ -78,6 +79,9 @@ class Experiment:
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
         with self.strategy.scope():
             self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
+        if couples_any_examples(self.model.discriminator):
+            # In the sums of several passes these would choose another order in each run; for the whole process.
+            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False, "constant_folding": False})
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(
             self.model, self.batches, self.checkpoints, config, self.strategy, self._identity(), self.worker

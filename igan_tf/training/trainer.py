@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.metrics.registry import best_curve
-from igan_tf.models.adversarial_model import AdversarialModel, couples_any_examples
+from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.training.checkpoints import (
     CheckpointError,
     Checkpoints,
@@ -286,9 +286,6 @@ class Trainer:
             """The means over all replicas of the step's logs, and of whether to stop, as one vector."""
             return self.strategy.reduce("MEAN", self.strategy.run(step, args=(batch, stop)), axis=None)
 
-        if couples_any_examples(self.model.discriminator):
-            # Several passes, in whose sums these would choose another order in each run; for the whole process.
-            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False, "constant_folding": False})
         # No Python branch hangs on a tensor: AutoGraph would only take a second to read the sources.
         return tf.function(run, jit_compile=self.config.jit_compile, reduce_retracing=True, autograph=False)
 

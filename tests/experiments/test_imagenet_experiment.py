@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from igan_tf import load_run
-from igan_tf.errors import DataError
+from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments import experiment, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
@@ -63,7 +63,7 @@ def test_the_run_in_python(finished):
     images = run.generate(5, seed=0)
     assert images.shape == (5, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
     np.testing.assert_array_equal(images, run.generate(5, seed=0))
-    with pytest.raises(experiment.ConfigError, match="has no test error: `dataset=imagenet` with `recipe=imagenet`"):
+    with pytest.raises(ConfigError, match="has no test error: `dataset=imagenet` with `recipe=imagenet`"):
         runs.test_errors(finished)
 
 
@@ -183,11 +183,9 @@ def test_records_of_another_size_are_refused(tmp_path, records):
     with pytest.raises(DataError, match=r"holds records of 32x32 images; .* Received: image_size=64"):
         train(records, tmp_path / "run", image_size=64)
     small = make_records(tmp_path, image_size=24)
-    with pytest.raises(experiment.ConfigError, match=r"power of two .* Received: dataset=imagenet .* images of 24x24"):
+    with pytest.raises(ConfigError, match=r"power of two .* Received: dataset=imagenet .* images of 24x24"):
         train(small, tmp_path / "run")
-    with pytest.raises(
-        experiment.ConfigError, match=r"at most the number of training images, 6. Received: batch_size=7"
-    ):
+    with pytest.raises(ConfigError, match=r"at most the number of training images, 6. Received: batch_size=7"):
         train(records, tmp_path / "run", batch_size=7)
     assert not (tmp_path / "run").exists()
 

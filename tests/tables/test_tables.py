@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from igan_tf.data import load_data
-from igan_tf.experiments import experiment, run_directory, runs
+from igan_tf.errors import ConfigError
+from igan_tf.experiments import run_directory, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run
@@ -132,7 +133,7 @@ def wait_until_free(run_dir):
         try:
             with run_directory.sole_trainer(run_dir):
                 return
-        except experiment.ConfigError:
+        except ConfigError:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
