@@ -242,7 +242,7 @@ def test_three_passes_of_the_discriminator_are_the_same_again(tmp_path):
     """TensorFlow's optimizations of graphs would sum their gradients up in an order of its own, anew in each run."""
     lines = []
     for name in "abc":
-        train(tmp_path / name, minibatch_discrimination=True, generator_norm="virtual", epochs=1)
+        train(tmp_path / name, minibatch_discrimination=True, epochs=1)
         lines += metrics(tmp_path / name)
     assert lines[0] == lines[1] == lines[2]
 
