@@ -54,9 +54,10 @@ def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
 
 
 def _finished_epochs(run_dir: StrPath) -> int:
-    """The epochs of a run's `result.json`; 0 where it has none."""
+    """The epochs of a run's result; 0 where it has none that can be read."""
     try:
-        return int(json.loads((Path(run_dir) / RESULT_FILE).read_text(encoding="utf-8"))["epochs"])
+        result = read_result(run_dir)
+        return int(result["epochs"]) if result is not None else 0
     except UNREADABLE_JSON:
         return 0
 
@@ -68,6 +69,14 @@ def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
             f"`epochs` must be at least {done}, which the run in `run_dir={run_dir}` has done. "
             f"Received: epochs={config.epochs}"
         )
+
+
+def read_result(run_dir: StrPath) -> dict[str, Any] | None:
+    """The `result.json` of a finished run, or None where there is none."""
+    try:
+        return json.loads((Path(run_dir) / RESULT_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
 
 
 def write_result(run_dir: StrPath, result: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import json
 import os
 import signal
 import subprocess
@@ -15,6 +14,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from igan_tf.experiments.configs import RunConfig, as_lines
+from igan_tf.experiments.run_directory import read_result
 from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import read_metrics
 
@@ -51,11 +51,8 @@ class Run:
 
     def result(self) -> dict[str, Any] | None:
         """The finished run's `result.json`, or None if it has not trained to its last epoch."""
-        try:
-            result = json.loads((self.run_dir / "result.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        return result if result["epochs"] >= self.config.epochs else None
+        result = read_result(self.run_dir)
+        return result if result is not None and result["epochs"] >= self.config.epochs else None
 
     def training_seconds(self) -> float:
         """Time that the run's steps took, without evaluation and start."""
