@@ -1,10 +1,14 @@
 """Devices of the test run: two logical CPUs, so that every test can stand up a `MirroredStrategy`. Real data, too."""
 
+import gc
 import os
 from pathlib import Path
 
-import keras
-import pytest
+# As the commands do (`commands/start.py`), and before the first import of TensorFlow.
+gc.set_threshold(20_000, 20, 20)
+
+import keras  # noqa: E402
+import pytest  # noqa: E402
 
 # The files that take longest start first: begun late, one of them would run on while the other cores wait.
 LONGEST_FILES = (
@@ -32,6 +36,11 @@ if keras.backend.backend() == "tensorflow":
 def pytest_collection_modifyitems(items):
     place = {Path(__file__).parent / name: number for number, name in enumerate(LONGEST_FILES)}
     items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
+def pytest_collection_finish():
+    # TensorFlow's modules and the collected tests live to the end: nothing to look through for garbage.
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -57,6 +57,16 @@ def signal_at(monkeypatch):
     return lambda step: at.update(step=step)
 
 
+def damaged_copy(run_dir, folder):
+    """A copy of a run of two epochs, its last checkpoint damaged: it continues from the first epoch's."""
+    shutil.copytree(run_dir, folder)
+    path = folder / "checkpoints" / "step-000000004" / "state.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    return folder
+
+
 # Nothing lost, in this process.
 
 
@@ -113,11 +123,7 @@ def test_a_death_before_the_first_checkpoint_leaves_nothing_twice(tmp_path, fini
 
 
 def test_a_damaged_newest_checkpoint_is_named_and_the_end_is_the_same(tmp_path, finished):
-    run_dir = shutil.copytree(finished, tmp_path / "run")
-    path = run_dir / "checkpoints" / "step-000000004" / "state.npz"
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    run_dir = damaged_copy(finished, tmp_path / "run")
     lines = []
     train(run_dir, lines.append)
     assert any("step-000000004 is damaged" in line and "the one before" in line for line in lines)
@@ -297,7 +303,7 @@ def test_without_labels(tmp_path):
     assert load_run(tmp_path).generate(3, seed=0).shape == (3, 8, 8, 1)
 
 
-def test_the_other_techniques(tmp_path, signal_at):
+def test_the_other_techniques(tmp_path):
     settings = {
         "generator_objective": "minimax",
         "historical_averaging": 0.1,
@@ -311,11 +317,7 @@ def test_the_other_techniques(tmp_path, signal_at):
     line = metrics(tmp_path / "whole")[-1]
     assert line["discriminator_history_loss"] > 0 and line["generator_history_loss"] > 0 and line["r1_loss"] > 0
     # Historical means and both optimizers are in the checkpoint.
-    signal_at(3)
-    with pytest.raises(Interrupted):
-        train(tmp_path / "run", **settings)
-    signal_at(-1)
-    train(tmp_path / "run", **settings)
+    train(damaged_copy(tmp_path / "whole", tmp_path / "run"), **settings)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
@@ -328,14 +330,10 @@ def test_other_normalizations_of_weights(tmp_path, finished, weight_norm):
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision_runs_and_continues(tmp_path, signal_at, precision):
+def test_mixed_precision_runs_and_continues(tmp_path, precision):
     train(tmp_path / "whole", precision=precision)
     assert keras.config.dtype_policy().name == "float32"
-    signal_at(3)
-    with pytest.raises(Interrupted):
-        train(tmp_path / "run", precision=precision)
-    signal_at(-1)
-    train(tmp_path / "run", precision=precision)
+    train(damaged_copy(tmp_path / "whole", tmp_path / "run"), precision=precision)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     run = load_run(tmp_path / "run")
     assert run.generate(2, seed=0).dtype == "float32"
@@ -343,15 +341,11 @@ def test_mixed_precision_runs_and_continues(tmp_path, signal_at, precision):
     assert run.discriminator.compute_dtype == precision.removeprefix("mixed_")
 
 
-def test_on_two_devices(tmp_path, signal_at):
+def test_on_two_devices(tmp_path):
     # The batch is each replica's.
     two = {"strategy": "mirrored", "batch_size": 200}
     train(tmp_path / "whole", **two)
-    signal_at(3)
-    with pytest.raises(Interrupted):
-        train(tmp_path / "run", **two)
-    signal_at(-1)
-    train(tmp_path / "run", **two)
+    train(damaged_copy(tmp_path / "whole", tmp_path / "run"), **two)
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     assert load_run(tmp_path / "run").generate(2, seed=0).shape == (2, 8, 8, 1)
 

@@ -104,8 +104,9 @@ def wait_for(condition, process):
 @pytest.mark.parametrize("signum", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_stopped_and_continued_it_ends_the_same(tmp_path, finished, signum):
     folder = tmp_path / "table"
+    # The first run is through; the second is at work when the signal comes.
+    shutil.copytree(finished / NAMES[0], folder / NAMES[0])
     process = processes.Program("igan_tf.tables", arguments(folder, "--epochs=2"), tmp_path)
-    # The first run is through, the second at work.
     wait_for(lambda: (folder / NAMES[1] / ".lock").exists(), process)
     process.send_signal(signum)
     _, errors = process.communicate(timeout=120)
