@@ -6,8 +6,8 @@ from keras import ops
 from igan_tf.losses import HistoricalPenalty
 from tests.layers.gradients import float64_enabled, value_and_gradients
 from tests.losses.closeness import assert_close
+from tests.parity import games
 from tests.parity import losses as oracle
-from tests.parity import xy_game
 
 SHAPES = [(2, 3), (4,), ()]
 
@@ -312,15 +312,24 @@ def test_replicas_keep_one_mean():
             assert_close(copy.numpy(), np.full(copy.shape, expected))
 
 
-def test_xy_game_needs_it():
+def test_the_product_needs_it():
+    game = games.PRODUCT
     # Plain simultaneous gradient descent moves away with every step.
-    plain = xy_game.relative_distances(xy_game.play(weight=0.0))
+    plain = games.relative_distances(game, games.play(game, weight=0.0))
     assert (np.diff(plain) > 0).all() and plain.min() >= 1.0
-    # With historical averaging, weight 0.2 for each player: within 5% of the start's distance after 200 of
-    # the 300 steps, for good.
-    averaged = xy_game.relative_distances(xy_game.play(weight=xy_game.WEIGHT))
-    assert len(averaged) == 301 and xy_game.WEIGHT == 0.2
+    # With historical averaging it is within 5 % of the start's distance after 200 of the 300 steps, for good.
+    averaged = games.relative_distances(game, games.play(game, game.weight))
+    assert len(averaged) == 301 and game.weight == 0.2
     assert averaged[200:].max() < 0.05
+
+
+def test_the_game_of_section_3_3_needs_it():
+    game = games.BENT
+    plain = games.relative_distances(game, games.play(game, weight=0.0))
+    # It circles the equilibrium, farther and farther out.
+    assert plain.min() > 0.3 and plain[300:].max() > plain[:300].max() > 1
+    averaged = games.relative_distances(game, games.play(game, game.weight))
+    assert averaged[300:].max() < 0.05 and averaged[-1] < 0.01
 
 
 def test_invalid_arguments():
