@@ -36,18 +36,17 @@ BENT = Game(
 )
 
 
-def play(game, weight, start=None):
+def play(game, weight):
     """Simultaneous gradient descent of both players, each with its own historical averaging.
 
     Args:
         game: The game.
         weight: Factor of the penalties; 0.0 is plain simultaneous gradient descent.
-        start: Point (x, y) of the start, the game's by default.
 
     Returns:
         The points (x, y), the start first: `steps + 1` rows.
     """
-    x, y = (np.array([value], "float32") for value in start or game.start)
+    x, y = (np.array([value], "float32") for value in game.start)
     x_history, y_history = HistoricalPenalty(), HistoricalPenalty()
     x_history.track([x])
     y_history.track([y])
