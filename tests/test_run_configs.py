@@ -68,6 +68,17 @@ def test_the_published_settings():
         assert (config.minibatch_discrimination, config.generator_steps) == (False, 1)
 
 
+def test_the_published_mnist_with_minibatch_discrimination():
+    """As published in the code's commit 2b81a186: 400 labels a class, rate * min(2.5 - epoch / 200, 1), 500 epochs."""
+    config = read("mnist_minibatch.cfg")
+    assert (config.dataset, config.network_name, config.labels) == ("mnist", "mnist_convolutional", 4000)
+    assert (config.epochs, config.anneal_epochs, config.anneal_start) == (500, 500, 0.6)
+    assert config.discriminator_learning_rate == config.generator_learning_rate == 0.0003
+    assert (config.minibatch_discrimination, config.generator_objective) == (True, "minimax")
+    assert (config.generator_steps, config.beta_1, config.batch_size) == (3, 0.5, 100)
+    assert (config.initialization_examples, config.adam) == (500, "inside_root")
+
+
 def test_the_published_imagenet_settings():
     """As published."""
     config = read("imagenet128.cfg", "--data_dir=d")

@@ -6,7 +6,9 @@ The modules that build them import Keras; they are loaded on first use.
 from igan_tf.lazy import lazy_names
 from igan_tf.networks.registry import NETWORKS, Network
 
-_HOME = {name: f"{__name__}.{name}" for name in ("cifar10", "digits", "imagenet", "mnist", "svhn")}
+_HOME = {
+    name: f"{__name__}.{name}" for name in ("cifar10", "digits", "imagenet", "mnist", "mnist_convolutional", "svhn")
+}
 
 __all__ = ["NETWORKS", "Network", *_HOME]
 

@@ -1,4 +1,4 @@
-"""CIFAR-10's networks as published, for images in [0, 1] with sides that are multiples of 8, at least 16."""
+"""CIFAR-10's networks as published, for images in [0, 1] of at least 9 x 9."""
 
 from __future__ import annotations
 

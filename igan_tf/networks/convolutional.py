@@ -1,10 +1,12 @@
-"""Convolutional networks, which CIFAR-10's and SVHN's are made from.
+"""Convolutional networks, which CIFAR-10's, SVHN's and one of MNIST's are made from.
 
-Images are in [0, 1] outside and in [-1, 1] inside: every network of this package takes and gives one range.
+Images are in [0, 1] outside: every network of this package takes and gives one range. Inside they have sides that are
+multiples of 8: others get a border in the discriminator, which the generator cuts off its own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -30,10 +32,11 @@ def build_generator(
 
         z -> dense 4x4 -> [5x5 transposed convolution / 2] * 2 -> weight-normalized one, tanh -> image
 
-    The dense layer and the hidden convolutions are normalized, then ReLU.
+    The dense layer and the hidden convolutions are normalized, then ReLU. For sides that are no multiples of 8 the map
+    after the dense layer is larger, and the image is cropped.
 
     Args:
-        image_shape: `(height, width, channels)`, height and width multiples of 8.
+        image_shape: `(height, width, channels)`.
         latent_size: Length of `z`.
         filters: Three numbers: channels after the dense layer and after each hidden convolution.
         latent_range: Bounds of the uniform distribution of `z`.
@@ -41,35 +44,36 @@ def build_generator(
 
     Returns:
         A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
-
-    Raises:
-        ValueError: for other image sizes.
     """
     height, width, channels = image_shape
-    if height % 8 or width % 8:
-        raise ValueError(
-            f"`image_shape` must have a height and width that are multiples of 8. Received: image_shape={image_shape}"
-        )
+    rows, columns = math.ceil(height / 8), math.ceil(width / 8)
     normalize = GeneratorNorm(norm, reference_size)
     first, *others = filters
     latents = keras.Input((latent_size,), name="latents")
     hidden = normalize.begin(latents, latent_range)
-    units = height // 8 * (width // 8) * first
     hidden = keras.layers.Dense(
-        units, use_bias=normalize.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
+        rows * columns * first, use_bias=normalize.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
     )(hidden)
     # Before the reshape: as published, each of these units has statistics of its own.
     hidden = normalize(hidden, name="norm_1")
     hidden = keras.layers.Activation("relu", name="relu_1")(hidden)
-    hidden = keras.layers.Reshape((height // 8, width // 8, first), name="map_1")(hidden)
+    hidden = keras.layers.Reshape((rows, columns, first), name="map_1")(hidden)
     for index, count in enumerate(others, start=2):
         hidden = _upsample(count, f"deconv_{index}", use_bias=normalize.use_bias)(hidden)
         hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("relu", name=f"relu_{index}")(hidden)
     pixels = _upsample(channels, "pixels_deconv", activation="tanh")
     images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(normalize.end(hidden))
+    if border := _border(image_shape):
+        images = keras.layers.Cropping2D(border, name="crop")(images)
     images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
     return keras.Model(latents, images, name="generator")
+
+
+def _border(image_shape: tuple[int, int, int]) -> tuple[tuple[int, int], ...]:
+    """Rows above and below, columns before and behind, that make the sides multiples of 8; empty if they are."""
+    missing = [-side % 8 for side in image_shape[:2]]
+    return tuple((count // 2, count - count // 2) for count in missing) if any(missing) else ()
 
 
 def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
@@ -85,20 +89,23 @@ def build_discriminator(
     minibatch_discrimination: bool = False,
     corruption: str = "auto",
     weight_norm: str = "weight",
+    centred: bool = True,
 ) -> keras.Model:
     """Builds nine weight-normalized convolutions with leaky ReLU, mean over positions, logits.
 
     Three 3x3 of the first width, the last with stride 2; three of the second, likewise; then of the third width one
     3x3 without padding and two 1x1. Dropout or noise of 0.2 on the image, dropout of 0.5 after each stride. The
-    features are the means over positions, the minibatch features come after them.
+    features are the means over positions, the minibatch features come after them. Images whose sides are no multiples
+    of 8 get a border of zeros, which has no noise.
 
     Args:
-        image_shape: `(height, width, channels)`, at least 12 x 12.
+        image_shape: `(height, width, channels)`, at least 9 x 9.
         num_outputs: Number of logits.
         filters: The three widths.
         minibatch_discrimination: Whether 100 minibatch features are appended to the features.
         corruption: Of the image: "dropout", "noise", or "auto": as published, noise beside minibatch discrimination.
         weight_norm: "weight", "spectral" or "none", see `normalized_weights`.
+        centred: Whether images are brought to [-1, 1] first. Corruption and border see what it gives.
 
     Returns:
         A `keras.Model`: images -> `{"logits": (N, num_outputs), "features": (N, filters[2])}`.
@@ -108,8 +115,8 @@ def build_discriminator(
     """
     if corruption not in INPUT_CORRUPTIONS:
         raise ValueError(f"`corruption` must be one of {INPUT_CORRUPTIONS}. Received: corruption={corruption!r}")
-    if min(image_shape[:2]) < 12:
-        raise ValueError(f"`image_shape` must be at least 12 x 12. Received: image_shape={image_shape}")
+    if min(image_shape[:2]) < 9:
+        raise ValueError(f"`image_shape` must be at least 9 x 9. Received: image_shape={image_shape}")
 
     def convolution(count: int, size: int, name: str, **settings: Any) -> keras.layers.Layer:
         layer = keras.layers.Conv2D(
@@ -118,12 +125,14 @@ def build_discriminator(
         return normalized_weights(layer, weight_norm, train_scale=False)
 
     images = keras.Input(image_shape, name="images")
-    hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images)
+    hidden = keras.layers.Rescaling(2.0, -1.0, name="rescaling")(images) if centred else images
     # Every layer has a name: one that Keras numbers could meet another's.
     if corruption == "auto":
         corruption = "noise" if minibatch_discrimination else "dropout"
     layer = TableGaussianNoise if corruption == "noise" else keras.layers.Dropout
     hidden = layer(0.2, name="corruption")(hidden)
+    if border := _border(image_shape):
+        hidden = keras.layers.ZeroPadding2D(border, name="border")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
         for index, strides in enumerate((1, 1, 2), start=1):

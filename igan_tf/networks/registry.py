@@ -26,7 +26,6 @@ class Network:
         module: Where they are built: a module with `build_generator(image_shape, latent_size, norm, reference_size,
             width)` and `build_discriminator(image_shape, num_outputs, minibatch_discrimination, width, corruption)`.
         latent_range: Bounds of the uniform distribution of z.
-        side_multiple: What an image's sides must be multiples of.
         smallest_side: The smallest side of an image.
         input_corruptions: What can disturb the discriminator's images: "noise", "dropout".
         initializes_generator: Whether the generator, too, is initialized from data.
@@ -35,7 +34,6 @@ class Network:
 
     module: str
     latent_range: tuple[float, float] = (0.0, 1.0)
-    side_multiple: int = 1
     smallest_side: int = 1
     input_corruptions: tuple[str, ...] = ("noise",)
     initializes_generator: bool = False
@@ -51,15 +49,13 @@ class Network:
 
     def takes(self, height: int, width: int) -> bool:
         """Whether images of this size fit."""
-        multiple = height % self.side_multiple == width % self.side_multiple == 0
-        return multiple and min(height, width) >= self.smallest_side
+        return min(height, width) >= self.smallest_side
 
 
-# Three strides of 2 in G; in D nothing is left of smaller images. As published, both players are initialized from data:
-# D from labelled examples, G from a batch of latents.
+# In D nothing is left of smaller images. As published, both players are initialized from data: D from labelled
+# examples, G from a batch of latents.
 _convolutional: dict[str, Any] = {
-    "side_multiple": 8,
-    "smallest_side": 16,
+    "smallest_side": 9,
     "input_corruptions": ("dropout", "noise"),
     "initializes_generator": True,
     "initializes_from_labelled": True,
@@ -69,6 +65,7 @@ _convolutional: dict[str, Any] = {
 NETWORKS = {
     "digits": Network("igan_tf.networks.digits"),
     "mnist": Network("igan_tf.networks.mnist"),
+    "mnist_convolutional": Network("igan_tf.networks.mnist_convolutional", **_convolutional),
     "cifar10": Network("igan_tf.networks.cifar10", **_convolutional),
     "svhn": Network("igan_tf.networks.svhn", **_convolutional),
 }

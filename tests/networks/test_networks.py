@@ -14,14 +14,20 @@ from igan_tf.layers import (
     VirtualBatchNorm,
     WeightNorm,
 )
-from igan_tf.networks import NETWORKS, cifar10, digits, mnist, svhn
+from igan_tf.networks import NETWORKS, cifar10, digits, mnist, mnist_convolutional, svhn
 from igan_tf.networks.parts import GeneratorNorm
 from igan_tf.networks.registry import GENERATOR_NORMS
 from tests.networks.counting import count, parameters
 
 DENSE = ("digits", "mnist")
-SHAPES = {"digits": (8, 8, 1), "mnist": (28, 28, 1), "cifar10": (32, 32, 3), "svhn": (32, 32, 3)}
-FEATURES = {"digits": 125, "mnist": 250, "cifar10": 192, "svhn": 128}
+SHAPES = {
+    "digits": (8, 8, 1),
+    "mnist": (28, 28, 1),
+    "mnist_convolutional": (28, 28, 1),
+    "cifar10": (32, 32, 3),
+    "svhn": (32, 32, 3),
+}
+FEATURES = {"digits": 125, "mnist": 250, "mnist_convolutional": 192, "cifar10": 192, "svhn": 128}
 
 
 def test_mnist_generator_parameters():
@@ -246,7 +252,7 @@ def test_convolutional_features_are_means_over_positions():
     np.testing.assert_allclose(ops.convert_to_numpy(outputs["features"]), maps.mean((1, 2)), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("side", [16, 40])
+@pytest.mark.parametrize("side", [9, 16, 29, 40])
 def test_convolutional_networks_at_other_sizes(side):
     images = cifar10.build_generator((side, side + 8, 1), width=0.1)(np.zeros((2, 100), "float32"))
     assert images.shape == (2, side, side + 8, 1)
@@ -254,10 +260,32 @@ def test_convolutional_networks_at_other_sizes(side):
 
 
 def test_convolutional_networks_name_the_size_they_cannot_have():
-    with pytest.raises(ValueError, match=r"multiples of 8. Received: image_shape=\(28, 32, 3\)"):
-        cifar10.build_generator((28, 32, 3))
-    with pytest.raises(ValueError, match=r"at least 12 x 12. Received: image_shape=\(8, 32, 3\)"):
+    with pytest.raises(ValueError, match=r"at least 9 x 9. Received: image_shape=\(8, 32, 3\)"):
         cifar10.build_discriminator((8, 32, 3))
+
+
+def test_mnist_convolutional_is_the_published_one():
+    """As published: 4x4x512, the last 5x5 transposed convolution down to 28x28; D's first pads 28 to 32 positions with
+    black, noise of 0.2 is on the image alone, and nothing rescales it."""
+    generator = mnist_convolutional.build_generator()
+    assert generator.get_layer("map_1").output.shape == (None, 4, 4, 512)
+    assert generator.get_layer("pixels").output.shape == (None, 32, 32, 1)
+    whole = keras.Model(generator.input, generator.get_layer("pixels").output)
+    latents = np.random.default_rng(0).random((3, 100), "float32")
+    inner = ops.convert_to_numpy(whole(latents))[:, 2:30, 2:30]
+    np.testing.assert_allclose(ops.convert_to_numpy(generator(latents)), inner / 2 + 0.5, rtol=1e-5, atol=1e-6)
+
+    discriminator = mnist_convolutional.build_discriminator(minibatch_discrimination=True)
+    assert "rescaling" not in [layer.name for layer in discriminator.layers]
+    noise = discriminator.get_layer("corruption")
+    assert isinstance(noise, TableGaussianNoise) and noise.stddev == 0.2
+    assert discriminator.get_layer("conv_1_1").output.shape == (None, 32, 32, 96)
+    framed = keras.Model(discriminator.input, discriminator.get_layer("border").output)
+    images = np.random.default_rng(1).random((2, 28, 28, 1), "float32")
+    found = ops.convert_to_numpy(framed(images, training=True))
+    assert np.all(found[:, 2:30, 2:30] != images)
+    found[:, 2:30, 2:30] = 0
+    assert not np.any(found)
 
 
 @pytest.mark.parametrize("name", DENSE)
@@ -389,8 +417,8 @@ def test_spectral_normalization_makes_the_largest_singular_value_1(name, policy)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_sides_that_a_network_takes_are_those_that_it_names(name):
     network = NETWORKS[name]
-    side = max(network.smallest_side, network.side_multiple)
-    images = network.build_generator((side, side + network.side_multiple, 1), width=0.1)(
+    side = network.smallest_side
+    images = network.build_generator((side, side + 1, 1), width=0.1)(
         np.zeros((2, network.build_generator().input_shape[-1]), "float32")
     )
     logits = network.build_discriminator(images.shape[1:], num_outputs=3, width=0.1)(images)["logits"]

@@ -8,15 +8,21 @@ from keras import ops
 from igan_tf.optimizers import AnnealedRate
 
 
-@pytest.mark.parametrize(("epochs", "divisor"), [(1200, 400), (900, 300)])
-def test_the_published_schedules(epochs, divisor):
-    """As published: lr * min(3 - epoch/400, 1) over 1200 epochs, SVHN's with 300 over 900."""
-    rate = AnnealedRate(0.0003, epochs, steps_per_epoch=500)
-    for epoch in (0, 1, 2 * divisor - 1, 2 * divisor, 2 * divisor + 1, 2 * divisor + 100, epochs - 1):
+@pytest.mark.parametrize(
+    ("epochs", "divisor", "slope", "start"),
+    [(1200, 400, 3, {}), (900, 300, 3, {}), (500, 200, 2.5, {"start": 0.6})],
+    ids=["cifar10", "svhn", "mnist"],
+)
+def test_the_published_schedules(epochs, divisor, slope, start):
+    """As published: lr * min(3 - epoch/400, 1) over 1200 epochs, SVHN's with 300 over 900; MNIST's
+    lr * min(2.5 - epoch/200, 1) over 500."""
+    rate = AnnealedRate(0.0003, epochs, steps_per_epoch=500, **start)
+    edge = int((slope - 1) * divisor)
+    for epoch in (0, 1, edge - 1, edge, edge + 1, edge + 100, epochs - 1):
         for step in (0, 499):
             found = float(ops.convert_to_numpy(rate(ops.convert_to_tensor(epoch * 500 + step, dtype="int64"))))
             # float32 near 3 resolves 2.4e-7.
-            assert found == pytest.approx(0.0003 * min(3 - epoch / divisor, 1), abs=0.0003 * 5e-7)
+            assert found == pytest.approx(0.0003 * min(slope - epoch / divisor, 1), abs=0.0003 * 5e-7)
     for epoch in (epochs, epochs + 7):
         assert float(ops.convert_to_numpy(rate(epoch * 500))) == 0
 
@@ -51,12 +57,13 @@ def test_large_steps_are_counted_exactly():
 
 
 def test_config_round_trip():
-    rate = AnnealedRate(0.1, 30, 7)
+    rate = AnnealedRate(0.1, 30, 7, start=0.5)
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
     assert isinstance(again, AnnealedRate) and again.get_config() == rate.get_config()
 
 
-@pytest.mark.parametrize("argument", ["epochs", "steps_per_epoch"])
+@pytest.mark.parametrize("argument", ["epochs=0", "steps_per_epoch=0", "start=-0.1", "start=1.0"])
 def test_wrong_arguments_are_named(argument):
-    with pytest.raises(ValueError, match=f"Received: {argument}=0"):
-        AnnealedRate(**{"rate": 0.1, "epochs": 3, "steps_per_epoch": 2, argument: 0})
+    name, value = argument.split("=")
+    with pytest.raises(ValueError, match=f"Received: {argument}"):
+        AnnealedRate(**{"rate": 0.1, "epochs": 3, "steps_per_epoch": 2, name: float(value) if name == "start" else 0})

@@ -49,8 +49,9 @@ class OptimizerSettings(Settings):
     batch_size: int = setting(100, "Examples of each kind in a batch of each replica.", low=1)
     discriminator_learning_rate: float = setting(0.003, "Adam's rate for the discriminator.", low=0)
     generator_learning_rate: float = setting(0.003, "Adam's rate for the generator.", low=0)
-    anneal_epochs: int = setting(
-        0, "Epoch at which the rates reach 0, falling in the last third of the way to it; 0: they stay.", low=0
+    anneal_epochs: int = setting(0, "Epoch at which the rates reach 0; 0: they stay.", low=0)
+    anneal_start: float = setting(
+        2 / 3, "The share of `anneal_epochs` after which the rates begin to fall.", low=0, high=0.999999
     )
     beta_1: float = setting(0.5, "Adam's decay of the first moment.", low=0, high=0.999999)
     adam: str = setting(

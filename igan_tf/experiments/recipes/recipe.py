@@ -123,10 +123,10 @@ class Recipe(abc.ABC):
         return [HistoricalAveraging(self.config.historical_averaging), R1Penalty(self.config.r1_penalty)]
 
     def optimizer(self, learning_rate: float, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-        """The optimizer of `adam`, its rate annealed as `anneal_epochs` says."""
+        """The optimizer of `adam`, its rate annealed as `anneal_epochs` and `anneal_start` say."""
         rate: Any = learning_rate
         if self.config.anneal_epochs:
-            rate = AnnealedRate(learning_rate, self.config.anneal_epochs, steps_per_epoch)
+            rate = AnnealedRate(learning_rate, self.config.anneal_epochs, steps_per_epoch, self.config.anneal_start)
         kind = InsideRootAdam if self.config.adam == "inside_root" else FusedAdam
         return kind(rate, beta_1=self.config.beta_1, epsilon=1e-8)
 

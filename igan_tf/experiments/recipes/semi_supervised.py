@@ -75,9 +75,9 @@ class SemiSupervisedRecipe(Recipe):
         network = self.network
         if not network.takes(height, width):
             raise ConfigError(
-                f"`network={self.config.network_name}` needs images whose sides are multiples of "
-                f"{network.side_multiple}, at least {network.smallest_side}; `dataset={self.config.dataset}` has "
-                f"{height} x {width} (`image_size={self.config.image_size}` is for `dataset=folder`)"
+                f"`network={self.config.network_name}` needs images of at least {network.smallest_side} x "
+                f"{network.smallest_side}; `dataset={self.config.dataset}` has {height} x {width} "
+                f"(`image_size={self.config.image_size}` is for `dataset=folder`)"
             )
         self.labelled_examples(data)
         self.check_batch_size(len(data.train_images), replicas)
