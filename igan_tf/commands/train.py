@@ -77,6 +77,8 @@ def _run(line: CommandLine, config: RunConfig) -> None:
             result = runs.test_errors(run_dir, config.data_dir)
         else:
             result = sample_run(run_dir, line.output, line.num_samples, config.seed, line.format or None, report)
+        for number, draw in enumerate(result.pop("draws", []), start=1):
+            report(f"draw {number}: " + ", ".join(f"{name} {value}" for name, value in draw.items()))
         for name, value in result.items():
             report(f"{name}: {value}")
     except (NonFiniteLossError, WorkerLostError) as error:

@@ -114,6 +114,7 @@ class Experiment:
         try:
             if resumed:
                 self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
+            self.report(f"epochs of {self.batches.steps_per_epoch} steps, a line after each")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:

@@ -48,7 +48,9 @@ class PreparedData:
 
         self._name = name
         default = tfds.core.constants.DATA_DIR
-        self._place = f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {default}"
+        self._place = (
+            f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {default} (`data_dir` names another)"
+        )
         self._command = _COMMAND.format(name=name, data_dir=data_dir or None)
         missing = f"no prepared data set {name} in {self._place}"
         with _refusing(missing, f"To prepare it, remove what is damaged there and run:\n  {self._command}"):

@@ -100,7 +100,8 @@ def test_without_data_dir_the_default_folder_is_named(monkeypatch, tmp_path):
 
     monkeypatch.setattr(tfds.core.constants, "DATA_DIR", str(tmp_path))
     monkeypatch.setattr(tfds, "builder", lambda name, data_dir: (_ for _ in ()).throw(FileNotFoundError(name)))
-    with pytest.raises(DataError, match=f"mnist in TFDS's default folder, {tmp_path}: mnist.*\n.*data_dir=None"):
+    message = f"mnist in TFDS's default folder, {tmp_path} .`data_dir` names another.: mnist.*\n.*data_dir=None"
+    with pytest.raises(DataError, match=message):
         PreparedData("mnist")
 
 
