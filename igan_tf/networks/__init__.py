@@ -7,7 +7,8 @@ from igan_tf.lazy import lazy_names
 from igan_tf.networks.registry import NETWORKS, Network
 
 _HOME = {
-    name: f"{__name__}.{name}" for name in ("cifar10", "digits", "imagenet", "mnist", "mnist_convolutional", "svhn")
+    name: f"{__name__}.{name}"
+    for name in ("cifar10", "digits", "imagenet", "mnist", "mnist_convolutional", "strided", "svhn")
 }
 
 __all__ = ["NETWORKS", "Network", *_HOME]

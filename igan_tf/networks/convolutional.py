@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
+from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights
 from igan_tf.networks.registry import INPUT_CORRUPTIONS
 
 _KERNEL_STDDEV = 0.05
@@ -64,16 +64,10 @@ def build_generator(
         hidden = keras.layers.Activation("relu", name=f"relu_{index}")(hidden)
     pixels = _upsample(channels, "pixels_deconv", activation="tanh")
     images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(normalize.end(hidden))
-    if border := _border(image_shape):
-        images = keras.layers.Cropping2D(border, name="crop")(images)
+    if sides := border(image_shape, 8):
+        images = keras.layers.Cropping2D(sides, name="crop")(images)
     images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
     return keras.Model(latents, images, name="generator")
-
-
-def _border(image_shape: tuple[int, int, int]) -> tuple[tuple[int, int], ...]:
-    """Rows above and below, columns before and behind, that make the sides multiples of 8; empty if they are."""
-    missing = [-side % 8 for side in image_shape[:2]]
-    return tuple((count // 2, count - count // 2) for count in missing) if any(missing) else ()
 
 
 def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
@@ -131,8 +125,8 @@ def build_discriminator(
         corruption = "noise" if minibatch_discrimination else "dropout"
     layer = TableGaussianNoise if corruption == "noise" else keras.layers.Dropout
     hidden = layer(0.2, name="corruption")(hidden)
-    if border := _border(image_shape):
-        hidden = keras.layers.ZeroPadding2D(border, name="border")(hidden)
+    if sides := border(image_shape, 8):
+        hidden = keras.layers.ZeroPadding2D(sides, name="border")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
         for index, strides in enumerate((1, 1, 2), start=1):

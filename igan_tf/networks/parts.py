@@ -88,6 +88,12 @@ def normalized_weights(layer: keras.layers.Layer, kind: str, **settings: Any) ->
     return layer
 
 
+def border(image_shape: tuple[int, int, int], multiple: int) -> tuple[tuple[int, int], ...]:
+    """Returns rows above and below, columns before and behind, that make the sides multiples; empty where they are."""
+    missing = [-side % multiple for side in image_shape[:2]]
+    return tuple((count // 2, count - count // 2) for count in missing) if any(missing) else ()
+
+
 def normal(stddev: float) -> keras.initializers.Initializer:
     """Returns a kernel initializer; every layer needs one of its own to draw its own values."""
     return keras.initializers.RandomNormal(stddev=stddev)

@@ -68,4 +68,5 @@ NETWORKS = {
     "mnist_convolutional": Network("igan_tf.networks.mnist_convolutional", **_convolutional),
     "cifar10": Network("igan_tf.networks.cifar10", **_convolutional),
     "svhn": Network("igan_tf.networks.svhn", **_convolutional),
+    "strided": Network("igan_tf.networks.strided"),
 }

@@ -14,7 +14,7 @@ from igan_tf.layers import (
     VirtualBatchNorm,
     WeightNorm,
 )
-from igan_tf.networks import NETWORKS, cifar10, digits, mnist, mnist_convolutional, svhn
+from igan_tf.networks import NETWORKS, cifar10, digits, mnist, mnist_convolutional, strided, svhn
 from igan_tf.networks.parts import GeneratorNorm
 from igan_tf.networks.registry import GENERATOR_NORMS
 from tests.networks.counting import count, parameters
@@ -26,8 +26,9 @@ SHAPES = {
     "mnist_convolutional": (28, 28, 1),
     "cifar10": (32, 32, 3),
     "svhn": (32, 32, 3),
+    "strided": (28, 28, 1),
 }
-FEATURES = {"digits": 125, "mnist": 250, "mnist_convolutional": 192, "cifar10": 192, "svhn": 128}
+FEATURES = {"digits": 125, "mnist": 250, "mnist_convolutional": 192, "cifar10": 192, "svhn": 128, "strided": 256}
 
 
 def test_mnist_generator_parameters():
@@ -67,6 +68,27 @@ def test_digits_parameters():
     assert count(digits.build_generator().weights) == 31_360
     # Kernels 16,000 + 31,250 + 15,625 + 1,250, biases 250 + 125 + 125 + 10, the logits' scale 10.
     assert count(digits.build_discriminator().trainable_weights) == 64_125 + 510 + 10
+
+
+def test_strided_parameters():
+    """z 100 -> 7x7x64 -> 14x14x32 -> 28x28; 28x28 -> 14x14x32 -> 7x7x64 -> 256 -> 10."""
+    assert parameters(strided.build_generator()) == {
+        "dense_1": (100 * 3136, 0),
+        "norm_1": (3136, 0),  # each unit has statistics of its own
+        "deconv_2": (5 * 5 * 64 * 32, 0),
+        "norm_2": (32, 0),
+        "pixels": (5 * 5 * 32 + 1 + 1, 0),
+    }
+    discriminator = strided.build_discriminator(minibatch_discrimination=True)
+    assert parameters(discriminator) == {
+        "conv_1": (5 * 5 * 32 + 32, 32),
+        "conv_2": (5 * 5 * 32 * 64 + 64, 64),
+        "dense_3": (3136 * 256 + 256, 256),
+        "minibatch_discrimination": (256 * 50 * 5 + 50 * 5 + 50, 0),
+        "logits": (306 * 10 + 10 + 10, 0),
+    }
+    noises = [layer.stddev for layer in discriminator.layers if isinstance(layer, TableGaussianNoise)]
+    assert noises == [0.5, 0.5, 0.5]
 
 
 def test_mnist_discriminator_settings():
@@ -316,10 +338,11 @@ def test_the_generators_norm_is_all_that_differs(name, norm):
     assert others[norm] == others["batch"]
     norms = [layer for layer in layers[norm] if isinstance(layer, BatchStatisticsNorm | VirtualBatchNorm)]
     expected = {"batch": BatchStatisticsNorm, "virtual": VirtualBatchNorm, "none": None}[norm]
-    assert [type(layer) for layer in norms] == [expected] * (0 if norm == "none" else 2 if name in DENSE else 3)
+    hidden = 3 if name in ("mnist_convolutional", "cifar10", "svhn") else 2
+    assert [type(layer) for layer in norms] == [expected] * (0 if norm == "none" else hidden)
     assert all(layer.center and not layer.scale for layer in norms)
     biased = [layer for layer in layers[norm] if getattr(layer, "use_bias", False)]
-    assert len(biased) == (0 if norm != "none" else 2 if name in DENSE else 3)
+    assert len(biased) == (0 if norm != "none" else hidden)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
