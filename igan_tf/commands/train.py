@@ -24,6 +24,7 @@ def command_line() -> CommandLine:
     line.add(sampling, "num_samples", 100, "Images that `mode=sample` draws.", "At least 1.")
     line.add(sampling, "output", "samples.npz", "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/.")
     line.add(sampling, "format", "", "Files in `output=FOLDER/`: a png an image, or npz of 1,000 each; empty: png.")
+    line.add(sampling, "nearest", False, "Put each sample's nearest training image beside it, in a .png grid.")
     for config in CONFIGS.values():
         line.add_settings(config, note=_of_one_recipe)
     return line
@@ -76,7 +77,16 @@ def _run(line: CommandLine, config: RunConfig) -> None:
         elif line.mode == "evaluate":
             result = runs.test_errors(run_dir, config.data_dir)
         else:
-            result = sample_run(run_dir, line.output, line.num_samples, config.seed, line.format or None, report)
+            result = sample_run(
+                run_dir,
+                line.output,
+                line.num_samples,
+                config.seed,
+                line.format or None,
+                report,
+                nearest=line.nearest,
+                data_dir=config.data_dir,
+            )
         for number, draw in enumerate(result.pop("draws", []), start=1):
             report(f"draw {number}: " + ", ".join(f"{name} {value}" for name, value in draw.items()))
         for name, value in result.items():

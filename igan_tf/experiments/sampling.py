@@ -20,6 +20,7 @@ from tqdm import tqdm
 
 from igan_tf import __version__
 from igan_tf.errors import ConfigError
+from igan_tf.experiments.nearest import beside_nearest
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.experiments.runs import load_run, no_checkpoint
 from igan_tf.files import StrPath, durable, locks
@@ -46,6 +47,8 @@ def sample_run(
     seed: int,
     file_format: str | None = None,
     report: Callable[[str], Any] = print,
+    nearest: bool = False,
+    data_dir: str = "",
 ) -> dict[str, Any]:
     """Everything that `--mode=sample` does. Memory does not grow with the number of images but for a grid.
 
@@ -56,15 +59,22 @@ def sample_run(
         seed: Of latents and noise: image i is a function of the run's newest weights, `seed` and i.
         file_format: "png" or "npz", of the files in a folder; None: "png".
         report: Called with each line for the user.
+        nearest: Whether each image of a grid has its nearest training image beside it, see `beside_nearest`.
+        data_dir: Where the run's data lies now; empty: where it lay.
 
     Returns:
-        Dict of what was written where.
+        Dict of what was written where, and of the distances of `nearest`.
 
     Raises:
         ConfigError, CheckpointError, DataError: of which each names the flag or file.
     """
     try:
         kind = output_kind(output, count, file_format)
+        if nearest and (kind != "png" or 2 * count > GRID_LIMIT):
+            raise ConfigError(
+                f"`nearest` needs a grid, `output=FILE.png`, of at most {GRID_LIMIT // 2} samples. "
+                f"Received: output={output} num_samples={count}"
+            )
         step, digest = _newest_checkpoint(run_dir, report)
         if kind == "folder":
             plan = sampling_plan(file_format or "png", count, seed, run_dir, step, digest)
@@ -72,7 +82,12 @@ def sample_run(
         elif kind == "npz":
             write_npz(output, load_run(run_dir, step).generate_batches(count, seed), count)
         else:
-            write_png(output, image_grid(load_run(run_dir, step).generate(count, seed)))
+            images = load_run(run_dir, step).generate(count, seed)
+            if nearest:
+                pairs, found = beside_nearest(images, run_dir, seed, data_dir)
+                write_png(output, image_grid(pairs, columns=2 * math.ceil(math.sqrt(count / 2))))
+                return {"images": count, "output": output, **found}
+            write_png(output, image_grid(images))
     except OSError as error:
         raise ConfigError(f"`output={output}` cannot be written: {error}") from error
     return {"images": count, "output": output}

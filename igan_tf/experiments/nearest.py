@@ -1,0 +1,82 @@
+"""Samples beside the training images that are nearest to them: the published check against memorizing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from igan_tf.data import ImageData
+from igan_tf.experiments.recipes import recipe_of
+from igan_tf.experiments.run_directory import read_config
+from igan_tf.files import StrPath
+from igan_tf.images.arrays import as_unit_range
+
+# Images that are compared at once: with 128x128x3 pixels 200 MB in float32.
+_BLOCK = 1000
+
+
+def nearest_images(images: np.ndarray, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the real image nearest to each image.
+
+        nearest[i] = argmin_r || images[i] - r ||,    over all pixels and channels in [0, 1]
+
+    Args:
+        images: `(N, height, width, channels)`, float32 in [0, 1].
+        blocks: Arrays of real images of the same size, uint8 or float32 in [0, 1].
+
+    Returns:
+        The nearest real images, float32 `(N, height, width, channels)`, and their distances, `(N,)`. Of equally near
+        ones the first.
+    """
+    rows = images.reshape(len(images), -1)
+    nearest, distances = np.empty_like(rows), np.full(len(rows), np.inf)
+    for block in blocks:
+        real = as_unit_range(block).reshape(len(block), -1)
+        # || a - b ||^2 less || a ||^2, which is the same for all b. It rounds, so that distances come from differences.
+        found = real[(np.einsum("ij,ij->i", real, real) - 2 * rows @ real.T).argmin(axis=1)]
+        within = np.linalg.norm((rows - found).astype("float64"), axis=1)
+        closer = within < distances
+        nearest[closer], distances[closer] = found[closer], within[closer]
+    return nearest.reshape(images.shape), distances
+
+
+def beside_nearest(
+    images: np.ndarray, run_dir: StrPath, seed: int, data_dir: str = ""
+) -> tuple[np.ndarray, dict[str, Any]]:
+    """Puts each of a run's samples before its nearest training image.
+
+    Args:
+        images: The samples, `(N, height, width, channels)` in [0, 1].
+        run_dir: The run directory, or one draw's folder in it.
+        seed: Of the choice of test images.
+        data_dir: Where its data lies now; empty: where it lay.
+
+    Returns:
+        The pairs, `(2N, height, width, channels)`, and median and smallest distance; beside them those of as many test
+        images, where there are any: samples that lie much nearer to training images than these are copies.
+    """
+    config = read_config(run_dir)
+    data = recipe_of(dataclasses.replace(config, data_dir=data_dir or config.data_dir)).load_data()
+    nearest, distances = nearest_images(images, _training_images(data))
+    found = {"nearest_distance": float(np.median(distances)), "smallest_nearest_distance": float(distances.min())}
+    if isinstance(data, ImageData) and len(data.test_images):
+        count = min(len(images), len(data.test_images))
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(data.test_images))[:count])
+        of_test = nearest_images(as_unit_range(data.test_images[chosen]), _training_images(data))[1]
+        found |= {
+            "nearest_distance_of_test_images": float(np.median(of_test)),
+            "smallest_nearest_distance_of_test_images": float(of_test.min()),
+        }
+    return np.stack([images, nearest], axis=1).reshape(-1, *images.shape[1:]), found
+
+
+def _training_images(data: Any) -> Iterator[np.ndarray]:
+    if isinstance(data, ImageData):
+        for start in range(0, len(data.train_images), _BLOCK):
+            yield data.train_images[start : start + _BLOCK]
+        return
+    for start in range(0, len(data), _BLOCK):
+        yield np.asarray(data.decode(data.read(np.arange(start, min(start + _BLOCK, len(data)))))[0])
