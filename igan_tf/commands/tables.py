@@ -26,7 +26,7 @@ def command_line() -> CommandLine:
         "Makes one of the paper's tables from a grid of training runs; stopped and called again, it continues.",
         takes_words=True,
     )
-    table, errors, scores = "The table", "Error tables", "--table=inception_score"
+    table, errors, scores = "The table", "Error tables", "Tables of scores"
     line.add(table, "table", "", "Which of the paper's tables.", f"One of {', '.join(TABLES)}.")
     line.add(table, "data_dir", "", "Folder of the TFDS data.")
     line.add(table, "output_dir", "", "Folder of the runs and the table; empty: tables/ and the table's name.")
@@ -34,10 +34,10 @@ def command_line() -> CommandLine:
     line.add(table, "parallel", 1, "Runs that train at once.", "At least 1.")
     line.add(errors, "labels", "", "Columns: numbers of labels in all, with commas; empty: the paper's.")
     line.add(errors, "subsets", "10", "Labelled subsets, --seed_data 1, 2, ...: one number, or one for each column.")
-    line.add(errors, "seeds", 1, "Models of each subset, --seed 1, 2, ...; of several, ensembles are a subset's.")
-    line.add(scores, "classifier", "inception", "What scores samples: see python -m igan_tf.evaluate --help.")
+    line.add(table, "seeds", 0, "Models of each subset or row, --seed 1, 2, ...; 0: the table's own.", "At least 0.")
+    line.add(scores, "classifier", "", "What scores samples, as of evaluate; empty: the table's own.")
     line.add(scores, "classifier_path", "", "Its weights, where they are not to be fetched.")
-    line.add(scores, "num_samples", 50000, "Samples of each run that are scored.", "At least 10.")
+    line.add(scores, "num_samples", 0, "Samples of each run that are scored; 0: the table's own.", "At least 10.")
     return line
 
 
@@ -56,12 +56,12 @@ def _check(line: CommandLine) -> None:
     """Refuses what can be refused before anything is loaded."""
     if line.table not in TABLES:
         raise ConfigError(f"`table` must be one of {', '.join(TABLES)}. Received: table={line.table}")
-    for name, low in (("epochs", 0), ("parallel", 1), ("seeds", 1), ("num_samples", 10)):
+    for name, low in (("epochs", 0), ("parallel", 1), ("seeds", 0), ("num_samples", 10)):
         value = getattr(line, name)
-        if value < low:
+        if value < low and name in line.given:
             raise ConfigError(f"`{name}` must be at least {low}. Received: {name}={value}")
     is_errors = isinstance(TABLES[line.table], ErrorTable)
-    foreign = ("classifier", "classifier_path", "num_samples") if is_errors else ("labels", "subsets", "seeds")
+    foreign = ("classifier", "classifier_path", "num_samples") if is_errors else ("labels", "subsets")
     for name in foreign:
         if name in line.given:
             raise ConfigError(f"`{name}` does not go with `table={line.table}`. Received: {name}={getattr(line, name)}")
@@ -109,14 +109,16 @@ def _grid_of(line: CommandLine, folder: Path, run_flags: Sequence[str]) -> Error
     if isinstance(table, ErrorTable):
         from igan_tf.tables.error_grid import ErrorGrid
 
-        return ErrorGrid(table, folder, read, _numbers(line, "labels"), _numbers(line, "subsets"), line.seeds)
+        return ErrorGrid(table, folder, read, _numbers(line, "labels"), _numbers(line, "subsets"), line.seeds or 1)
     from igan_tf.evaluation.classifiers import load_classifier
     from igan_tf.tables.score_grid import ScoreGrid
 
     # Fetched or refused now, not after days of training; `domain` is trained on the data when it is used.
-    if line.classifier != "domain":
-        load_classifier(line.classifier, path=line.classifier_path)
-    return ScoreGrid(table, folder, read, line.classifier, line.classifier_path, line.num_samples)
+    classifier = line.classifier or table.classifier
+    if classifier != "domain":
+        load_classifier(classifier, path=line.classifier_path)
+    num_samples, seeds = line.num_samples or table.num_samples, line.seeds or table.seeds
+    return ScoreGrid(table, folder, read, classifier, line.classifier_path, num_samples, seeds)
 
 
 def _numbers(line: CommandLine, name: str) -> list[int]:

@@ -251,6 +251,7 @@ def _about(source: ImageSource, classifier: Classifier, classified: Classified) 
             "protocol": classifier.protocol,
             "outputs": classified.values.shape[1],
             "features": classified.statistics.moments.dimensions,
+            **({} if classifier.test_error is None else {"test_error": classifier.test_error}),
         },
         "images_per_second": round(count / classified.seconds, 1),
         "versions": versions(),

@@ -69,45 +69,80 @@ def write_error_table(
 
 
 def write_score_table(
-    folder: Path, table: ScoreTable, runs: Sequence[Run], records: Sequence[dict[str, Any] | None]
+    folder: Path,
+    table: ScoreTable,
+    cells: Sequence[Sequence[Run]],
+    records: Mapping[str, dict[str, Any]],
+    real: dict[str, Any] | None = None,
 ) -> str:
     """Writes `table.md` and `table.csv` of a `ScoreTable`.
 
     Args:
         folder: Where to.
         table: The `ScoreTable`.
-        runs: Its rows' `Run`s.
-        records: For each, the record of `igan_tf.evaluate`, or None where the run is not finished.
+        cells: The `Run`s of each of its rows.
+        records: The record of `igan_tf.evaluate` of each finished run, by its name.
+        real: That of real images.
 
     Returns:
         The Markdown.
     """
-    done = [record for record in records if record]
-    protocol = "Scores here: mean +- standard deviation over the splits of one run's samples"
-    if done:
-        first = done[0]
+    runs = list(itertools.chain.from_iterable(cells))
+    several = len(runs) > len(cells)
+    protocol = "Scores here: mean +- standard deviation over " + (
+        f"the runs of {len(cells[0])} seeds" if several else "the splits of one run's samples"
+    )
+    if records:
+        first = next(iter(records.values()))
+        classifier = first["classifier"]
         protocol += (
             f"; {first['num_samples']} samples, {first['inception_score']['splits']} splits, classifier "
-            f"{first['classifier']['name']} ({(first['classifier']['sha256'] or 'no digest')[:12]})"
+            f"{classifier['name']} ({(classifier['sha256'] or 'no digest')[:12]}"
+            + (f", test error {classifier['test_error']:.2%}" if "test_error" in classifier else "")
+            + ")"
         )
+    names = ["inception_score", *(["frechet_distance"] if table.reference else [])]
+    header = ["paper", "Inception Score here", *(["FID here"] if table.reference else [])]
     lines = [
         _caption(table.title, table.paper_epochs, runs, [run for run in runs if run.result() is not None]),
-        protocol + ". Only scores of one classifier and protocol can be compared; the paper's is the 2015 Inception "
-        'graph with 50,000 samples. "Our methods" on CIFAR-10 is an interpretation (BUILD_NOTES.md).',
+        f"{protocol}. {table.note}",
         "",
-        "| | paper | here |",
-        "|---|---|---|",
-        f"| real data | {table.real[0]} +- {table.real[1]} | |",
+        "| | " + " | ".join(header) + " |",
+        "|---" * (len(header) + 1) + "|",
+        _score_line("real data", table.real, [_shown_scores([real] if real else [], names[0])], len(header)),
     ]
     rows = []
-    for row, run, record in zip(table.rows, runs, records):
-        score = record["inception_score"] if record else None
-        here = f"{score['mean']:.3f} +- {score['std']:.3f}" if score else ""
-        lines.append(f"| {row.name} | {row.mean} +- {row.std} | {here} |")
-        figures = {"inception_score": score["mean"], "deviation": score["std"]} if score else {}
-        rows.append({"row": row.name, "inception_score": "", "deviation": "", **figures, **_run_figures(run)})
+    for row, cell in zip(table.rows, cells):
+        found = [records[run.name] for run in cell if run.name in records]
+        shown = [_shown_scores(found, name) for name in names]
+        lines.append(_score_line(row.name, (row.mean, row.std), shown, len(header)))
+        for run in cell:
+            scores = {name: _score(records[run.name], name) if run.name in records else ("", "") for name in names}
+            figures = {name: value for name, (value, _) in scores.items()}
+            deviation = scores["inception_score"][1]
+            rows.append({"row": row.name, **figures, "deviation": deviation, **_run_figures(run)})
     durable.write_text(folder / "table.csv", _as_csv(rows))
     return _write_markdown(folder, lines)
+
+
+def _score_line(name: str, paper: tuple[float, float], shown: Sequence[str], width: int) -> str:
+    values = [f"{paper[0]} +- {paper[1]}", *shown]
+    return "| " + " | ".join([name, *values, *[""] * (width - len(values))]) + " |"
+
+
+def _score(record: Mapping[str, Any], name: str) -> tuple[float, float | None]:
+    """A score, and its deviation over splits where it has one."""
+    found = record[name]
+    return (found, None) if isinstance(found, float) else (found["mean"], found["std"])
+
+
+def _shown_scores(records: Sequence[Mapping[str, Any]], name: str) -> str:
+    """One run's score with its deviation over splits, or several runs' with their sample deviation."""
+    if not records:
+        return ""
+    values, deviations = zip(*(_score(record, name) for record in records))
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else deviations[0]
+    return f"{np.mean(values):.3f}" + ("" if deviation is None else f" +- {deviation:.3f}")
 
 
 def _ensemble_caption(seeds: int) -> str:

@@ -80,17 +80,47 @@ def test_scores(tmp_path):
         "classifier": {"name": "stand_in", "sha256": "0123456789abcdef"},
     }
     runs = [make_run(tmp_path, 100, subset, error=0.5 if subset < 3 else None) for subset in range(1, 7)]
-    text = report.write_score_table(tmp_path, table, runs, [record] + [None] * 5)
+    text = report.write_score_table(tmp_path, table, [[run] for run in runs], {runs[0].name: record})
     assert "5000 samples, 10 splits, classifier stand_in (0123456789ab)" in text and "2 of 6 runs done" in text
     lines = text.splitlines()
     assert lines[5:8] == [
-        "| real data | 11.24 +- 0.12 | |",
+        "| real data | 11.24 +- 0.12 |  |",
         "| our methods | 8.09 +- 0.07 | 6.500 +- 0.250 |",
         "| -VBN+BN | 7.54 +- 0.07 |  |",
     ]
     with open(tmp_path / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["inception_score"] for row in rows] == ["6.5", "", "", "", "", ""]
+    assert [row["deviation"] for row in rows] == ["0.25", "", "", "", "", ""]
+
+
+def test_scores_of_several_seeds_beside_real_images(tmp_path):
+    table = TABLES["ablation_small"]
+    classifier = {"name": "domain(mnist)", "sha256": "0123456789abcdef", "test_error": 0.0078}
+
+    def record(mean, distance):
+        return {
+            "inception_score": {"mean": mean, "std": 0.25, "splits": 10},
+            "frechet_distance": distance,
+            **{"num_samples": 10_000, "classifier": classifier},
+        }
+
+    cells = [[make_run(tmp_path, 100, 3 * row + seed, error=0.5) for seed in range(3)] for row in range(6)]
+    records = {run.name: record(7.0 + place, 30.0 + place) for place, run in enumerate(cells[0])}
+    real = {"inception_score": {"mean": 9.64, "std": 0.08, "splits": 10}}
+    text = report.write_score_table(tmp_path, table, cells, records, real)
+    assert "standard deviation over the runs of 3 seeds; 10000 samples, 10 splits" in text
+    assert "classifier domain(mnist) (0123456789ab, test error 0.78%)" in text
+    assert text.splitlines()[3:8] == [
+        "| | paper | Inception Score here | FID here |",
+        "|---|---|---|---|",
+        "| real data | 11.24 +- 0.12 | 9.640 +- 0.080 |  |",
+        "| our methods | 8.09 +- 0.07 | 8.000 +- 1.000 | 31.000 +- 1.000 |",
+        "| -VBN+BN | 7.54 +- 0.07 |  |  |",
+    ]
+    with open(tmp_path / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["frechet_distance"] for row in rows[:4]] == ["30.0", "31.0", "32.0", ""] and len(rows) == 18
 
 
 def test_per_cent(tmp_path):
@@ -131,5 +161,6 @@ def test_the_papers_figures():
     np.testing.assert_allclose([mnist.single[20], mnist.ensemble[200]], [(0.1677, 0.0452), (0.0081, 0.00043)])
     np.testing.assert_allclose([cifar10.single[4000], cifar10.ensemble[8000]], [(0.1863, 0.0232), (0.1487, 0.0089)])
     np.testing.assert_allclose([svhn.single[500], svhn.ensemble[1000]], [(0.1844, 0.048), (0.0588, 0.01)])
-    assert [row.mean for row in TABLES["inception_score"].rows] == [8.09, 7.54, 6.86, 6.83, 4.36, 3.87]
+    for name in ("inception_score", "ablation_small"):
+        assert [row.mean for row in TABLES[name].rows] == [8.09, 7.54, 6.86, 6.83, 4.36, 3.87]
     assert all(table.paper_epochs for table in TABLES.values() if isinstance(table, ErrorTable) and table.single)

@@ -164,7 +164,8 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--num_samples=100"], "--num_samples does not go with --table=digits. Received: --num_samples=100"),
         (["--table=inception_score"], "--labels does not go with --table=inception_score"),
         (["--table=imagenet"], "imagenet"),
-        (["--seeds=0"], "--seeds=0"),
+        (["--seeds=-1"], "--seeds=-1"),
+        (["--table=ablation_small", "--labels=", "--num_samples=9"], "--num_samples must be at least 10"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, more, words):
@@ -204,3 +205,20 @@ def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished,
     assert re.search(r"--beta_1: the run was started with 0\.5, now 0\.9", done.stderr)
     assert not (finished / "labels-20_subset-2_seed-1").exists()
     assert os.path.exists(finished / NAMES[0])
+
+
+@pytest.mark.slow
+def test_the_small_ablation(real_data_dir, tmp_path):
+    """Every row trains, is scored against the test images, and is not done again."""
+    own = ["--table=ablation_small", "--seeds=1", "--num_samples=500", "--epochs=1", f"--output_dir={tmp_path}/table"]
+    own += [f"--data_dir={real_data_dir}/tfds", "--", "--train_images=2000", "--network_width=0.25"]
+    for times in (1, 0):
+        done = processes.run("igan_tf.tables", own, tmp_path, timeout=900)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.count(": started") == 6 * times
+    text = (tmp_path / "table" / "table.md").read_text()
+    assert "6 of 6 runs done" in text and "domain(mnist)" in text
+    with open(tmp_path / "table" / "table.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert all(float(row["inception_score"]) >= 1 and float(row["frechet_distance"]) > 0 for row in rows)
+    assert len({row["frechet_distance"] for row in rows}) == 6

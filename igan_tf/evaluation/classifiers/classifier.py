@@ -43,6 +43,7 @@ class Classifier:
         input_size: `(height, width)` of its input; None: any.
         channels: 3 or 1.
         whole_pixels: Whether pixels are rounded to whole numbers of its range, as for a quantized network.
+        test_error: Its error on labelled test images, as a fraction, where it is known.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Classifier:
         input_size: Sequence[int] | None = None,
         channels: int = 3,
         whole_pixels: bool = False,
+        test_error: float | None = None,
     ):
         self._function = function
         self.name = name
@@ -64,6 +66,7 @@ class Classifier:
         self.input_size = None if input_size is None else tuple(input_size)
         self.channels = channels
         self.whole_pixels = whole_pixels
+        self.test_error = test_error
         self._prepare = tf.function(self._prepared, reduce_retracing=True, autograph=False)
 
     @property

@@ -155,7 +155,7 @@ def load(
             f"`name=domain` needs labelled training images of at least 2 classes. Received: {data_name} "
             f"with {int(labelled.sum())} labelled images of {data.num_classes} classes"
         )
-    model, weights = _cached_or_trained(data, labelled, data_name, Path(cache), report)
+    model, weights, error = _cached_or_trained(data, labelled, data_name, Path(cache), report)
     if sha256 and sha256.lower() != weights:
         raise EvaluationError(
             f"`sha256` must be the digest of the domain classifier's weights, {weights}. Received: sha256={sha256}"
@@ -167,13 +167,15 @@ def load(
         return result["logits"], result["features"]
 
     height, width, channels = data.image_shape
-    return Classifier(outputs, f"domain({data_name})", weights, (0.0, 1.0), True, (height, width), channels)
+    return Classifier(
+        outputs, f"domain({data_name})", weights, (0.0, 1.0), True, (height, width), channels, test_error=error
+    )
 
 
 def _cached_or_trained(
     data: ImageData, labelled: np.ndarray, data_name: str, cache: Path, report: Callable[[str], Any]
-) -> tuple[keras.Model, str]:
-    """The network and the digest of its weights."""
+) -> tuple[keras.Model, str, float | None]:
+    """The network, the digest of its weights, and its test error where there are test images."""
     images, labels = data.train_images[labelled], data.train_labels[labelled]
     key = _key(images, labels, data.num_classes)
     path = cache / f"domain-{key[:20]}.npz"
@@ -185,11 +187,11 @@ def _cached_or_trained(
                 if not path.exists():
                     report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
                     model = train_network(images, labels, data.num_classes)
-                    return model, _save(model, path, key, data, report)
+                    return model, *_save(model, path, key, data, report)
         except OSError as error:
             raise EvaluationError(f"`cache_dir`: {path} cannot be written: {error}") from error
     model = build_network(data.image_shape, data.num_classes, SETTINGS["seed"])
-    return model, _restore(model, path, key)
+    return model, *_restore(model, path, key)
 
 
 def _key(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
@@ -207,8 +209,10 @@ def _weights_digest(weights: list[np.ndarray]) -> str:
     return digest.hexdigest()
 
 
-def _save(model: keras.Model, path: Path, key: str, data: ImageData, report: Callable[[str], Any]) -> str:
-    """Writes the cached file of a network and returns the digest of its weights."""
+def _save(
+    model: keras.Model, path: Path, key: str, data: ImageData, report: Callable[[str], Any]
+) -> tuple[str, float | None]:
+    """Writes the cached file of a network and returns the digest of its weights and its test error."""
     error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
     weights = model.get_weights()
     digest = _weights_digest(weights)
@@ -217,11 +221,11 @@ def _save(model: keras.Model, path: Path, key: str, data: ImageData, report: Cal
     with durable.durable_file(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
     report(f"domain classifier: test error {error}")
-    return digest
+    return digest, error
 
 
-def _restore(model: keras.Model, path: Path, key: str) -> str:
-    """Gives `model` the weights of a cached file and returns their digest."""
+def _restore(model: keras.Model, path: Path, key: str) -> tuple[str, float | None]:
+    """Gives `model` the weights of a cached file and returns their digest and the network's test error."""
     try:
         with np.load(path, allow_pickle=False) as file:
             about = json.loads(file["about"].tobytes())
@@ -236,4 +240,4 @@ def _restore(model: keras.Model, path: Path, key: str) -> str:
             f"the cached classifier {path} was altered: its weights do not have the digest that it records; delete it "
             "to train anew"
         )
-    return about["weights"]
+    return about["weights"], about["test_error"]
