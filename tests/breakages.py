@@ -113,9 +113,9 @@ BREAKAGES = [Breakage(*row) for row in [
      "(1 - self.beta_2) / self.beta_2 * self.epsilon",
      "(1 - self.beta_2) / self.beta_2 * self.epsilon**2",
      "test_the_constant_acts_where_the_gradient_is_small"),
-    ("annealed-rate", "The learning rate begins to fall at half of the training instead of at two thirds.",
-     "ops.clip(3 - 3 * epoch",
-     "ops.clip(2 - 2 * epoch",
+    ("annealed-rate", "The learning rate begins to fall after the part of the training in which it should fall.",
+     "slope = 1 / (1 - self.start)",
+     "slope = 1 / self.start",
      "test_the_published_schedules"),
     # Data.
     ("second-shuffle", "The generator's batches of unlabelled data are the discriminator's again.",
@@ -179,8 +179,8 @@ BREAKAGES = [Breakage(*row) for row in [
      "test_equal_the_oracles_in_blocks_of_any_size"),
     # Tables.
     ("sample-deviation", "The tables show the population's standard deviation, not the sample's.",
-     "np.std(values, ddof=1)",
-     "np.std(values, ddof=0)",
+     "_shown(table, np.std(values, ddof=1))",
+     "_shown(table, np.std(values, ddof=0))",
      "test_counts_stand_beside_the_papers"),
     # The visual Turing test.
     ("vote-twice", "An answer that is sent twice is taken for that of the next image, too.",

@@ -4,8 +4,10 @@ import gc
 import os
 from pathlib import Path
 
-# As the commands do (`commands/start.py`), and before the first import of TensorFlow.
-gc.set_threshold(20_000, 20, 20)
+from igan_tf.commands.start import collect_garbage_rarely
+
+# Before the first import of TensorFlow.
+collect_garbage_rarely()
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

@@ -45,14 +45,21 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
         sys.exit(1)
 
 
+def collect_garbage_rarely() -> None:
+    """Widens the thresholds of Python's garbage collector.
+
+    Modules and graphs are objects by the hundred thousand that stay. At Python's own thresholds it looks through them
+    again and again: a fifth of TensorFlow's import and a tenth of tracing.
+    """
+    gc.set_threshold(20_000, 20, 20)
+
+
 def import_tensorflow() -> ModuleType:
     """Imports TensorFlow and returns it; what it prints meanwhile comes through, but for its start-up notices.
 
     It takes seconds, in which Ctrl-C just ends the program.
     """
-    # Modules and graphs are objects by the hundred thousand that stay. At Python's own thresholds the garbage collector
-    # looks through them again and again: a fifth of the import and a tenth of tracing.
-    gc.set_threshold(20_000, 20, 20)
+    collect_garbage_rarely()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

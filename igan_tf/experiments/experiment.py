@@ -114,7 +114,8 @@ class Experiment:
         try:
             if resumed:
                 self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
-            self.report(f"epochs of {self.batches.steps_per_epoch} steps, a line after each")
+            if self.log and self.trainer.epochs_done < self.config.epochs:
+                self.report(f"{self.batches.steps_per_epoch} steps an epoch, a line after each epoch")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from igan_tf.data import ImageData
+from igan_tf.data import ImageData, ImageRecords
+from igan_tf.errors import DataError
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.files import StrPath
 from igan_tf.images.arrays import as_unit_range
 
-# Images that are compared at once: with 128x128x3 pixels 200 MB in float32.
-_BLOCK = 1000
+# Pixels of real images that are compared at once: 200 MB in float32.
+_BLOCK = 50_000_000
 
 
 def nearest_images(images: np.ndarray, blocks: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -28,16 +30,28 @@ def nearest_images(images: np.ndarray, blocks: Iterable[np.ndarray]) -> tuple[np
         blocks: Arrays of real images of the same size, uint8 or float32 in [0, 1].
 
     Returns:
-        The nearest real images, float32 `(N, height, width, channels)`, and their distances, `(N,)`. Of equally near
-        ones the first.
+        The nearest real images, float32 `(N, height, width, channels)`, and their distances, `(N,)`. Of those that are
+        equally near, but for float32's rounding, it may be any.
+
+    Raises:
+        DataError: for real images of another size.
+
+    ```python
+    nearest, distances = nearest_images(run.generate(100, seed=1), [data.train_images])
+    ```
     """
     rows = images.reshape(len(images), -1)
     nearest, distances = np.empty_like(rows), np.full(len(rows), np.inf)
     for block in blocks:
+        if block.shape[1:] != images.shape[1:]:
+            raise DataError(
+                f"`data_dir` holds images of another size than the run's. "
+                f"Received: {block.shape[1:]}, the run's: {images.shape[1:]}"
+            )
         real = as_unit_range(block).reshape(len(block), -1)
         # || a - b ||^2 less || a ||^2, which is the same for all b. It rounds, so that distances come from differences.
         found = real[(np.einsum("ij,ij->i", real, real) - 2 * rows @ real.T).argmin(axis=1)]
-        within = np.linalg.norm((rows - found).astype("float64"), axis=1)
+        within = np.array([np.linalg.norm(row) for row in rows - found], "float64")
         closer = within < distances
         nearest[closer], distances[closer] = found[closer], within[closer]
     return nearest.reshape(images.shape), distances
@@ -57,6 +71,9 @@ def beside_nearest(
     Returns:
         The pairs, `(2N, height, width, channels)`, and median and smallest distance; beside them those of as many test
         images, where there are any: samples that lie much nearer to training images than these are copies.
+
+    Raises:
+        ConfigError, DataError: for a folder that is no run's, and data that are missing or of another size.
     """
     config = read_config(run_dir)
     data = recipe_of(dataclasses.replace(config, data_dir=data_dir or config.data_dir)).load_data()
@@ -73,10 +90,11 @@ def beside_nearest(
     return np.stack([images, nearest], axis=1).reshape(-1, *images.shape[1:]), found
 
 
-def _training_images(data: Any) -> Iterator[np.ndarray]:
+def _training_images(data: ImageData | ImageRecords) -> Iterator[np.ndarray]:
+    size = max(1, _BLOCK // math.prod(data.image_shape))
     if isinstance(data, ImageData):
-        for start in range(0, len(data.train_images), _BLOCK):
-            yield data.train_images[start : start + _BLOCK]
+        for start in range(0, len(data.train_images), size):
+            yield data.train_images[start : start + size]
         return
-    for start in range(0, len(data), _BLOCK):
-        yield np.asarray(data.decode(data.read(np.arange(start, min(start + _BLOCK, len(data)))))[0])
+    for start in range(0, len(data), size):
+        yield np.asarray(data.decode(data.read(np.arange(start, min(start + size, len(data)))))[0])

@@ -68,6 +68,7 @@ def sample_run(
     Raises:
         ConfigError, CheckpointError, DataError: of which each names the flag or file.
     """
+    found: dict[str, Any] = {}
     try:
         kind = output_kind(output, count, file_format)
         if nearest and (kind != "png" or 2 * count > GRID_LIMIT):
@@ -82,15 +83,14 @@ def sample_run(
         elif kind == "npz":
             write_npz(output, load_run(run_dir, step).generate_batches(count, seed), count)
         else:
-            images = load_run(run_dir, step).generate(count, seed)
+            images, columns = load_run(run_dir, step).generate(count, seed), None
             if nearest:
-                pairs, found = beside_nearest(images, run_dir, seed, data_dir)
-                write_png(output, image_grid(pairs, columns=2 * math.ceil(math.sqrt(count / 2))))
-                return {"images": count, "output": output, **found}
-            write_png(output, image_grid(images))
+                images, found = beside_nearest(images, run_dir, seed, data_dir)
+                columns = 2 * math.ceil(math.sqrt(count / 2))
+            write_png(output, image_grid(images, columns))
     except OSError as error:
         raise ConfigError(f"`output={output}` cannot be written: {error}") from error
-    return {"images": count, "output": output}
+    return {"images": count, "output": output, **found}
 
 
 def output_kind(output: str, count: int, file_format: str | None = None) -> str:

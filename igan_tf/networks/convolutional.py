@@ -1,7 +1,8 @@
 """Convolutional networks, which CIFAR-10's, SVHN's and one of MNIST's are made from.
 
-Images are in [0, 1] outside: every network of this package takes and gives one range. Inside they have sides that are
-multiples of 8: others get a border in the discriminator, which the generator cuts off its own.
+Images are in [0, 1] outside: every network of this package takes and gives one range. Inside they are in [-1, 1], where
+`centred` does not say otherwise, and have sides that are multiples of 8: others get a border of zeros in the
+discriminator, and the generator's are cropped.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights
+from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights, upsample
 from igan_tf.networks.registry import INPUT_CORRUPTIONS
 
 _KERNEL_STDDEV = 0.05
@@ -59,21 +60,15 @@ def build_generator(
     hidden = keras.layers.Activation("relu", name="relu_1")(hidden)
     hidden = keras.layers.Reshape((rows, columns, first), name="map_1")(hidden)
     for index, count in enumerate(others, start=2):
-        hidden = _upsample(count, f"deconv_{index}", use_bias=normalize.use_bias)(hidden)
+        hidden = upsample(count, f"deconv_{index}", use_bias=normalize.use_bias)(hidden)
         hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("relu", name=f"relu_{index}")(hidden)
-    pixels = _upsample(channels, "pixels_deconv", activation="tanh")
+    pixels = upsample(channels, "pixels_deconv", activation="tanh")
     images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(normalize.end(hidden))
     if sides := border(image_shape, 8):
         images = keras.layers.Cropping2D(sides, name="crop")(images)
     images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
     return keras.Model(latents, images, name="generator")
-
-
-def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
-    return keras.layers.Conv2DTranspose(
-        filters, 5, strides=2, padding="same", kernel_initializer=normal(_KERNEL_STDDEV), name=name, **kwargs
-    )
 
 
 def build_discriminator(

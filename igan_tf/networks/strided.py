@@ -11,7 +11,7 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights, scaled
+from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights, scaled, upsample
 from igan_tf.networks.registry import NETWORKS
 
 _KERNEL_STDDEV = 0.05
@@ -50,25 +50,9 @@ def build_generator(
     # Before the reshape: each of these units has statistics of its own, or what all images share would outweigh z.
     hidden = keras.layers.Activation("relu", name="relu_1")(normalize(hidden, name="norm_1"))
     hidden = keras.layers.Reshape((rows, columns, first), name="map_1")(hidden)
-    hidden = keras.layers.Conv2DTranspose(
-        second,
-        5,
-        strides=2,
-        padding="same",
-        use_bias=normalize.use_bias,
-        kernel_initializer=normal(_KERNEL_STDDEV),
-        name="deconv_2",
-    )(hidden)
+    hidden = upsample(second, "deconv_2", use_bias=normalize.use_bias)(hidden)
     hidden = keras.layers.Activation("relu", name="relu_2")(normalize(hidden, name="norm_2"))
-    pixels = keras.layers.Conv2DTranspose(
-        image_shape[2],
-        5,
-        strides=2,
-        padding="same",
-        activation="sigmoid",
-        kernel_initializer=normal(_KERNEL_STDDEV),
-        name="pixels_deconv",
-    )
+    pixels = upsample(image_shape[2], "pixels_deconv", activation="sigmoid")
     images = WeightNorm(pixels, name="pixels")(normalize.end(hidden))
     if sides := border(image_shape, 4):
         images = keras.layers.Cropping2D(sides, name="crop")(images)

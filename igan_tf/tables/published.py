@@ -60,7 +60,7 @@ class ScoreTable:
         title: For the caption.
         rows: Tuple of `ScoreRow`.
         real: The paper's score of real images.
-        note: Of the caption.
+        note: What its caption says of comparing its figures.
         paper_epochs: Epochs of the published code; None where the runs are not the paper's.
         seeds: Runs of each row, `--seed` 1, 2, ....
         classifier: What scores samples.

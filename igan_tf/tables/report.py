@@ -90,7 +90,7 @@ def write_score_table(
     runs = list(itertools.chain.from_iterable(cells))
     several = len(runs) > len(cells)
     protocol = "Scores here: mean +- standard deviation over " + (
-        f"the runs of {len(cells[0])} seeds" if several else "the splits of one run's samples"
+        "the runs that are done, of real data over splits" if several else "the splits of one run's samples"
     )
     if records:
         first = next(iter(records.values()))
@@ -109,18 +109,19 @@ def write_score_table(
         "",
         "| | " + " | ".join(header) + " |",
         "|---" * (len(header) + 1) + "|",
-        _score_line("real data", table.real, [_shown_scores([real] if real else [], names[0])], len(header)),
+        _score_line("real data", table.real, [_shown_scores([real] if real else [], names[0], of=1)], len(header)),
     ]
     rows = []
     for row, cell in zip(table.rows, cells):
         found = [records[run.name] for run in cell if run.name in records]
-        shown = [_shown_scores(found, name) for name in names]
+        shown = [_shown_scores(found, name, of=len(cell)) for name in names]
         lines.append(_score_line(row.name, (row.mean, row.std), shown, len(header)))
         for run in cell:
             scores = {name: _score(records[run.name], name) if run.name in records else ("", "") for name in names}
-            figures = {name: value for name, (value, _) in scores.items()}
-            deviation = scores["inception_score"][1]
-            rows.append({"row": row.name, **figures, "deviation": deviation, **_run_figures(run)})
+            score, deviation = scores.pop("inception_score")
+            others = {name: value for name, (value, _) in scores.items()}
+            own = {"row": row.name, "inception_score": score, "deviation": deviation, **others}
+            rows.append({**own, **_run_figures(run)})
     durable.write_text(folder / "table.csv", _as_csv(rows))
     return _write_markdown(folder, lines)
 
@@ -136,13 +137,14 @@ def _score(record: Mapping[str, Any], name: str) -> tuple[float, float | None]:
     return (found, None) if isinstance(found, float) else (found["mean"], found["std"])
 
 
-def _shown_scores(records: Sequence[Mapping[str, Any]], name: str) -> str:
-    """One run's score with its deviation over splits, or several runs' with their sample deviation."""
+def _shown_scores(records: Sequence[Mapping[str, Any]], name: str, of: int) -> str:
+    """The score of the only run with its deviation over splits, or that of several with their sample deviation."""
     if not records:
         return ""
     values, deviations = zip(*(_score(record, name) for record in records))
-    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else deviations[0]
-    return f"{np.mean(values):.3f}" + ("" if deviation is None else f" +- {deviation:.3f}")
+    deviation = deviations[0] if of == 1 else float(np.std(values, ddof=1)) if len(values) > 1 else None
+    shown = f"{np.mean(values):.3f}" + ("" if deviation is None else f" +- {deviation:.3f}")
+    return shown if of == 1 else f"{shown} ({len(values)} of {of})"
 
 
 def _ensemble_caption(seeds: int) -> str:
@@ -167,6 +169,8 @@ def _caption(title: str, paper_epochs: int | None, runs: Sequence[Run], finished
     anneal_epochs = max(run.config.anneal_epochs for run in runs)
     if epochs[-1] < anneal_epochs:
         caption += f"; learning rates would reach 0 at epoch {anneal_epochs}, which these runs do not"
+    elif epochs[-1] > anneal_epochs > 0:
+        caption += f"; learning rates are 0 from epoch {anneal_epochs} on"
     return caption + "."
 
 

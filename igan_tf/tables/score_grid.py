@@ -48,18 +48,21 @@ class ScoreGrid:
         self.unusable: dict[str, str] = {}
         self._cells: list[list[Run]] = []
         for row in table.rows:
+            # The first seed's is called alike whatever their number.
             name = row.run or row.flagfile.removesuffix(".cfg")
-            # One run a row has the flag file's own seed.
-            several = [(f"{name}_seed-{seed}", [f"--seed={seed}"]) for seed in range(1, seeds + 1)]
+            names = [name, *(f"{name}_seed-{seed}" for seed in range(2, seeds + 1))]
+            flags = [[], *([f"--seed={seed}"] for seed in range(2, seeds + 1))]
             self._cells.append(
-                [
-                    Run(run, read(row.flagfile, *row.flags, *flags), folder)
-                    for run, flags in (several if seeds > 1 else [(name, [])])
-                ]
+                [Run(run, read(row.flagfile, *row.flags, *own), folder) for run, own in zip(names, flags)]
             )
         self.runs = list(itertools.chain.from_iterable(self._cells))
         if table.reference:
             self._scored |= {"reference": table.reference, "data_dir": self.runs[0].config.data_dir}
+            if classifier == "domain":
+                # One network for all: trained on the whole data set, whatever part of it the runs have.
+                self._scored["dataset"] = table.reference.partition(":")[0]
+        # Refuses what does not go together now, not after the first run.
+        self._settings("")
 
     def write(self) -> str:
         """Scores the finished runs, writes the table; returns its Markdown."""
@@ -69,31 +72,28 @@ class ScoreGrid:
                 if result := run.result():
                     checkpoints = Checkpoints(run.run_dir / "checkpoints")
                     weights, place = checkpoints.digest(result["steps"]), checkpoints.path(result["steps"])
-                    records[run.name] = self._record(run.name, str(place), {"weights": weights})
+                    records[run.name] = self._record(run.name, self._settings(str(place)), weights)
             except InputError as error:
                 # The table of the others is written nonetheless.
                 self.unusable[run.name] = str(error)
-        reference = self._table.reference
         real = None
-        if reference and records:
-            # The network `domain` is the data set's.
-            own = {"dataset": reference.partition(":")[0]} if self._scored["classifier"] == "domain" else {}
-            settings = {**self._scored, **own, "reference": ""}
-            real = self._record("real", reference, {}, settings)
+        if self._table.reference and records:
+            # All of them.
+            real = self._record("real", self._settings(self._table.reference, reference="", num_samples=0))
         return report.write_score_table(self._folder, self._table, self._cells, records, real)
 
-    def _record(
-        self, name: str, source: str, identity: dict[str, str], settings: dict[str, Any] | None = None
-    ) -> dict[str, Any]:
-        """The record of scores of images; computed once for what `identity` and the settings say."""
+    def _settings(self, source: str, **changes: Any) -> EvaluationSettings:
+        return EvaluationSettings(**{**self._scored, "output": "", "source": source or str(self._folder), **changes})
+
+    def _record(self, name: str, settings: EvaluationSettings, weights: str = "") -> dict[str, Any]:
+        """The record of scores of images; computed once for these settings and weights, wherever the data lie."""
         path = self._folder / "scores" / f"{name}.json"
-        settings = settings or self._scored
-        request = {**settings, **identity}
+        request = {key: getattr(settings, key) for key in self._scored if key != "data_dir"} | {"weights": weights}
         if path.exists():
             saved = json.loads(path.read_text(encoding="utf-8"))
             if saved["request"] == request:
                 return saved["record"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        record = evaluate(EvaluationSettings(source=source, output="", **settings))
+        record = evaluate(settings)
         report.write_json(path, {"request": request, "record": record})
         return record

@@ -60,6 +60,9 @@ def signal_at(monkeypatch):
 def damaged_copy(run_dir, folder):
     """A copy of a run of two epochs, its last checkpoint damaged: it continues from the first epoch's."""
     shutil.copytree(run_dir, folder)
+    # What the continued run has to write anew.
+    (folder / "result.json").unlink()
+    (folder / "samples" / "epoch-0002.png").unlink()
     path = folder / "checkpoints" / "step-000000004" / "state.npz"
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1

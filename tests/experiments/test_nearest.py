@@ -1,16 +1,19 @@
 """Samples beside their nearest training images, against a comparison of every pair."""
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from igan_tf import load_run
 from igan_tf.data import ImageRecords, load_data
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments import experiment, nearest
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.nearest import beside_nearest, nearest_images
 from igan_tf.experiments.sampling import sample_run
+from tests.command_line import run_here
 from tests.experiments.imagenet_runs import make_records
 
 
@@ -76,7 +79,7 @@ def test_of_records(tmp_path, monkeypatch):
     )
     (tmp_path / "run").mkdir()
     experiment.save_config(tmp_path / "run", config)
-    monkeypatch.setattr(nearest, "_BLOCK", 5)
+    monkeypatch.setattr(nearest, "_BLOCK", 5 * 32 * 32 * 3)
     images = np.random.default_rng(0).random((3, *real.shape[1:]), "float32")
     pairs, found = beside_nearest(images, tmp_path / "run", seed=0)
     places, _ = by_pairs(images, real / np.float32(255))
@@ -84,6 +87,33 @@ def test_of_records(tmp_path, monkeypatch):
     np.testing.assert_array_equal(pairs[1::2], real[places] / np.float32(255))
     # Records hold no test images.
     assert set(found) == {"nearest_distance", "smallest_nearest_distance"}
+
+
+def test_the_command_says_the_distances_and_takes_the_data_from_elsewhere(tmp_path, capfd):
+    for place, images in (("here", 10), ("there", 30)):
+        for name in ("cat", "dog"):
+            (tmp_path / place / name).mkdir(parents=True)
+            for index in range(images):
+                pixels = np.random.default_rng([images, index, len(name)]).integers(0, 256, (9, 9, 3), "uint8")
+                Image.fromarray(pixels).save(tmp_path / place / name / f"{index}.png")
+    settings = {"dataset": "folder", "labels": 0, "batch_size": 5, "initialization_examples": 5, "network_width": 0.1}
+    config = build_config(data_dir=str(tmp_path / "here"), epochs=1, **settings)
+    experiment.train(config, tmp_path / "run", lambda line: None)
+    own = ["--mode=sample", f"--run_dir={tmp_path}/run", "--num_samples=4", "--nearest"]
+    found = []
+    for more in ([], [f"--data_dir={tmp_path}/there"]):
+        outcome = run_here(capfd, *own, f"--output={tmp_path}/a.png", *more)
+        assert outcome.code == 0, outcome.text
+        found.append(re.search(r"^nearest_distance: (.+)$", outcome.text, re.MULTILINE)[1])
+    assert found[0] != found[1]
+    with Image.open(tmp_path / "a.png") as grid:
+        # Two pairs in a row of images of 32 x 32, the size of `dataset=folder`.
+        assert grid.size == (4 * 33 + 1, 2 * 33 + 1)
+
+
+def test_images_of_another_size_are_refused():
+    with pytest.raises(DataError, match=r"`data_dir` holds .* another size .* \(9, 9, 1\), the run's: \(8, 8, 1\)"):
+        nearest_images(np.zeros((2, 8, 8, 1), "float32"), [np.zeros((3, 9, 9, 1), "uint8")])
 
 
 @pytest.mark.parametrize(("output", "count"), [("a.npz", 5), ("a/", 5), ("a.png", 513)])

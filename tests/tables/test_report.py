@@ -70,6 +70,11 @@ def test_a_rate_that_is_never_annealed_is_named(tmp_path):
         tmp_path, TABLES["svhn"], {1000: [Run(run.name, config, tmp_path)]}, seeds=1, averaged={1000: []}
     )
     assert "learning rates would reach 0 at epoch 900, which these runs do not" in text
+    config = build_config(labels=1000, epochs=3, anneal_epochs=2)
+    text = report.write_error_table(
+        tmp_path, TABLES["svhn"], {1000: [Run(run.name, config, tmp_path)]}, seeds=1, averaged={1000: []}
+    )
+    assert "learning rates are 0 from epoch 2 on" in text
 
 
 def test_scores(tmp_path):
@@ -107,20 +112,22 @@ def test_scores_of_several_seeds_beside_real_images(tmp_path):
 
     cells = [[make_run(tmp_path, 100, 3 * row + seed, error=0.5) for seed in range(3)] for row in range(6)]
     records = {run.name: record(7.0 + place, 30.0 + place) for place, run in enumerate(cells[0])}
+    records[cells[1][0].name] = record(9.5, 41.0)
     real = {"inception_score": {"mean": 9.64, "std": 0.08, "splits": 10}}
     text = report.write_score_table(tmp_path, table, cells, records, real)
-    assert "standard deviation over the runs of 3 seeds; 10000 samples, 10 splits" in text
+    assert "over the runs that are done, of real data over splits; 10000 samples, 10 splits" in text
     assert "classifier domain(mnist) (0123456789ab, test error 0.78%)" in text
     assert text.splitlines()[3:8] == [
         "| | paper | Inception Score here | FID here |",
         "|---|---|---|---|",
         "| real data | 11.24 +- 0.12 | 9.640 +- 0.080 |  |",
-        "| our methods | 8.09 +- 0.07 | 8.000 +- 1.000 | 31.000 +- 1.000 |",
-        "| -VBN+BN | 7.54 +- 0.07 |  |  |",
+        "| our methods | 8.09 +- 0.07 | 8.000 +- 1.000 (3 of 3) | 31.000 +- 1.000 (3 of 3) |",
+        "| -VBN+BN | 7.54 +- 0.07 | 9.500 (1 of 3) | 41.000 (1 of 3) |",
     ]
+    assert text.splitlines()[8] == "| -L+HA | 6.86 +- 0.06 |  |  |"
     with open(tmp_path / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["frechet_distance"] for row in rows[:4]] == ["30.0", "31.0", "32.0", ""] and len(rows) == 18
+    assert [row["frechet_distance"] for row in rows[:4]] == ["30.0", "31.0", "32.0", "41.0"] and len(rows) == 18
 
 
 def test_per_cent(tmp_path):

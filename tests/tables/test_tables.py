@@ -1,6 +1,7 @@
 """Whole grids on the digits, in processes of their own."""
 
 import csv
+import json
 import os
 import re
 import shutil
@@ -165,7 +166,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--table=inception_score"], "--labels does not go with --table=inception_score"),
         (["--table=imagenet"], "imagenet"),
         (["--seeds=-1"], "--seeds=-1"),
-        (["--table=ablation_small", "--labels=", "--num_samples=9"], "--num_samples must be at least 10"),
+        (["--num_samples=9"], "--num_samples must be at least 10"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, more, words):
@@ -207,6 +208,15 @@ def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished,
     assert os.path.exists(finished / NAMES[0])
 
 
+def test_a_classifier_that_cannot_be_is_refused_before_anything_starts(tmp_path):
+    own = ["--table=ablation_small", "--classifier_path=w", f"--output_dir={tmp_path}/table"]
+    done = processes.run("igan_tf.tables", own, tmp_path)
+    assert done.returncode == 1 and "--classifier_path goes with" in done.stderr and "Traceback" not in done.stderr, (
+        done.stderr
+    )
+    assert not (tmp_path / "table").exists()
+
+
 @pytest.mark.slow
 def test_the_small_ablation(real_data_dir, tmp_path):
     """Every row trains, is scored against the test images, and is not done again."""
@@ -222,3 +232,7 @@ def test_the_small_ablation(real_data_dir, tmp_path):
         rows = list(csv.DictReader(file))
     assert all(float(row["inception_score"]) >= 1 and float(row["frechet_distance"]) > 0 for row in rows)
     assert len({row["frechet_distance"] for row in rows}) == 6
+    records = [json.loads(path.read_text())["record"] for path in (tmp_path / "table" / "scores").iterdir()]
+    # One network scores samples and real images.
+    assert len(records) == 7 and len({record["classifier"]["sha256"] for record in records}) == 1
+    assert 0 < records[0]["classifier"]["test_error"] < 0.1

@@ -54,7 +54,8 @@ def test_it_knows_the_digits(digits, cache):
     assert "training the domain classifier on 1198 images of digits" in lines[0] and "test error 0.0" in lines[1]
     outputs = classifier(digits.test_images)
     assert outputs.values.shape == (599, 10) and outputs.features.shape == (599, 128)
-    assert np.mean(outputs.values.argmax(axis=1) != digits.test_labels) < 0.03
+    error = np.mean(outputs.values.argmax(axis=1) != digits.test_labels)
+    assert classifier.test_error == error < 0.03
     assert classifier.name == "domain(digits)" and classifier.input_size == (8, 8) and classifier.channels == 1
     # Ten classes, all of them there and told apart: near 10 for real images, near 1 for noise of one kind.
     real, _ = inception_score(outputs.values, 1)
@@ -62,6 +63,7 @@ def test_it_knows_the_digits(digits, cache):
     assert 9 < real <= 10 and noise < 0.7 * real
     # And a second time it is the same one, without training.
     again = load(digits, cache, lines.append)
+    assert again.test_error == error
     assert len(lines) == 2 and again.digest == classifier.digest
     np.testing.assert_array_equal(again(digits.test_images).values, outputs.values)
 
