@@ -34,15 +34,13 @@ def command_line() -> CommandLine:
     line.add(table, "parallel", 1, "Runs that train at once.", "At least 1.")
     line.add(errors, "labels", "", "Columns: numbers of labels in all, with commas; empty: the paper's.")
     line.add(errors, "subsets", "10", "Labelled subsets, --seed_data 1, 2, ...: one number, or one for each column.")
-    line.add(
-        table,
-        "seeds",
-        0,
-        "Models of each subset (of several, ensembles) or row, --seed 1, 2, ...; 0: 1, or a table's own.",
-    )
+    seeds = "Models of each subset (of several, ensembles) or row, --seed 1, 2, ...; not given: the table's own."
+    line.add(table, "seeds", 0, seeds, "At least 1.")
     line.add(scores, "classifier", "", "What scores samples, as of evaluate; empty: the table's own.")
     line.add(scores, "classifier_path", "", "Its weights, where they are not to be fetched.")
-    line.add(scores, "num_samples", 0, "Samples of each run that are scored, at least 10; 0: the table's own.")
+    line.add(
+        scores, "num_samples", 0, "Samples of each run that are scored; not given: the table's own.", "At least 10."
+    )
     return line
 
 
@@ -61,9 +59,9 @@ def _check(line: CommandLine) -> None:
     """Refuses what can be refused before anything is loaded."""
     if line.table not in TABLES:
         raise ConfigError(f"`table` must be one of {', '.join(TABLES)}. Received: table={line.table}")
-    for name, low in (("epochs", 0), ("parallel", 1), ("seeds", 0), ("num_samples", 10)):
+    for name, low in (("epochs", 0), ("parallel", 1), ("seeds", 1), ("num_samples", 10)):
         value = getattr(line, name)
-        if value < low and not (name == "num_samples" and value == 0):
+        if value < low and name in line.given:
             raise ConfigError(f"`{name}` must be at least {low}. Received: {name}={value}")
     is_errors = isinstance(TABLES[line.table], ErrorTable)
     foreign = ("classifier", "classifier_path", "num_samples") if is_errors else ("labels", "subsets")

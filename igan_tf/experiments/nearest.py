@@ -15,6 +15,7 @@ from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.files import StrPath
 from igan_tf.images.arrays import as_unit_range
+from igan_tf.metrics.checks import slices
 
 # Pixels of real images that are compared at once: 200 MB in float32.
 _BLOCK = 50_000_000
@@ -93,8 +94,7 @@ def beside_nearest(
 def _training_images(data: ImageData | ImageRecords) -> Iterator[np.ndarray]:
     size = max(1, _BLOCK // math.prod(data.image_shape))
     if isinstance(data, ImageData):
-        for start in range(0, len(data.train_images), size):
-            yield data.train_images[start : start + size]
+        yield from (data.train_images[block] for block in slices(len(data.train_images), size))
         return
-    for start in range(0, len(data), size):
-        yield np.asarray(data.decode(data.read(np.arange(start, min(start + size, len(data)))))[0])
+    for block in slices(len(data), size):
+        yield np.asarray(data.decode(data.read(np.arange(block.start, block.stop)))[0])

@@ -14,10 +14,10 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights, upsample
+from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
 from igan_tf.networks.registry import INPUT_CORRUPTIONS
 
-_KERNEL_STDDEV = 0.05
+KERNEL_STDDEV = 0.05
 _OUTPUT_INIT_STD = 0.1
 
 
@@ -28,47 +28,64 @@ def build_generator(
     latent_range: tuple[float, float],
     norm: str,
     reference_size: int,
+    centred: bool = True,
 ) -> keras.Model:
     """Builds a generator of images in [0, 1].
 
-        z -> dense 4x4 -> [5x5 transposed convolution / 2] * 2 -> weight-normalized one, tanh -> image
+        z -> dense -> [5x5 transposed convolution / 2] * (n - 1) -> weight-normalized one, tanh -> image
 
-    The dense layer and the hidden convolutions are normalized, then ReLU. For sides that are no multiples of 8 the map
-    after the dense layer is larger, and the image is cropped.
+    With n `filters` each of these convolutions doubles the sides, from `ceil(side / 2^n)` after the dense layer. The
+    dense layer and the hidden convolutions are normalized, then ReLU. For sides that are no multiples of 2^n the image
+    is cropped.
 
     Args:
         image_shape: `(height, width, channels)`.
         latent_size: Length of `z`.
-        filters: Three numbers: channels after the dense layer and after each hidden convolution.
+        filters: Channels after the dense layer and after each hidden convolution.
         latent_range: Bounds of the uniform distribution of `z`.
         norm, reference_size: See `GeneratorNorm`.
+        centred: Whether images are made in [-1, 1], by tanh, and then brought to [0, 1]; otherwise by a sigmoid.
 
     Returns:
         A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
     """
     height, width, channels = image_shape
-    rows, columns = math.ceil(height / 8), math.ceil(width / 8)
+    multiple = 2 ** len(filters)
+    rows, columns = math.ceil(height / multiple), math.ceil(width / multiple)
     normalize = GeneratorNorm(norm, reference_size)
     first, *others = filters
     latents = keras.Input((latent_size,), name="latents")
     hidden = normalize.begin(latents, latent_range)
     hidden = keras.layers.Dense(
-        rows * columns * first, use_bias=normalize.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
+        rows * columns * first, use_bias=normalize.use_bias, kernel_initializer=normal(KERNEL_STDDEV), name="dense_1"
     )(hidden)
     # Before the reshape: as published, each of these units has statistics of its own.
     hidden = normalize(hidden, name="norm_1")
     hidden = keras.layers.Activation("relu", name="relu_1")(hidden)
     hidden = keras.layers.Reshape((rows, columns, first), name="map_1")(hidden)
     for index, count in enumerate(others, start=2):
-        hidden = upsample(count, f"deconv_{index}", use_bias=normalize.use_bias)(hidden)
+        hidden = _upsample(count, f"deconv_{index}", use_bias=normalize.use_bias)(hidden)
         hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("relu", name=f"relu_{index}")(hidden)
-    pixels = upsample(channels, "pixels_deconv", activation="tanh")
+    pixels = _upsample(channels, "pixels_deconv", activation="tanh" if centred else "sigmoid")
     images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(normalize.end(hidden))
-    if sides := border(image_shape, 8):
+    if sides := _border(image_shape, multiple):
         images = keras.layers.Cropping2D(sides, name="crop")(images)
-    images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
+    if centred:
+        images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
     return keras.Model(latents, images, name="generator")
+
+
+def _border(image_shape: tuple[int, int, int], multiple: int) -> tuple[tuple[int, int], ...]:
+    """Rows above and below, columns left and right, that make the sides multiples; empty where they are."""
+    missing = [-side % multiple for side in image_shape[:2]]
+    return tuple((count // 2, count - count // 2) for count in missing) if any(missing) else ()
+
+
+def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
+    return keras.layers.Conv2DTranspose(
+        filters, 5, strides=2, padding="same", kernel_initializer=normal(KERNEL_STDDEV), name=name, **kwargs
+    )
 
 
 def build_discriminator(
@@ -109,7 +126,7 @@ def build_discriminator(
 
     def convolution(count: int, size: int, name: str, **settings: Any) -> keras.layers.Layer:
         layer = keras.layers.Conv2D(
-            count, size, activation="leaky_relu", kernel_initializer=normal(_KERNEL_STDDEV), name=name, **settings
+            count, size, activation="leaky_relu", kernel_initializer=normal(KERNEL_STDDEV), name=name, **settings
         )
         return normalized_weights(layer, weight_norm, train_scale=False)
 
@@ -120,7 +137,7 @@ def build_discriminator(
         corruption = "noise" if minibatch_discrimination else "dropout"
     layer = TableGaussianNoise if corruption == "noise" else keras.layers.Dropout
     hidden = layer(0.2, name="corruption")(hidden)
-    if sides := border(image_shape, 8):
+    if sides := _border(image_shape, 8):
         hidden = keras.layers.ZeroPadding2D(sides, name="border")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
@@ -133,6 +150,6 @@ def build_discriminator(
     hidden = features
     if minibatch_discrimination:
         hidden = MinibatchDiscrimination(name="minibatch_discrimination")(hidden)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
+    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(KERNEL_STDDEV), name="logits")
     logits = normalized_weights(output, weight_norm, init_std=_OUTPUT_INIT_STD)(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

@@ -88,19 +88,6 @@ def normalized_weights(layer: keras.layers.Layer, kind: str, **settings: Any) ->
     return layer
 
 
-def border(image_shape: tuple[int, int, int], multiple: int) -> tuple[tuple[int, int], ...]:
-    """Returns rows above and below, columns left and right, that make the sides multiples; empty where they are."""
-    missing = [-side % multiple for side in image_shape[:2]]
-    return tuple((count // 2, count - count // 2) for count in missing) if any(missing) else ()
-
-
-def upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
-    """Returns a 5x5 transposed convolution that doubles the sides, its kernel from N(0, 0.05)."""
-    return keras.layers.Conv2DTranspose(
-        filters, 5, strides=2, padding="same", kernel_initializer=normal(0.05), name=name, **kwargs
-    )
-
-
 def normal(stddev: float) -> keras.initializers.Initializer:
     """Returns a kernel initializer; every layer needs one of its own to draw its own values."""
     return keras.initializers.RandomNormal(stddev=stddev)

@@ -5,16 +5,16 @@ This package's own, made for good samples by minibatch discrimination within hou
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
 
-from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, border, normal, normalized_weights, scaled, upsample
+from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise
+from igan_tf.networks import convolutional
+from igan_tf.networks.convolutional import KERNEL_STDDEV
+from igan_tf.networks.parts import normal, normalized_weights, scaled
 from igan_tf.networks.registry import NETWORKS
 
-_KERNEL_STDDEV = 0.05
 _NOISE = 0.5
 
 
@@ -25,38 +25,15 @@ def build_generator(
     reference_size: int = 100,
     width: float = 1.0,
 ) -> keras.Model:
-    """Builds z -> dense 7x7x64 -> 5x5 transposed convolution / 2, 32 -> one of the image's channels, sigmoid.
+    """Builds z of 100 -> 7x7x64 -> 14x14x32 -> image, by a sigmoid. See `convolutional.build_generator`.
 
-    The dense layer and the first convolution are normalized, then ReLU. For sides that are no multiples of 4 the map
-    after the dense layer is larger, and the image is cropped.
-
-    Args:
-        image_shape: `(height, width, channels)`.
-        latent_size: Length of `z`.
-        norm, reference_size: See `GeneratorNorm`.
-        width: Factor on the filters.
-
-    Returns:
-        A `keras.Model`: `(N, latent_size) -> (N, height, width, channels)`.
+    As in the published convolutional networks each unit of the dense layer has statistics of its own: what all images
+    share would outweigh z otherwise.
     """
-    normalize = GeneratorNorm(norm, reference_size)
-    first, second = scaled((64, 32), width)
-    rows, columns = (math.ceil(side / 4) for side in image_shape[:2])
-    latents = keras.Input((latent_size,), name="latents")
-    hidden = normalize.begin(latents, NETWORKS["strided"].latent_range)
-    hidden = keras.layers.Dense(
-        rows * columns * first, use_bias=normalize.use_bias, kernel_initializer=normal(_KERNEL_STDDEV), name="dense_1"
-    )(hidden)
-    # Before the reshape: each of these units has statistics of its own, or what all images share would outweigh z.
-    hidden = keras.layers.Activation("relu", name="relu_1")(normalize(hidden, name="norm_1"))
-    hidden = keras.layers.Reshape((rows, columns, first), name="map_1")(hidden)
-    hidden = upsample(second, "deconv_2", use_bias=normalize.use_bias)(hidden)
-    hidden = keras.layers.Activation("relu", name="relu_2")(normalize(hidden, name="norm_2"))
-    pixels = upsample(image_shape[2], "pixels_deconv", activation="sigmoid")
-    images = WeightNorm(pixels, name="pixels")(normalize.end(hidden))
-    if sides := border(image_shape, 4):
-        images = keras.layers.Cropping2D(sides, name="crop")(images)
-    return keras.Model(latents, images, name="generator")
+    filters, latent_range = scaled((64, 32), width), NETWORKS["strided"].latent_range
+    return convolutional.build_generator(
+        image_shape, latent_size, filters, latent_range, norm, reference_size, centred=False
+    )
 
 
 def build_discriminator(
@@ -91,7 +68,7 @@ def build_discriminator(
     *filters, units = scaled((32, 64, 256), width)
 
     def settings(name: str) -> dict[str, Any]:
-        return {"activation": "leaky_relu", "kernel_initializer": normal(_KERNEL_STDDEV), "name": name}
+        return {"activation": "leaky_relu", "kernel_initializer": normal(KERNEL_STDDEV), "name": name}
 
     images = keras.Input(image_shape, name="images")
     hidden = images
@@ -105,6 +82,6 @@ def build_discriminator(
     hidden = features
     if minibatch_discrimination:
         hidden = MinibatchDiscrimination(num_kernels=50, kernel_dim=5, name="minibatch_discrimination")(features)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
+    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(KERNEL_STDDEV), name="logits")
     logits = normalized_weights(output, weight_norm)(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

@@ -109,26 +109,25 @@ def write_score_table(
         "",
         "| | " + " | ".join(header) + " |",
         "|---" * (len(header) + 1) + "|",
-        _score_line("real data", table.real, [_shown_scores([real] if real else [], names[0], of=1)], len(header)),
+        _score_line("real data", table.real, [_shown_scores([real] if real else [], name, of=1) for name in names]),
     ]
     rows = []
     for row, cell in zip(table.rows, cells):
         found = [records[run.name] for run in cell if run.name in records]
         shown = [_shown_scores(found, name, of=len(cell)) for name in names]
-        lines.append(_score_line(row.name, (row.mean, row.std), shown, len(header)))
+        lines.append(_score_line(row.name, (row.mean, row.std), shown))
         for run in cell:
-            scores = {name: _score(records[run.name], name) if run.name in records else ("", "") for name in names}
-            score, deviation = scores.pop("inception_score")
-            others = {name: value for name, (value, _) in scores.items()}
-            own = {"row": row.name, "inception_score": score, "deviation": deviation, **others}
-            rows.append({**own, **_run_figures(run)})
+            figures: dict[str, Any] = dict.fromkeys(["inception_score", "deviation", *names], "")
+            if record := records.get(run.name):
+                figures |= {name: _score(record, name)[0] for name in names}
+                figures["deviation"] = _score(record, "inception_score")[1]
+            rows.append({"row": row.name, **figures, **_run_figures(run)})
     durable.write_text(folder / "table.csv", _as_csv(rows))
     return _write_markdown(folder, lines)
 
 
-def _score_line(name: str, paper: tuple[float, float], shown: Sequence[str], width: int) -> str:
-    values = [f"{paper[0]} +- {paper[1]}", *shown]
-    return "| " + " | ".join([name, *values, *[""] * (width - len(values))]) + " |"
+def _score_line(name: str, paper: tuple[float, float], shown: Sequence[str]) -> str:
+    return "| " + " | ".join([name, f"{paper[0]} +- {paper[1]}", *shown]) + " |"
 
 
 def _score(record: Mapping[str, Any], name: str) -> tuple[float, float | None]:
@@ -139,9 +138,10 @@ def _score(record: Mapping[str, Any], name: str) -> tuple[float, float | None]:
 
 def _shown_scores(records: Sequence[Mapping[str, Any]], name: str, of: int) -> str:
     """The score of the only run with its deviation over splits, or that of several with their sample deviation."""
-    if not records:
+    scores = [_score(record, name) for record in records if name in record]
+    if not scores:
         return ""
-    values, deviations = zip(*(_score(record, name) for record in records))
+    values, deviations = zip(*scores)
     deviation = deviations[0] if of == 1 else float(np.std(values, ddof=1)) if len(values) > 1 else None
     shown = f"{np.mean(values):.3f}" + ("" if deviation is None else f" +- {deviation:.3f}")
     return shown if of == 1 else f"{shown} ({len(values)} of {of})"

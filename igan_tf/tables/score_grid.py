@@ -62,7 +62,7 @@ class ScoreGrid:
                 # One network for all: trained on the whole data set, whatever part of it the runs have.
                 self._scored["dataset"] = table.reference.partition(":")[0]
         # Refuses what does not go together now, not after the first run.
-        self._settings("")
+        self._settings(str(folder))
 
     def write(self) -> str:
         """Scores the finished runs, writes the table; returns its Markdown."""
@@ -83,7 +83,7 @@ class ScoreGrid:
         return report.write_score_table(self._folder, self._table, self._cells, records, real)
 
     def _settings(self, source: str, **changes: Any) -> EvaluationSettings:
-        return EvaluationSettings(**{**self._scored, "output": "", "source": source or str(self._folder), **changes})
+        return EvaluationSettings(source=source, output="", **{**self._scored, **changes})
 
     def _record(self, name: str, settings: EvaluationSettings, weights: str = "") -> dict[str, Any]:
         """The record of scores of images; computed once for these settings and weights, wherever the data lie."""

@@ -165,7 +165,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--num_samples=100"], "--num_samples does not go with --table=digits. Received: --num_samples=100"),
         (["--table=inception_score"], "--labels does not go with --table=inception_score"),
         (["--table=imagenet"], "imagenet"),
-        (["--seeds=-1"], "--seeds=-1"),
+        (["--seeds=0"], "--seeds=0"),
         (["--num_samples=9"], "--num_samples must be at least 10"),
     ],
 )
