@@ -7,8 +7,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from igan_tf.images.decoding import convert_image
 from igan_tf.records.settings import ConversionSettings
+from igan_tf.records.shards import convert_image
 from igan_tf.records.sources import open_source
 
 # Of ImageNet's usual size. Few are made, each stands in the set many times.
@@ -112,5 +112,5 @@ def _convert_alone(paths, settings):
     _barrier.wait()
     start = time.perf_counter()
     for content in contents:
-        convert_image(content, settings.image_size, settings.encoding, settings.jpeg_quality)
+        convert_image(content, settings)
     return time.perf_counter() - start

@@ -150,7 +150,7 @@ def limits_in_words(field: dataclasses.Field) -> str:
     """The choices or bounds of a field, as a sentence."""
     limits = field.metadata
     if limits["choices"]:
-        return f"One of {', '.join(limits['choices'])}."
+        return f"One of {', '.join(filter(None, limits['choices']))}."
     if limits["above"] is not None:
         low = f"above {limits['above']:g}"
     else:

@@ -71,7 +71,8 @@ def _convert(line: CommandLine) -> Manifest:
         raise ConfigError("`output_dir` must be a folder. Received: output_dir=")
     start_fork_server(without_interrupts=True)
     source = open_source(line.source, line.tfds_data_dir, line.tfds_split)
-    report(f"{len(source.entries)} images of {len(source.class_names)} classes in {line.source}")
+    found = f"{len(source.entries)} images of {len(source.class_names)} classes in {line.source}"
+    report("; ".join(filter(None, [found, source.left_out])))
     if Path(line.output_dir).resolve().is_relative_to(Path(line.source).resolve()):
         raise ConfigError(f"`output_dir` must not be in `source`. Received: output_dir={line.output_dir}")
     return convert(source, line.output_dir, settings, work.processes, work.max_unreadable, report)

@@ -115,7 +115,7 @@ def _open_or_create(line: CommandLine, settings: StudySettings) -> Storage:
             # Here, for its notices' sake.
             import_tensorflow()
         seed = creation.new_seed()
-        read = read_sources(sources, settings.images_per_source, seed, line.data_dir)
+        read = read_sources(sources, settings.images_per_source, seed, line.data_dir, settings)
         creation.create_study(line.study_dir, settings, read, seed)
         return storage.Storage(line.study_dir, serve=True)
     study = storage.Storage(line.study_dir, serve=True)

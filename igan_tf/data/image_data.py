@@ -5,6 +5,9 @@ import hashlib
 
 import numpy as np
 
+# With more, classes are counted and not named.
+_MOST_CLASSES = 20
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageData:
@@ -15,6 +18,8 @@ class ImageData:
         train_labels: `(N,)` int64, -1 where an example has no label.
         test_images, test_labels: The same for the test set, which is labelled throughout; may be empty.
         class_names: One name a class; empty where nothing is labelled.
+        left_out: What else was found where they come from, in words.
+        unreadable: A line on each image that was left out because it is damaged.
     """
 
     train_images: np.ndarray
@@ -22,6 +27,8 @@ class ImageData:
     test_images: np.ndarray
     test_labels: np.ndarray
     class_names: tuple[str, ...]
+    left_out: str = ""
+    unreadable: tuple[str, ...] = ()
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -32,6 +39,21 @@ class ImageData:
     def num_classes(self) -> int:
         """How many classes there are."""
         return len(self.class_names)
+
+    def in_words(self) -> str:
+        """What was read, in one line: "180 images, 24x24x3, classes bird (60), cat (60), dog (60); 36 held out"."""
+        shape = "x".join(map(str, self.image_shape))
+        images = f"{len(self.train_images) + len(self.test_images)} images, {shape}"
+        labels = np.concatenate([self.train_labels, self.test_labels])
+        counts = np.bincount(labels[labels >= 0], minlength=self.num_classes)
+        if self.num_classes > _MOST_CLASSES:
+            images += f", {self.num_classes} classes of {counts.min()} to {counts.max()}"
+        elif self.num_classes:
+            images += ", classes " + ", ".join(f"{name} ({n})" for name, n in zip(self.class_names, counts))
+        if without := np.count_nonzero(labels < 0):
+            images += f", {without} without a class" if self.num_classes else ", no classes"
+        parts = [images, f"{len(self.test_images)} held out" if len(self.test_images) else "none held out"]
+        return "; ".join(filter(None, [*parts, self.left_out]))
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, of every array and class name: equal for equal data, wherever it was read from."""

@@ -1,10 +1,11 @@
 """Reads images without labels, at their own size: a folder, an .npz file, a TFDS split or scikit-learn's digits.
 
-Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: people must compare what the files
-hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
+Unlike `sources`, which crops and resizes for training, nothing here resamples a pixel unless a size is asked for:
+people must compare what the files hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
 """
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,23 @@ import numpy as np
 from igan_tf.errors import DataError, prefixed
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
-from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
+from igan_tf.images.folders import in_words, list_images, npz_files, refuse_unfinished
+from igan_tf.images.settings import IMAGE_FILES, ImageFileSettings
 from igan_tf.images.tfds import PreparedData
 
 # What `read_images` understands, for messages.
 FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
 _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
-# Modes of Pillow that hold more than 8 bits a channel, which a conversion would cut off.
-_DEEP_MODES = ("I", "F")
 
 
 def read_images(
-    place: str, limit: int | None = None, generator: np.random.Generator | None = None, data_dir: str = ""
+    place: str,
+    limit: int | None = None,
+    generator: np.random.Generator | None = None,
+    data_dir: str = "",
+    settings: ImageFileSettings = IMAGE_FILES,
+    size: tuple[int, int] | None = None,
+    report: Callable[[str], Any] = lambda line: None,
 ) -> np.ndarray:
     """Reads the images that `place` names.
 
@@ -35,6 +41,9 @@ def read_images(
         limit: At most so many images, drawn at random without replacement; None: all.
         generator: Of that draw; None: a new one.
         data_dir: TFDS's folder; empty: TFDS's default.
+        settings: How image files are read, and how many may be unreadable.
+        size: `(height, width)` that the image files of a folder are brought to, by `settings.fit`; None: their own.
+        report: Called with each line on what was read of a folder, and what was left out.
 
     Returns:
         uint8 `(N, height, width, channels)`, in the order of the source.
@@ -50,7 +59,7 @@ def read_images(
         return as_bytes(_chosen(_read_digits(place), limit, generator), place)
     path = Path(place)
     if path.is_dir():
-        return _read_folder(path, limit, generator)
+        return _read_folder(path, limit, generator, settings, size, report)
     if path.suffix == ".npz":
         return as_bytes(_chosen(_read_npz(path), limit, generator), place)
     raise DataError(f"`place` must name {FORMS}. Received: place={place}")
@@ -65,15 +74,20 @@ def _chosen(items: Any, limit: int | None, generator: np.random.Generator | None
     return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows]
 
 
-def _read_folder(folder: Path, limit: int | None, generator: np.random.Generator | None) -> np.ndarray:
+def _read_folder(
+    folder: Path,
+    limit: int | None,
+    generator: np.random.Generator | None,
+    settings: ImageFileSettings,
+    size: tuple[int, int] | None,
+    report: Callable[[str], Any],
+) -> np.ndarray:
     refuse_unfinished(folder)
     if shards := npz_files(folder):
-        found = [(path, image) for path in shards for image in as_bytes(_read_npz(path), path)]
+        found = [(str(path), image) for path in shards for image in as_bytes(_read_npz(path), path)]
         found = _chosen(found, limit, generator)
     else:
-        found = [(path, _read_file(path)) for path in _chosen(image_files(folder), limit, generator)]
-    if not found:
-        raise DataError(f"the folder {folder} holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        found = _read_files(folder, limit, generator, settings, size, report)
     first_path, first = found[0]
     for path, image in found:
         if image.shape[:2] != first.shape[:2]:
@@ -88,24 +102,36 @@ def _size(image: np.ndarray) -> str:
     return f"{image.shape[1]}x{image.shape[0]} pixels"
 
 
-def _read_file(path: Path) -> np.ndarray:
-    """One image, `(height, width, 1)` where the file is grey and `(height, width, 3)` where it is not."""
-    from PIL import Image, ImageOps
+def _read_files(
+    folder: Path,
+    limit: int | None,
+    generator: np.random.Generator | None,
+    settings: ImageFileSettings,
+    size: tuple[int, int] | None,
+    report: Callable[[str], Any],
+) -> list[tuple[str, np.ndarray]]:
+    """The path and the pixels of each image of a folder, grey ones with one channel."""
+    from PIL import Image
 
-    try:
-        with Image.open(path) as file:
-            image: Image.Image = file
-            if image.mode.startswith(_DEEP_MODES):
-                raise DataError(f"the image {path} has more than 8 bits a channel (Pillow's mode {image.mode})")
-            image = ImageOps.exif_transpose(image)
-            if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-                raise DataError(f"the image {path} has transparent pixels: what lies behind them is unknown")
-            pixels = np.asarray(image.convert("L" if image.mode in ("1", "L", "LA") else "RGB"))
-    except DataError:
-        raise
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image {path} cannot be read: {error}") from error
-    return pixels.reshape(*pixels.shape[:2], -1)
+    from igan_tf.images.decoding import UnreadableImage, fitted
+    from igan_tf.images.reading import fault_of, read_files, refuse_too_many
+
+    def pixels(image: Image.Image) -> np.ndarray:
+        array = np.asarray(image if size is None else fitted(image, size, settings))
+        return array.reshape(*array.shape[:2], -1)
+
+    listing = list_images(folder)
+    files = _chosen(listing.files, limit, generator)
+    if not files:
+        raise DataError(f"the folder {folder} holds no images; {in_words(listing.left_out) or 'it is empty'}")
+    read = list(zip(files, read_files(files, settings, pixels)))
+    faults = [fault_of(file, image) for file, image in read if isinstance(image, UnreadableImage)]
+    refuse_too_many(faults, len(files), settings.max_unreadable, f"the folder {folder}")
+    drawn = f"{len(files)} of {len(listing.files)}" if len(files) < len(listing.files) else f"{len(files)}"
+    report("; ".join(filter(None, [f"{folder}: {drawn} images", in_words(listing.left_out, len(faults))])))
+    for fault in faults:
+        report(f"left out: {fault}")
+    return [(file.path, image) for file, image in read if not isinstance(image, UnreadableImage)]
 
 
 def _read_npz(path: Path) -> np.ndarray:

@@ -4,11 +4,14 @@ import dataclasses
 
 from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
-from igan_tf.settings import Settings, setting
+from igan_tf.images.settings import ImageFileSettings, image_size
+from igan_tf.settings import setting
+
+_SIDES = (4, 512)
 
 
 @dataclasses.dataclass(frozen=True)
-class DataSettings(Settings):
+class DataSettings(ImageFileSettings):
     """Which data set, where it lies, and how its images are taken."""
 
     topic = "Data"
@@ -20,20 +23,28 @@ class DataSettings(Settings):
         free=True,
         path=True,
     )
-    image_size: int = setting(
-        0,
-        "Height and width of images: to which `dataset=folder` resizes (0: 32), or which records must have (0: any).",
-        low=0,
-        high=512,
+    image_size: str = setting(
+        "0",
+        "Size of images, such as 64, or HEIGHTxWIDTH: what `dataset=folder` makes of them (0: 32), or what records "
+        "must have (0: any).",
     )
     channels: int = setting(3, "Channels of `dataset=folder`: 3 or 1.", low=1, high=3)
     test_fraction: float = setting(0.2, "Part of each class that `dataset=folder` holds out.", low=0, high=0.9)
     train_images: int = setting(0, "Training images used, a fixed draw of them; 0: all.", low=0)
 
+    def __post_init__(self) -> None:
+        # One spelling of a size; in Python it may be a number.
+        height, separator, width = str(self.image_size).partition("x")
+        object.__setattr__(self, "image_size", height if height == width else f"{height}{separator}{width}")
+        super().__post_init__()
+
     def check(self) -> None:
         super().check()
-        if 0 < self.image_size < 4:
-            raise ConfigError(f"`image_size` must be 0 or at least 4. Received: image_size={self.image_size}")
+        size = image_size("image_size", self.image_size)
+        if size and not (_SIDES[0] <= min(size) and max(size) <= _SIDES[1]):
+            raise ConfigError(
+                f"`image_size` must be 0, or from {_SIDES[0]} to {_SIDES[1]}. Received: image_size={self.image_size}"
+            )
         if self.channels == 2:
             raise ConfigError("`channels` must be 1 or 3. Received: channels=2")
         if self.dataset == "folder" and not self.data_dir:

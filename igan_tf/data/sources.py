@@ -13,17 +13,21 @@ import numpy as np
 
 from igan_tf.data.image_data import ImageData
 from igan_tf.errors import DataError, prefixed
-from igan_tf.images.folders import IMAGE_SUFFIXES
+from igan_tf.images.class_folders import list_classes
+from igan_tf.images.folders import ImageFile, in_words
+from igan_tf.images.settings import image_size
 from igan_tf.images.tfds import PreparedData
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from igan_tf.data.settings import DataSettings
     from igan_tf.records.reader import ImageRecords
 
-_FOLDER_IMAGE_SIZE = 32
+_FOLDER_IMAGE_SIZE = (32, 32)
 _RECORDS_AT_A_TIME = 256
-# A path and the name of its class, or None.
-_LabelledFile = tuple[Path, str | None]
+# A file and the name of its class, or None.
+_LabelledFile = tuple[ImageFile, str | None]
 
 
 def load_digits(config: DataSettings) -> ImageData:
@@ -66,53 +70,47 @@ def _load_tfds(config: DataSettings, name: str) -> ImageData:
 
 
 def load_folder(config: DataSettings) -> ImageData:
-    """The user's own images in `data_dir`.
+    """The user's own images in `data_dir`, in the layouts that `igan_tf.images.class_folders.list_classes` describes.
 
-    One folder a class, classes in sorted order; a folder named `unlabelled` and images beside the folders have no
-    label. Where there are two folders `train` and `test`, each is laid out in this way; otherwise `test_fraction`
-    of each class is held out, the same part in every run. Images are made RGB, or grey with `channels=1`; the largest
-    centre square is resized to `image_size`.
+    Where the folder has no test split of its own, `test_fraction` of each class is held out, the same part in every
+    run. Images are made RGB, or grey with `channels=1`, and brought to `image_size` by `fit`.
     """
+    # Pillow's readers take longer than a command's help.
+    from igan_tf.images.decoding import UnreadableImage, fitted
+    from igan_tf.images.reading import fault_of, read_files, refuse_too_many
+
     root = Path(config.data_dir)
     if not config.data_dir or not root.is_dir():
         raise DataError(f"`dataset=folder` needs a folder of images. Received: data_dir={config.data_dir}")
-    if (root / "train").is_dir() and (root / "test").is_dir():
-        files, test_files = _labelled_files(root / "train"), _labelled_files(root / "test")
-        names = _class_names(files)
-        if unknown := set(_class_names(test_files)) - set(names):
-            raise DataError(f"`data_dir={root}`: the test set has classes that train has not: {sorted(unknown)}")
-        test_files = [(path, name) for path, name in test_files if name is not None]
-    else:
-        files = _labelled_files(root)
-        names = _class_names(files)
-        files, test_files = _hold_out(files, names, config.test_fraction)
-    if not files:
-        raise DataError(f"`data_dir={root}` holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    size = config.image_size or _FOLDER_IMAGE_SIZE
+    found = list_classes(root, "data_dir")
+    names = found.class_names
+    train, test = list(found.train), list(found.test or ())
+    if found.test is None:
+        train, test = _hold_out(train, names, config.test_fraction)
+    if not train:
+        raise DataError(f"`data_dir={root}` holds no images to train on; {in_words(found.left_out) or 'it is empty'}")
+    size = image_size("image_size", config.image_size) or _FOLDER_IMAGE_SIZE
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     numbers[None] = -1
+    faults: list[str] = []
+
+    def convert(image: Image.Image) -> np.ndarray:
+        image = image.convert("L" if config.channels == 1 else "RGB")
+        return np.asarray(fitted(image, size, config)).reshape(*size, config.channels)
 
     def load(files: Sequence[_LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
-        images = np.zeros((len(files), size, size, config.channels), "uint8")
-        for image, (path, _) in zip(images, files):
-            image[...] = _read_image(path, size, config.channels)
-        return images, np.array([numbers[name] for _, name in files], "int64")
+        images, labels = np.empty((len(files), *size, config.channels), "uint8"), list[int]()
+        for (file, name), image in zip(files, read_files((file for file, _ in files), config, convert)):
+            if isinstance(image, UnreadableImage):
+                faults.append(fault_of(file, image))
+            else:
+                images[len(labels)] = image
+                labels.append(numbers[name])
+        return images[: len(labels)], np.array(labels, "int64")
 
-    return ImageData(*load(files), *load(test_files), tuple(names))
-
-
-def _labelled_files(root: Path) -> list[_LabelledFile]:
-    """Sorted (path, class name or None) of every image below `root`."""
-    files: list[_LabelledFile] = []
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            parts = path.relative_to(root).parts
-            files.append((path, parts[0] if len(parts) > 1 and parts[0] != "unlabelled" else None))
-    return files
-
-
-def _class_names(files: Sequence[_LabelledFile]) -> list[str]:
-    return sorted({name for _, name in files if name is not None})
+    arrays = *load(train), *load(test)
+    refuse_too_many(faults, len(train) + len(test), config.max_unreadable, f"`data_dir={root}`")
+    return ImageData(*arrays, tuple(names), in_words(found.left_out, len(faults)), tuple(faults))
 
 
 def _hold_out(
@@ -129,20 +127,6 @@ def _hold_out(
     return train, [files[position] for position in sorted(held_out)]
 
 
-def _read_image(path: Path, size: int, channels: int) -> np.ndarray:
-    from PIL import Image, ImageOps
-
-    from igan_tf.images.decoding import UnreadableImage, to_rgb
-
-    try:
-        with Image.open(path) as image:
-            image = to_rgb(ImageOps.exif_transpose(image)).convert("L" if channels == 1 else "RGB")
-            image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
-    except (UnreadableImage, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"the image {path} cannot be read: {error}") from error
-    return np.asarray(image).reshape(size, size, channels)
-
-
 def load_imagenet(config: DataSettings) -> ImageRecords:
     """The records in `data_dir`, opened: see `igan_tf.data.imagenet_records`."""
     from igan_tf.records.reader import ImageRecords
@@ -156,11 +140,11 @@ def load_imagenet(config: DataSettings) -> ImageRecords:
         records = ImageRecords(config.data_dir)
     except DataError as error:
         raise DataError(f"`data_dir={config.data_dir}`: {error}") from error
-    size = records.image_shape[0]
-    if config.image_size not in (0, size):
+    height, width, _ = records.image_shape
+    if image_size("image_size", config.image_size) not in (None, (height, width)):
         raise DataError(
-            f"`data_dir={config.data_dir}` holds records of {size}x{size} images; the converter has a flag of the same "
-            f"name. Received: image_size={config.image_size}"
+            f"`data_dir={config.data_dir}` holds records of {height}x{width} images; the converter has a flag of the "
+            f"same name. Received: image_size={config.image_size}"
         )
     return records
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from igan_tf.errors import EvaluationError, prefixed
 from igan_tf.evaluation.classifiers.classifier import resize
-from igan_tf.images.decoding import UnreadableImage, to_rgb
-from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, refuse_unfinished
+from igan_tf.images.decoding import window
+from igan_tf.images.settings import DecodingSettings
 from igan_tf.images.tfds import PreparedData
 
 Item = TypeVar("Item")
@@ -27,6 +27,9 @@ class ImageSource:
         name: Where they come from, for the record.
         split: Which part of it.
         image_range: (black, white) of floating-point images; None for uint8.
+        unreadable: Of the images read so far, why those that were left out cannot be read, by position.
+        left_out: What else was found where they come from, in words.
+        fitting: How images get another aspect ratio: see `fit`.
     """
 
     def __init__(self, count: int, name: str, split: str = "", image_range: tuple[float, float] | None = None):
@@ -34,12 +37,49 @@ class ImageSource:
         self.name = name
         self.split = split
         self.image_range = image_range
+        self.unreadable: dict[int, str] = {}
+        self.left_out = ""
+        self._size: tuple[int, int] | None = None
+        self.fitting = DecodingSettings()
         # Of the images seen so far.
         self._shapes: set[tuple[int, ...]] = set()
 
     def rows(self) -> Iterator[np.ndarray]:
         """Yields arrays `(n, height, width, channels)` of any n, in order, all of them."""
         raise NotImplementedError
+
+    def in_words(self) -> str:
+        """What will be read, in one line."""
+        return "; ".join(filter(None, [f"{self.name}: {self.count} images", self.left_out]))
+
+    def fit(self, size: Sequence[int]) -> None:
+        """Gives every image the aspect ratio of `size`, as `fitting` says; those of several sizes are brought to it.
+
+        Images of one size keep it: what resizes those is the classifier, by the same function.
+
+        Args:
+            size: `(height, width)`.
+        """
+        height, width = size
+        self._size = (height, width)
+        # Of those that were brought to the size, whose levels are no whole numbers.
+        self.image_range = self.image_range or (0.0, 255.0)
+
+    def chosen(self, wanted: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields arrays `(n, height, width, channels)` of any n, in order: the images at sorted positions.
+
+        Raises:
+            EvaluationError: for fewer images than there should be.
+        """
+        position = given = 0
+        for rows in self.rows():
+            first, last = np.searchsorted(wanted, (position, position + len(rows)))
+            yield rows[wanted[first:last] - position]
+            position += len(rows)
+            given += last - first
+            if given == len(wanted):
+                return
+        raise EvaluationError(f"{self.name} must hold {self.count} images. Received: {position}")
 
     def batches(self, batch_size: int, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yields arrays of `batch_size` images, the last one shorter.
@@ -49,35 +89,55 @@ class ImageSource:
             indices: Sorted positions of the images wanted; None: all.
 
         Raises:
-            EvaluationError: for images of several sizes, or fewer images than there should be.
+            EvaluationError: for images of several sizes where none was given, or fewer images than there should be.
         """
         waiting: list[np.ndarray] = []
-        position = given = 0
-        wanted = np.arange(self.count) if indices is None else np.asarray(indices)
-        for rows in self.rows():
-            first, last = np.searchsorted(wanted, (position, position + len(rows)))
-            chosen = rows[wanted[first:last] - position]
-            position += len(rows)
-            given += len(chosen)
-            waiting.extend(chosen)
+        for rows in self.chosen(np.arange(self.count) if indices is None else np.asarray(indices)):
+            waiting.extend(self._shaped(rows))
             while len(waiting) >= batch_size:
                 yield self._stacked(waiting[:batch_size])
                 waiting = waiting[batch_size:]
-            if given == len(wanted):
-                break
-        if given != len(wanted):
-            raise EvaluationError(f"{self.name} must hold {self.count} images. Received: {position}")
         if waiting:
             yield self._stacked(waiting)
 
-    def _stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        self._shapes |= {image.shape for image in images}
-        if len(self._shapes) > 1:
-            raise EvaluationError(
-                f"the images of {self.name} must have one size; `square` takes the largest centre square of each in a "
-                f"folder. Received: {' and '.join(map(str, sorted(self._shapes)[:2]))}"
+    def _shaped(self, images: np.ndarray) -> np.ndarray:
+        """Images cut or padded to the aspect ratio wanted."""
+        if self._size is None or not len(images):
+            return images
+        top, left, height, width = window(images.shape[1:3], self._size, self.fitting.fit)
+        if top < 0 or left < 0:
+            black, white = self.image_range or (0, 255)
+            below, right = height - images.shape[1] + top, width - images.shape[2] + left
+            space = ((0, 0), (-top, below), (-left, right), (0, 0))
+            level = _levels(self.fitting.background_rgb, images.shape[-1]) / 255 * (white - black) + black
+            padded = np.stack(
+                [np.pad(images[..., c], space[:3], constant_values=level[c]) for c in range(images.shape[-1])], -1
             )
-        return np.stack(images)
+            return padded.astype(images.dtype)
+        return images[:, top : top + height, left : left + width]
+
+    def _stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        shapes = {image.shape for image in images}
+        self._shapes |= shapes
+        channels = {shape[-1] for shape in self._shapes}
+        if len(self._shapes) > 1 and (self._size is None or len(channels) > 1):
+            raise EvaluationError(
+                f"the images of {self.name} must have one size: this classifier takes images as they are. "
+                f"Received: {' and '.join(map(str, sorted(self._shapes)[:2]))}"
+            )
+        if len(shapes) == 1:
+            return np.stack(images)
+        assert self._size is not None
+        size = self._size
+        return np.concatenate([np.asarray(resize(image[None].astype("float32"), size)) for image in images])
+
+
+def _levels(colour: Sequence[int], channels: int) -> np.ndarray:
+    """A colour's levels from 0 to 255 in images of so many channels."""
+    if channels == 1:
+        # Luma of ITU-R BT.601, as Pillow has it.
+        return np.array([np.dot(colour, (299, 587, 114)) / 1000])
+    return np.array(colour, float)
 
 
 class ArraySource(ImageSource):
@@ -129,53 +189,6 @@ class NoiseSource(ImageSource):
         generator = np.random.default_rng(self._seed)
         for start in range(0, self.count, 64):
             yield generator.integers(0, 256, (min(64, self.count - start), *self._image_shape), dtype="uint8")
-
-
-class FolderSource(ImageSource):
-    """Image files below a folder, in the order of their paths.
-
-    Args:
-        root: The folder, searched recursively.
-        channels: 3: all are made RGB; 1: grey.
-        square: `(height, width)`: the largest centre square of each image, resized to it; None: images as they are.
-
-    Raises:
-        EvaluationError: for a folder without images; while reading, for a file that is damaged.
-        DataError: for a folder of samples that is not finished.
-    """
-
-    def __init__(self, root: str | Path, channels: int = 3, square: Sequence[int] | None = None):
-        refuse_unfinished(root)
-        self._files = image_files(root)
-        if not self._files:
-            raise EvaluationError(
-                f"`root` must hold images ({', '.join(sorted(IMAGE_SUFFIXES))}). Received: root={root}"
-            )
-        split = "all files" if square is None else "all files, largest centre squares"
-        super().__init__(len(self._files), str(root), split, None if square is None else (0.0, 255.0))
-        self._mode = "RGB" if channels == 3 else "L"
-        self._square = square
-
-    def rows(self) -> Iterator[np.ndarray]:
-        for path in self._files:
-            image = self._read(path)
-            yield (image if self._square is None else np.asarray(resize(image.astype("float32"), self._square)))
-
-    def _read(self, path: Path) -> np.ndarray:
-        from PIL import Image, ImageOps
-
-        try:
-            with Image.open(path) as file:
-                image = to_rgb(ImageOps.exif_transpose(file)).convert(self._mode)
-        # Tags of damaged TIFFs raise TypeErrors.
-        except (UnreadableImage, OSError, ValueError, TypeError, SyntaxError, Image.DecompressionBombError) as error:
-            raise EvaluationError(f"the image {path} cannot be read: {error}") from error
-        if self._square is not None:
-            side = min(image.size)
-            left, top = (image.width - side) // 2, (image.height - side) // 2
-            image = image.crop((left, top, left + side, top + side))
-        pixels = np.asarray(image)
-        return pixels.reshape(1, *pixels.shape[:2], len(image.getbands()))
 
 
 class TfdsSource(ImageSource):

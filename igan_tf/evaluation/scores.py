@@ -31,6 +31,7 @@ class Classified:
     """What a classifier said of a set of images.
 
     Attributes:
+        indices: Sorted positions in the source of the N images; those that could not be read are not among them.
         values: `(N, K)` float32, logits or probabilities.
         from_logits: Whether they are logits.
         statistics: `FeatureStatistics` of the set.
@@ -38,6 +39,7 @@ class Classified:
         warnings: Lines about what looks wrong in the images, which they name.
     """
 
+    indices: np.ndarray
     values: np.ndarray
     from_logits: bool
     statistics: FeatureStatistics
@@ -73,7 +75,10 @@ def classify(
     Raises:
         EvaluationError: for images that cannot be read or are not in their range.
     """
-    count = source.count if indices is None else len(indices)
+    if classifier.input_size is not None:
+        source.fit(classifier.input_size)
+    wanted = np.arange(source.count) if indices is None else np.asarray(indices)
+    count = len(wanted)
     values: Any = None
     features: Any = None
     moments: Any = None
@@ -81,7 +86,7 @@ def classify(
     started = time.perf_counter()
     bar = tqdm(total=count, unit="images", desc=source.name, disable=not (progress and sys.stderr.isatty()))
     with bar:
-        for images in prefetched(source.batches(batch_size, indices)):
+        for images in prefetched(source.batches(batch_size, wanted)):
             outputs = classifier(images, source.image_range, batch_size)
             if values is None or moments is None:
                 values = np.empty((count, outputs.values.shape[1]), "float32")
@@ -97,11 +102,16 @@ def classify(
             bar.update(len(images))
     seconds = time.perf_counter() - started
     assert values is not None and moments is not None
+    read = wanted[~np.isin(wanted, list(source.unreadable))]
+    values, features = values[:done], None if features is None else features[:done]
     split = source.split if count == source.count else f"{source.split}, {count} drawn of {source.count}".lstrip(", ")
     statistics = FeatureStatistics(
         moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split
     )
-    return Classified(values, classifier.from_logits, statistics, seconds, _range_warnings(source, lowest, highest))
+    warnings = _range_warnings(source, lowest, highest)
+    if source.unreadable:
+        warnings.append(f"{source.name}: {len(source.unreadable)} unreadable images were left out")
+    return Classified(read, values, classifier.from_logits, statistics, seconds, warnings)
 
 
 def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[str]:
@@ -175,6 +185,9 @@ def evaluate_images(
         }
     if isinstance(reference, ImageSource):
         scores["reference"]["image_range"] = list(reference.image_range or (0, 255))
+        scores["reference"]["images"] = reference.in_words()
+        if reference.unreadable:
+            scores["reference"]["unreadable"] = list(reference.unreadable.values())
     record = _about(source, classifier, classified)
     record["warnings"] = classified.warnings + lines + more_lines
     return {**scores, **record}, classified, statistics
@@ -245,6 +258,8 @@ def _about(source: ImageSource, classifier: Classifier, classified: Classified) 
         "source": source.name,
         "split": classified.statistics.split,
         "image_range": list(source.image_range or (0, 255)),
+        "images": source.in_words(),
+        **({"unreadable": list(source.unreadable.values())} if source.unreadable else {}),
         "classifier": {
             "name": classifier.name,
             "sha256": classifier.digest,

@@ -11,6 +11,7 @@ from typing import Any
 from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers import check_arguments
 from igan_tf.evaluation.names import CLASSIFIERS, PROTOCOLS
+from igan_tf.images.settings import ImageFileSettings
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.metrics.registry import options_class
 from igan_tf.settings import GREATEST_SEED, Settings, setting
@@ -31,7 +32,7 @@ CLASSIFIER_SETTINGS = {
 
 
 @dataclasses.dataclass(frozen=True)
-class ImageSettings(Settings):
+class ImageSettings(ImageFileSettings):
     """Which images are scored, and which they are compared with."""
 
     topic = "Images"
@@ -42,7 +43,7 @@ class ImageSettings(Settings):
     image_range: str = setting("", "The values black,white of an .npz of floats; empty: 0,1.")
     reference_range: str = setting("", "Those of `reference`; empty: `image_range`.")
     npz_key: str = setting("", "Array of the .npz; empty: the only one, or images.")
-    center_square: bool = setting(False, "Take the largest centre square of each image of a folder.")
+    center_square: bool = setting(False, "The same as `fit=crop`.")
     data_dir: str = setting("", "Folder of the TFDS data.", path=True)
 
     def check(self) -> None:
@@ -51,6 +52,8 @@ class ImageSettings(Settings):
             raise EvaluationError(f"`source` must be one of: {SOURCES}. Received: source=")
         for name in ("image_range", "reference_range"):
             parse_range(name, getattr(self, name))
+        if self.center_square and self.fit != "crop":
+            raise EvaluationError(f"`center_square` is `fit=crop`. Received: center_square=True fit={self.fit}")
 
 
 @dataclasses.dataclass(frozen=True)

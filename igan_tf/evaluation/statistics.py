@@ -45,6 +45,10 @@ class FeatureStatistics:
     source: str
     split: str
 
+    def in_words(self) -> str:
+        """What they are of, in one line."""
+        return f"{self.source}: statistics of {self.count} images"
+
     @property
     def count(self) -> int:
         """Number of images."""

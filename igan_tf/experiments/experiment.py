@@ -128,7 +128,7 @@ class Experiment:
         # Nothing stays of a run that starts anew.
         log = RunLog(self.run_dir, self.trainer.recorded_step if resumed else -1)
         if not resumed:
-            log.describe(as_lines(self.config), self.config.telling())
+            log.describe(as_lines(self.config), self.data.in_words(), self.config.telling())
         return log
 
     def _periodic_scores(self) -> PeriodicScores | None:
@@ -186,6 +186,7 @@ class Experiment:
             steps=self.trainer.step,
             seed=self.config.seed,
             **self.recipe.facts(self.batches),
+            data=self.data.in_words(),
         )
         if self._scores:
             result.update({name: last[name] for name in curve_names() if name in last})
@@ -210,6 +211,9 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
     distribution.build_strategy(config.strategy)
     config = resolved(config)
     data = recipe_of(config).load_data()
+    report(data.in_words())
+    for fault in data.unreadable:
+        report(f"left out: {fault}")
     run_dir = Path(run_dir)
     check_against_data(config, data)
     refuse_other_settings(run_dir, config)

@@ -9,7 +9,7 @@ from typing import Any
 
 from igan_tf.data import DATASETS, DataSettings, ImageData, load_data
 from igan_tf.errors import EvaluationError, InputError, renamed
-from igan_tf.evaluation import images, npz_images
+from igan_tf.evaluation import folder_images, images, npz_images
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.evaluation.settings import SOURCES, EvaluationSettings, parse_range
@@ -141,6 +141,9 @@ def open_both(
             f"`image_range` is for images of floats; the bytes of {(arrays or takers)[0].name} go from 0 to 255. "
             f"Received: image_range={settings.image_range}"
         )
+    source.fitting = settings
+    if isinstance(reference, images.ImageSource):
+        reference.fitting = settings
     return source, reference
 
 
@@ -174,13 +177,8 @@ def _open(
         own_range = argument == "reference" and parse_range("reference_range", settings.reference_range)
         with renamed(root=argument, path=argument, key="npz_key"):
             return reader(spec, settings.npz_key, own_range or parse_range("image_range", settings.image_range))
-    if settings.center_square and classifier.input_size is None:
-        raise EvaluationError(
-            "`center_square` resizes each square to the size that the classifier takes. "
-            f"Received: center_square=True classifier={settings.classifier}, which takes images of any size"
-        )
     with renamed(root=argument):
-        return images.FolderSource(spec, classifier.channels, classifier.input_size if settings.center_square else None)
+        return folder_images.FolderSource(spec, classifier.channels, settings)
 
 
 def _split_of(dataset: str, split: str, settings: EvaluationSettings) -> images.ImageSource:

@@ -15,7 +15,7 @@ from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
-from igan_tf.evaluation.images import ImageSource, chosen_indices
+from igan_tf.evaluation.images import ImageSource
 from igan_tf.evaluation.ranking import rank, take
 from igan_tf.evaluation.scores import Classified, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
@@ -68,18 +68,23 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
             report=report,
         )
     source, reference = open_both(settings, classifier, run)
-    with renamed(square="center_square"):
-        record, classified, statistics = evaluate_images(
-            source,
-            classifier,
-            reference,
-            num_samples=0 if run else settings.num_samples,
-            seed=settings.seed,
-            batch_size=settings.batch_size,
-            keep_features=bool(settings.save_statistics),
-            progress=True,
-            **settings.metric_options(),
-        )
+    report(f"source {source.in_words()}")
+    if reference:
+        report(f"reference {reference.in_words()}")
+    record, classified, statistics = evaluate_images(
+        source,
+        classifier,
+        reference,
+        num_samples=0 if run else settings.num_samples,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        keep_features=bool(settings.save_statistics),
+        progress=True,
+        **settings.metric_options(),
+    )
+    faults = [*source.unreadable.values(), *getattr(reference, "unreadable", {}).values()]
+    for fault in faults:
+        report(f"left out: {fault}")
     if run:
         record["checkpoint"] = run.checkpoint
     # Shown first: should writing fail, a long run's figures are at least on the screen.
@@ -110,7 +115,7 @@ def table(record: dict[str, Any]) -> str:
     """The figures of a record, a line each."""
     lines = []
     for name, value in record.items():
-        if name in ("warnings", "versions"):
+        if name in ("warnings", "versions", "images", "unreadable"):
             continue
         if isinstance(value, dict):
             shown = "  ".join(f"{key} {_short(entry)}" for key, entry in value.items())
@@ -152,6 +157,8 @@ def _refuse_unused(settings: EvaluationSettings, kinds: set[str]) -> None:
         ("image_range", "npz" in kinds, "the images of an .npz"),
         ("npz_key", "npz" in kinds, "the images of an .npz"),
         ("center_square", "folder" in kinds, "a folder of images"),
+        ("max_unreadable", "folder" in kinds, "a folder of images"),
+        ("max_megapixels", "folder" in kinds, "a folder of images"),
         ("dataset", trains, "`classifier=domain` and `generated_training_data`"),
         ("data_dir", reads_data, "a data set"),
         *((name, settings.reference, "`reference`") for name in comparing if name in defaults),
@@ -212,7 +219,7 @@ def _write_top(
     folder = Path(settings.top_dir, TOP_SAMPLES)
     folder.mkdir(parents=True, exist_ok=True)
     positions, divergences = rank(classified.values, settings.top_fraction, classifier.from_logits)
-    scored = chosen_indices(source.count, len(classified.values), settings.seed)[positions]
+    scored = classified.indices[positions]
     in_grid = {}
     for index, image in take(source, scored):
         write_png(folder / f"{index + 1:05d}-sample-{scored[index]:06d}-kl-{divergences[index]:.3f}.png", image)

@@ -1,16 +1,24 @@
-"""Decodes image files to square RGB images. The content says what a file is, never its name."""
+"""Decodes image files. The content says what a file is, never its name."""
+
+from __future__ import annotations
 
 import io
 import struct
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
-# The formats of photographs, as far as this Pillow reads them. Others start programs (EPS) or hold no picture.
+from igan_tf.images.settings import DecodingSettings
+
+# The formats that are read, as far as this Pillow knows them. Others start programs (EPS) or hold no photograph.
 Image.init()
 _FORMATS: list[str] = [
-    name for name in ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF") if name in Image.OPEN
+    name
+    for name in ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
+    if name in Image.OPEN
 ]
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -22,79 +30,106 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
+_GREY = ("1", "L", "LA", "La")
+_BITS_PER_SAMPLE = 258
 
 
 class UnreadableImage(ValueError):
     """The bytes are no whole image; the message is the reason, the same on every machine."""
 
 
-def convert_image(data: bytes, size: int, encoding: str, jpeg_quality: int) -> bytes:
-    """Decodes one image, cuts it square, resizes and encodes it.
+def decode(data: bytes, settings: DecodingSettings) -> Image.Image:
+    """Decodes one image file.
+
+    EXIF's rotation is applied; of several frames the first is taken. CMYK (in JPEGs taken as inverted, with the Adobe
+    marker or without) and palettes become RGB as Pillow converts them; transparent pixels are laid over
+    `settings.background`; of 16 bits the upper eight stay; floating-point pixels in [0, 1] run from black to white.
 
     Args:
         data: The bytes of an image file.
-        size: Height and width of the result.
-        encoding: "raw" or "jpeg".
-        jpeg_quality: 1 to 100, of "jpeg".
+        settings: How.
 
     Returns:
-        `size * size * 3` bytes by rows, or a JPEG file at full colour resolution (4:4:4).
-
-    Raises:
-        UnreadableImage: with the reason.
-    """
-    image = square_image(data, size)
-    if encoding == "raw":
-        return image.tobytes()
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
-    return buffer.getvalue()
-
-
-def square_image(data: bytes, size: int) -> Image.Image:
-    """Resizes the largest centre square of an image to `size` pixels.
-
-    CMYK (in JPEGs taken as inverted, with the Adobe marker or without), palettes and grey become RGB as Pillow converts
-    them; transparency is dropped; of 16 bits the upper eight stay; EXIF's rotation is applied; of several frames the
-    first is taken. The square's corner is at ((width - side) // 2, (height - side) // 2). Lanczos resizes,
-    antialiased when it makes smaller.
-
-    Args:
-        data: The bytes of an image file.
-        size: Height and width of the result.
-
-    Returns:
-        A PIL image of mode RGB.
+        A PIL image of mode "L" where the file is grey, and of mode "RGB" where it is not.
 
     Raises:
         UnreadableImage: with the reason.
     """
     try:
         with warnings.catch_warnings():
-            # Pillow warns of images over 89 million pixels and of damaged metadata; over 179 million it raises.
+            # Pillow warns of large images and of damaged metadata.
             warnings.simplefilter("ignore")
-            image = _load(data)
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        # `resize(box=...)` would filter pixels beside the box in.
-        image = image.crop((left, top, left + side, top + side))
-        return image.resize((size, size), Image.Resampling.LANCZOS)
+            return _load(data, settings)
     except UnreadableImage:
         raise
-    # Damaged files make Pillow's readers raise nearly everything; none of it may end a conversion.
+    # Damaged files make Pillow's readers raise nearly everything; none of it may end a training or a conversion.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
 
 
-def _load(data: bytes) -> Image.Image:
-    """The whole image, RGB and upright."""
+def fitted(image: Image.Image, size: tuple[int, int], settings: DecodingSettings) -> Image.Image:
+    """Brings an image to `size`: first its aspect ratio by `settings.fit`, then Lanczos, antialiased where it shrinks.
+
+    Args:
+        image: Of mode "L" or "RGB".
+        size: `(height, width)`.
+        settings: How; padding is of `settings.background`.
+    """
+    top, left, height, width = window((image.height, image.width), size, settings.fit)
+    if (height, width) != (image.height, image.width):
+        if settings.fit == "pad":
+            whole = Image.new("RGB", (width, height), settings.background_rgb)
+            whole.paste(image, (-left, -top))
+            image = whole if image.mode == "RGB" or len(set(settings.background_rgb)) > 1 else whole.convert("L")
+        else:
+            # `resize(box=...)` would filter pixels beside the box in.
+            image = image.crop((left, top, left + width, top + height))
+    return image.resize(size[::-1], Image.Resampling.LANCZOS)
+
+
+def window(image_size: Sequence[int], size: Sequence[int], fit: str) -> tuple[int, int, int, int]:
+    """The part of an image, or what it is a part of, that has the aspect ratio of `size`.
+
+    Args:
+        image_size: `(height, width)` of the image.
+        size: `(height, width)` that it is to have.
+        fit: "crop": the largest part in the centre, of an odd rest one more left away at the bottom and the right;
+            "pad": the smallest window around the image; "stretch": the image itself.
+
+    Returns:
+        `(top, left, height, width)` of the window in the image, negative at the top and the left of a padded one.
+    """
+    height, width = image_size
+    wanted_height, wanted_width = size
+    # Too wide: the width is cut in "crop", the height added to in "pad".
+    if fit != "stretch" and (width * wanted_height > height * wanted_width) == (fit == "crop"):
+        width = max(1, round(height * wanted_width / wanted_height))
+    elif fit != "stretch":
+        height = max(1, round(width * wanted_height / wanted_width))
+    # As the rest is negative in "pad", division by 2 rounds the other way there.
+    top, left = (int((whole - part) / 2) for whole, part in zip(image_size, (height, width)))
+    return top, left, height, width
+
+
+def _load(data: bytes, settings: DecodingSettings) -> Image.Image:
+    """The whole image, upright, grey or RGB."""
     if not data:
         raise UnreadableImage("the file is empty")
     image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    if image.width * image.height > settings.max_megapixels * 1e6:
+        raise UnreadableImage(
+            f"{image.width}x{image.height} pixels are more than `max_megapixels={settings.max_megapixels:g}`"
+        )
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
-    image = to_rgb(image)
+    image = _eight_bits(image)
+    if image.has_transparency_data:
+        clear = image.convert("RGBA")
+        behind = Image.new("RGBA", clear.size, (*settings.background_rgb, 255))
+        grey = image.mode in _GREY and len(set(settings.background_rgb)) == 1
+        image = Image.alpha_composite(behind, clear).convert("L" if grey else "RGB")
+    else:
+        image = image.convert("L" if image.mode in _GREY else "RGB")
     return image if upright is None else image.transpose(upright)
 
 
@@ -106,22 +141,32 @@ def _orientation(image: Image.Image) -> Any:
         return None
 
 
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts a PIL image to mode RGB; of 16 bits the upper eight stay.
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Brings grey pixels of more bits to eight; Pillow would clip everything above 255 to white.
 
     Raises:
         UnreadableImage: for pixels without a known range.
     """
-    if image.mode == "RGB":
+    if image.mode == "F":
+        values = np.asarray(image)
+        # NaN fails, too.
+        if not (values.min() >= 0 and values.max() <= 1):
+            raise UnreadableImage(
+                f"floating-point pixels must be in [0, 1], and go from {values.min()} to {values.max()}"
+            )
+        return Image.fromarray(np.round(values * 255).astype("uint8"))
+    if not image.mode.startswith("I"):
         return image
-    if image.mode in _SIXTEEN_BITS:
-        # Pillow would clip everything above 255 to white.
-        import numpy as np
-
-        return Image.fromarray((np.asarray(image) >> 8).astype("uint8")).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise UnreadableImage(f"pixels of mode {image.mode} have no known range")
-    return image.convert("RGB")
+    # Pillow's mode I is of 16 bits where it comes from a PPM or a PNG.
+    if image.mode == "I" and image.format not in ("PPM", "PNG"):
+        raise UnreadableImage("pixels of 32 bits have no known range")
+    bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
+    values = np.asarray(image)
+    grey = Image.fromarray((values >> (bits - 8)).astype("uint8"))
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype("uint8")))
+    return grey
 
 
 def _reason(error: Exception) -> str:

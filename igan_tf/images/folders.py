@@ -1,24 +1,125 @@
-"""Finds the images in a folder."""
+"""Finds the images in a folder: what counts as one, and what is left out."""
 
+from __future__ import annotations
+
+import collections
+import dataclasses
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from igan_tf.errors import DataError
 from igan_tf.files import StrPath
 
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
+# How files begin of the formats that `decoding` reads.
+_SIGNATURES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6][\s#]|"
+    rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|....ftyp(?:avif|avis|mif1|msf1)|"
+    # "BM", then the size of one of the headers that there are: text may begin so, too.
+    rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
+    re.DOTALL,
+)
+SIGNATURE_BYTES = 18
+# A file of another content with one of these is a damaged image; with another suffix, or none, it is no image.
+IMAGE_SUFFIXES = frozenset(
+    f".{kind}"
+    for kind in (
+        *("png", "jpg", "jpeg", "jpe", "jfif", "mpo", "bmp", "gif", "webp", "tif", "tiff", "avif"),
+        *("jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm"),
+    )
+)
+# Beside those whose names begin with a dot.
+_SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"})
 # A sampled folder's plan: the first while files are missing, then the second.
 UNFINISHED_SAMPLES, FINISHED_SAMPLES = "samples.unfinished.json", "samples.json"
+NO_IMAGES = "that are no images"
+_MOST_NAMED = 5
+_THREADS = 8
+
+
+class ImageFile(NamedTuple):
+    """A file to be read as an image: its name from the folder on, with slashes, its path, its size in bytes."""
+
+    name: str
+    path: str
+    size: int
+
+    @property
+    def parts(self) -> list[str]:
+        """The folders that it lies in, and its own name."""
+        return self.name.split("/")
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """The images below a folder.
+
+    Attributes:
+        files: Sorted by folder and name.
+        left_out: What else is there: a count by what it is, such as "in .ipynb_checkpoints".
+    """
+
+    files: tuple[ImageFile, ...]
+    left_out: Mapping[str, int]
+
+
+def list_images(folder: StrPath) -> Listing:
+    """Finds the images in a folder and its subfolders, symbolic links to folders included.
+
+    An image is a file whose content begins as one of the formats that are read, whatever its name, and any file with an
+    image's suffix: if such a one is none, it is damaged. Hidden files and folders, and those of operating systems, are
+    left out.
+
+    Raises:
+        DataError: for a folder that cannot be read, and for a symbolic link to a folder that it lies in.
+    """
+    left_out: collections.Counter[str] = collections.Counter()
+    found = list(_walk(Path(folder), "", (), left_out))
+    # A thread's waiting for the disk is another's time.
+    with ThreadPoolExecutor(_THREADS) as threads:
+        are_images = list(threads.map(_is_image, found))
+    others: dict[str, None] = {}
+    for file, is_image in zip(found, are_images):
+        if not is_image:
+            left_out[NO_IMAGES] += 1
+            others[Path(file.name).suffix or Path(file.name).name] = None
+    if others:
+        left_out[f"{NO_IMAGES} ({named(list(others))})"] = left_out.pop(NO_IMAGES)
+    files = sorted((file for file, is_image in zip(found, are_images) if is_image), key=lambda file: file.parts)
+    return Listing(tuple(files), dict(left_out))
+
+
+def in_words(left_out: Mapping[str, int], unreadable: int = 0) -> str:
+    """What was left out: "left out: 60 in .ipynb_checkpoints, 1 that cannot be read"; empty where nothing was."""
+    words = [f"{count} {what}" for what, count in left_out.items()] + [f"{unreadable} that cannot be read"] * bool(
+        unreadable
+    )
+    return f"left out: {', '.join(words)}" if words else ""
+
+
+def printable(name: str) -> str:
+    """A file's name as text, whatever bytes it has."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def begins_as_image(head: bytes) -> bool:
+    """Whether a file whose first `SIGNATURE_BYTES` are `head` is of a format that is read."""
+    return _SIGNATURES.match(head) is not None
 
 
 def image_files(folder: StrPath) -> list[Path]:
-    """The image files in a folder and its subfolders, sorted."""
-    return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    """The paths of the images below a folder; see `list_images`."""
+    return [Path(file.path) for file in list_images(folder).files]
 
 
 def npz_files(folder: StrPath) -> list[Path]:
-    """The .npz files in a folder without image files, sorted."""
+    """The .npz files in a folder without images, sorted."""
     found = sorted(Path(folder).glob("*.npz"))
-    return [] if found and image_files(folder) else found
+    return [] if found and list_images(folder).files else found
 
 
 def refuse_unfinished(folder: StrPath) -> None:
@@ -27,3 +128,77 @@ def refuse_unfinished(folder: StrPath) -> None:
         raise DataError(
             f"the folder {folder} is not finished: it holds {UNFINISHED_SAMPLES}; the command that began it continues"
         )
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or an operating system's."""
+    return name.startswith(".") or name.lower() in _SYSTEM_NAMES
+
+
+def has_image_suffix(name: str) -> bool:
+    """Whether a file's name says that it is an image."""
+    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+
+
+def named(names: Sequence[str]) -> str:
+    """The first few names."""
+    return ", ".join([*map(printable, names[:_MOST_NAMED]), *(["..."] if len(names) > _MOST_NAMED else [])])
+
+
+def _walk(
+    folder: Path, prefix: str, above: tuple[tuple[int, int], ...], left_out: collections.Counter[str]
+) -> Iterator[ImageFile]:
+    """Yields the visible files below a folder; `above`: what identifies the folders that it lies in."""
+    try:
+        about = os.stat(folder)
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        identity = (about.st_dev, about.st_ino)
+        if identity in above:
+            raise DataError(
+                f"the link {printable(str(folder))} leads to a folder that it lies in, {os.path.realpath(folder)}"
+            )
+        for entry in entries:
+            name = f"{prefix}{entry.name}"
+            if is_hidden(entry.name):
+                what = f"in {entry.name}" if entry.is_dir(follow_symlinks=False) else "hidden"
+                left_out[printable(what)] += _count(entry)
+            elif _leads_nowhere(entry):
+                yield ImageFile(name, entry.path, 0)
+            elif entry.is_dir():
+                yield from _walk(Path(entry.path), f"{name}/", (*above, identity), left_out)
+            elif entry.is_file():
+                yield ImageFile(name, entry.path, entry.stat().st_size)
+            else:
+                # Reading a pipe would wait.
+                left_out["pipes and devices"] += 1
+    except OSError as error:
+        raise DataError(f"the folder {printable(str(folder))} cannot be read: {error.strerror}") from error
+
+
+def _count(entry: os.DirEntry) -> int:
+    """How many files there are in a folder, at any depth; 1 for a file."""
+    if not entry.is_dir(follow_symlinks=False):
+        return 1
+    return sum(len(files) for _, _, files in os.walk(entry.path))
+
+
+def _leads_nowhere(entry: os.DirEntry) -> bool:
+    """Whether this is a symbolic link to what is not there."""
+    try:
+        os.stat(entry.path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise DataError(f"the link {printable(entry.path)} leads to itself") from error
+        return entry.is_symlink()
+    return False
+
+
+def _is_image(file: ImageFile) -> bool:
+    if has_image_suffix(file.name):
+        return True
+    try:
+        with open(file.path, "rb", buffering=0) as opened:
+            return begins_as_image(opened.read(SIGNATURE_BYTES))
+    # To be listed among the unreadable ones.
+    except OSError:
+        return True

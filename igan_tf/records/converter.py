@@ -19,7 +19,7 @@ from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.locks import LOCK_NAME
 from igan_tf.records import shards
 from igan_tf.records.entries import Source
-from igan_tf.records.manifest import MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
+from igan_tf.records.manifest import FORMAT, MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
 from igan_tf.records.processes import available_processors, pool, sole_converter
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 from igan_tf.records.shards import ShardReport, ShardTask
@@ -59,12 +59,13 @@ def convert(
         DataError: for an output folder in use, unfit, full or of another conversion, and for too many unreadable
             images. Finished shards are kept; the same call continues.
     """
-    processes = WorkSettings(processes, max_unreadable).processes or available_processors()
+    processes = WorkSettings(processes=processes, max_unreadable=max_unreadable).processes or available_processors()
     if not source.entries:
         raise DataError(f"the source ({source.kind}) holds no images")
     settings = settings.with_shards_for(len(source.entries))
     output_dir = Path(output_dir)
-    plan = {
+    plan: dict[str, Any] = {
+        "format": FORMAT,
         "settings": dataclasses.asdict(settings),
         "source": {"kind": source.kind, "images": len(source.entries), "digest": source.digest()},
     }
@@ -88,7 +89,7 @@ class _Conversion:
         source: Source,
         output_dir: Path,
         settings: ConversionSettings,
-        plan: dict[str, dict[str, Any]],
+        plan: dict[str, Any],
         processes: int,
         report: Callable[[str], None],
     ):
@@ -125,6 +126,8 @@ class _Conversion:
         manifest = read_manifest(self.output_dir)
         self._refuse_other_plan({**manifest.settings, **manifest.source})
         faults = manifest.faults(self.output_dir)
+        if faults and manifest.format != FORMAT:
+            raise self._of_earlier_version(f"{len(faults)} of its shards are damaged")
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
         if faults:
@@ -146,20 +149,29 @@ class _Conversion:
         if plan_path.exists():
             try:
                 saved = json.loads(plan_path.read_text(encoding="utf-8"))
-                before = {**saved["settings"], **saved["source"]}
+                before, version = {**saved["settings"], **saved["source"]}, saved.get("format", 1)
             except UNREADABLE_JSON as error:
                 raise DataError(f"{plan_path} is damaged; remove {self.output_dir} and begin anew") from error
+            if version != FORMAT:
+                raise self._of_earlier_version("it is not finished")
             self._refuse_other_plan(before)
         else:
             self.unfinished.mkdir(exist_ok=True)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
+
+    def _of_earlier_version(self, reason: str) -> DataError:
+        return DataError(
+            f"`output_dir={self.output_dir}` holds a conversion by an earlier version of igan_tf, which read images in "
+            f"another way, and {reason}: convert into another folder"
+        )
 
     def _refuse_other_plan(self, before: dict[str, Any]) -> None:
         now = {**self.plan["settings"], **self.plan["source"]}
         different = [
             f"{name}: the conversion was started with {before.get(name)!r}, now {now[name]!r}"
             for name in now
-            if before.get(name) != now[name]
+            # An earlier version had fewer settings.
+            if name in before and before[name] != now[name]
         ]
         if different:
             raise DataError(

@@ -24,12 +24,14 @@ class Source:
         class_names: A label is a place in it. Sorted, but for TFDS, whose order stays.
         entries: The images, sorted by class and file.
         example_keys: The names of image and label, where entries are serialized examples.
+        left_out: What else was found, in words.
     """
 
     kind: str
     class_names: tuple[str, ...]
     entries: tuple[Entry, ...]
     example_keys: tuple[str, ...] = ()
+    left_out: str = ""
 
     def digest(self) -> str:
         """SHA-256 of all names, labels and sizes: equal digests mean the same input."""

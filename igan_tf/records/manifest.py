@@ -19,8 +19,8 @@ from igan_tf.files.digests import file_digest
 
 MANIFEST_NAME = "manifest.json"
 UNFINISHED_NAME = "unfinished"
-# To be raised when an older reader could not read what is written now.
-FORMAT = 1
+# 1: before transparency was laid over a background; its sets are read, and neither continued nor mended.
+FORMAT = 2
 
 _COMMAND = "python -m igan_tf.data.imagenet_records"
 _MOST_SHOWN = 10
@@ -47,6 +47,7 @@ class Manifest:
         unreadable: How many images of the source were left out.
         class_names: A label is a place in it.
         shards: The files.
+        format: Of this description, and of how images were read.
     """
 
     images: int
@@ -55,6 +56,7 @@ class Manifest:
     unreadable: int
     class_names: tuple[str, ...]
     shards: tuple[Shard, ...]
+    format: int = FORMAT
 
     @property
     def digest(self) -> str:
@@ -110,7 +112,7 @@ class Manifest:
         return f"; it holds what belongs in {names[0]}" if names else ""
 
     def _content(self) -> dict[str, Any]:
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        return dataclasses.asdict(self)
 
 
 def read_manifest(folder: StrPath) -> Manifest:
@@ -146,9 +148,9 @@ def _parse(text: str, path: Path) -> Manifest:
     again = f"Remove {path.parent} and run the converter ({_COMMAND}) again."
     try:
         content = json.loads(text)
-        version, digest = content.pop("format"), content.pop("digest")
-        if version != FORMAT:
-            raise DataError(f"{path} has format {version!r}; this version of igan_tf reads format {FORMAT}")
+        version, digest = content["format"], content.pop("digest")
+        if version not in range(1, FORMAT + 1):
+            raise DataError(f"{path} has format {version!r}; this version of igan_tf reads formats up to {FORMAT}")
         content["class_names"] = tuple(content["class_names"])
         content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
         manifest = Manifest(**content)

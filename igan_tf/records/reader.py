@@ -58,6 +58,17 @@ class ImageRecords:
     def num_classes(self) -> int:
         return len(self.class_names)
 
+    @property
+    def unreadable(self) -> tuple[str, ...]:
+        """Lines on images left out, of which the converter has told."""
+        return ()
+
+    def in_words(self) -> str:
+        """What is read, in one line."""
+        shape = "x".join(map(str, self.image_shape))
+        left_out = f"; left out: {self.manifest.unreadable} that cannot be read" if self.manifest.unreadable else ""
+        return f"{len(self)} images, {shape}, {self.num_classes} classes{left_out}"
+
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that differ where images, labels, settings or the order of storage differ."""
         return self.manifest.digest[:16]

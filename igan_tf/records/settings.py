@@ -3,15 +3,16 @@
 import dataclasses
 
 from igan_tf.errors import ConfigError
+from igan_tf.images.settings import DecodingSettings, UnreadableSettings
 from igan_tf.records.example import PAYLOAD_KEYS
-from igan_tf.settings import GREATEST_SEED, Settings, setting
+from igan_tf.settings import GREATEST_SEED, setting
 
 MOST_SHARDS = 1024
 _IMAGES_PER_SHARD = 100
 
 
 @dataclasses.dataclass(frozen=True)
-class ConversionSettings(Settings):
+class ConversionSettings(DecodingSettings):
     """The settings that decide on the bytes of the shards.
 
     Raises:
@@ -44,7 +45,7 @@ class ConversionSettings(Settings):
 
 
 @dataclasses.dataclass(frozen=True)
-class WorkSettings(Settings):
+class WorkSettings(UnreadableSettings):
     """How a conversion is carried out; no byte of a shard depends on it.
 
     Raises:
@@ -54,4 +55,3 @@ class WorkSettings(Settings):
     topic = "The work"
 
     processes: int = setting(0, "Processes at work; 0: one a processor.", low=0)
-    max_unreadable: float = setting(0.01, "Part of the images that may be unreadable, 0 to 1.", low=0, high=1)

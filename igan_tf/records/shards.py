@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import dataclasses
 import hashlib
+import io
 import json
 import multiprocessing
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from igan_tf.files import durable, locks
 from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.digests import file_digest
-from igan_tf.images.decoding import UnreadableImage, convert_image
+from igan_tf.images.decoding import UnreadableImage, decode, fitted
 from igan_tf.records import sources
 from igan_tf.records.entries import Entry
 from igan_tf.records.example import encode_image
@@ -174,10 +175,31 @@ def _example(entry: Entry, task: ShardTask) -> bytes:
         raise _UnreadFile(f"cannot be read: {error.strerror}") from error
     if not 0 <= label < task.num_classes:
         raise UnreadableImage(f"its label {label} is none of the {task.num_classes} classes")
-    settings = task.settings
-    size = settings.image_size
-    payload = convert_image(data, size, settings.encoding, settings.jpeg_quality)
-    return encode_image(payload, settings.encoding, size, size, label)
+    size = task.settings.image_size
+    return encode_image(convert_image(data, task.settings), task.settings.encoding, size, size, label)
+
+
+def convert_image(data: bytes, settings: ConversionSettings) -> bytes:
+    """Decodes one image, brings it to its size and encodes it.
+
+    Args:
+        data: The bytes of an image file.
+        settings: How.
+
+    Returns:
+        `image_size * image_size * 3` bytes by rows, or a JPEG file at full colour resolution (4:4:4).
+
+    Raises:
+        UnreadableImage: with the reason.
+    """
+    size = (settings.image_size, settings.image_size)
+    # An image that is grey has equal levels whether it becomes RGB before or after it is resized.
+    image = fitted(decode(data, settings), size, settings).convert("RGB")
+    if settings.encoding == "raw":
+        return image.tobytes()
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling=0)
+    return buffer.getvalue()
 
 
 def _count_one() -> None:

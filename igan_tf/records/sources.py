@@ -4,14 +4,23 @@ A source is a list of entries, each a range of bytes in a file, in an order that
 Each can be read by itself: images are shuffled, and an interrupted conversion continues, without unpacking anything.
 """
 
+import collections
 import os
 import tarfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from igan_tf.errors import DataError, prefixed
+from igan_tf.images.class_folders import list_classes
 from igan_tf.images.decoding import UnreadableImage
+from igan_tf.images.folders import (
+    NO_IMAGES,
+    SIGNATURE_BYTES,
+    begins_as_image,
+    has_image_suffix,
+    in_words,
+    is_hidden,
+)
 from igan_tf.records import tfrecords
 from igan_tf.records.entries import Entry, Source
 from igan_tf.records.example import ExampleError, decode_features
@@ -83,42 +92,22 @@ def read_entry(entry: Entry, example_keys: tuple[str, ...]) -> tuple[bytes, int]
 
 
 def _list_folder(root: Path) -> Source:
-    classes = sorted(_visible(root, folders=True))
-    if not classes:
-        raise DataError(f"`source={root}` must hold one folder a class, and holds none")
-    entries = []
-    for label, class_name in enumerate(classes):
-        folder = root / class_name
-        if inner := next(_visible(folder, folders=True), None):
-            raise DataError(
-                f"`source={root}`: the class folder {class_name} must hold images, and holds the folder {inner}. Is "
-                f"{root}/{class_name} the folder of class folders?"
-            )
-        files = sorted(_visible(folder, folders=False))
-        if not files:
-            raise DataError(f"`source={root}`: the class folder {class_name} holds no images")
-        for file in files:
-            path = os.path.join(folder, file)
-            entries.append(Entry(f"{class_name}/{file}", label, path, 0, _size(path)))
-    return Source("folder", tuple(classes), tuple(entries))
-
-
-def _visible(folder: Path, folders: bool) -> Iterator[str]:
-    """Names of the folders, or of the files and the dangling links, in `folder`, without hidden ones."""
-    with os.scandir(folder) as found:
-        for item in found:
-            # A pipe is neither: reading it would wait.
-            wanted = item.is_dir() if folders else item.is_file() or (item.is_symlink() and not item.is_dir())
-            if wanted and not item.name.startswith("."):
-                yield item.name
-
-
-def _size(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    # A dangling link is listed among the unreadable images, like other files that cannot be opened.
-    except OSError:
-        return 0
+    found = list_classes(root, "source")
+    left_out = dict(found.left_out)
+    if found.test is not None:
+        left_out["in its own test split"] = len(found.test)
+    if without := sum(name is None for _, name in found.train):
+        left_out["without a class"] = without
+    if not found.class_names:
+        rest = f"; {in_words(left_out)}" if left_out else ""
+        raise DataError(f"`source={root}` must hold one folder of images a class, and holds none{rest}")
+    labels = {name: label for label, name in enumerate(found.class_names)}
+    entries = [
+        Entry("/".join(file.parts[-2:]), labels[name], file.path, 0, file.size)
+        for file, name in found.train
+        if name is not None
+    ]
+    return Source("folder", found.class_names, tuple(entries), left_out=in_words(left_out))
 
 
 def _list_tar(path: Path) -> Source:
@@ -133,21 +122,31 @@ def _list_tar(path: Path) -> Source:
     if not classes:
         raise DataError(f"`source={path}` must hold one tar a class, as ILSVRC2012_img_train.tar, and holds none")
     entries = []
+    left_out: collections.Counter[str] = collections.Counter()
     for label, class_name in enumerate(sorted(classes)):
         outer = classes[class_name]
         images = {}
         for member in _members(path, outer.offset_data, outer.size, f"{class_name}.tar in it"):
             file = PurePosixPath(member.name).name
-            if file.startswith("."):
+            if is_hidden(file):
+                left_out["hidden"] += 1
                 continue
             if file in images:
                 raise DataError(f"`source={path}`: {class_name}.tar in it holds {file} twice")
             offset = outer.offset_data + member.offset_data
+            if not (has_image_suffix(file) or _begins_as_image(path, offset, member.size)):
+                left_out[NO_IMAGES] += 1
+                continue
             images[file] = Entry(f"{class_name}/{file}", label, str(path), offset, member.size)
         if not images:
             raise DataError(f"`source={path}`: {class_name}.tar in it holds no images")
         entries += [images[file] for file in sorted(images)]
-    return Source("tar", tuple(sorted(classes)), tuple(entries))
+    return Source("tar", tuple(sorted(classes)), tuple(entries), left_out=in_words(left_out))
+
+
+def _begins_as_image(path: Path, offset: int, size: int) -> bool:
+    with open(path, "rb", buffering=0) as file:
+        return begins_as_image(os.pread(file.fileno(), min(size, SIGNATURE_BYTES), offset))
 
 
 def _members(path: Path, offset: int, size: int, what: str) -> list[tarfile.TarInfo]:

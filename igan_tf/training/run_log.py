@@ -62,12 +62,13 @@ class RunLog:
             _keep_events_to(path, step)
         self._writer = tf.summary.create_file_writer(str(folder))
 
-    def describe(self, config_lines: Iterable[str], hyperparameters: dict[str, Any]) -> None:
-        """Writes every setting as text and those that tell runs apart for the HParams tab, at the start of a run."""
+    def describe(self, config_lines: Iterable[str], data: str, hyperparameters: dict[str, Any]) -> None:
+        """Writes settings and data as text and what tells runs apart for the HParams tab, at the start of a run."""
         from tensorboard.plugins.hparams import api as hparams
 
         with self._writer.as_default(step=0):
             tf.summary.text("flags", "```\n" + "\n".join(config_lines) + "\n```")
+            tf.summary.text("data", data)
             hparams.hparams(hyperparameters, trial_id="/".join(self.run_dir.absolute().parts[-2:]))
         self._writer.flush()
 

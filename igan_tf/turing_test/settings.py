@@ -4,7 +4,8 @@ import dataclasses
 import math
 
 from igan_tf.errors import InputError
-from igan_tf.settings import Settings, setting
+from igan_tf.images.settings import FITS, ImageFileSettings
+from igan_tf.settings import setting
 
 CHOICES = ("real", "generated")
 FEEDBACK = ("off", "on", "both")
@@ -15,8 +16,29 @@ class StudyError(InputError):
 
 
 @dataclasses.dataclass(frozen=True)
-class StudySettings(Settings):
-    """What a study asks of its annotators. It is fixed when the study is made.
+class StudyImageSettings(ImageFileSettings):
+    """How a study's image files are read; by default none is resampled, which would give a source away."""
+
+    fit: str = setting(
+        "",
+        "Brings the image files of folders to the size of the first generator's images: crop to the largest part in "
+        "the centre, pad with `background`, or stretch; empty: all must have one size.",
+        choices=("", *FITS),
+    )
+
+    def of_files(self) -> ImageFileSettings:
+        """The same settings for reading files."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(ImageFileSettings)}
+        return ImageFileSettings(**{**values, "fit": self.fit or ImageFileSettings.fit})
+
+
+# The defaults.
+STUDY_IMAGES = StudyImageSettings()
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySettings(StudyImageSettings):
+    """What a study asks of its annotators, and how its images are read. It is fixed when the study is made.
 
     Raises:
         StudyError: that names the setting and the value received.
@@ -50,6 +72,7 @@ class StudySettings(Settings):
 
     def check(self) -> None:
         """Refuses odd numbers of trials, half of which are to be real, and empty texts."""
+        super().check()
         for name in ("trials", "practice"):
             value = getattr(self, name)
             if value % 2:

@@ -2,15 +2,17 @@
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from igan_tf.data.image_sources import FORMS, read_images
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_bytes
-from igan_tf.turing_test.settings import StudyError
+from igan_tf.images.settings import ImageFileSettings
+from igan_tf.turing_test.settings import STUDY_IMAGES, StudyError, StudyImageSettings
 
 _FLAGS_FILE = "flags.cfg"
 # The first is a letter or digit: a spreadsheet takes a field that begins with + or - for a formula.
@@ -74,7 +76,14 @@ def parse_sources(real: str, generated: Sequence[str]) -> list[Source]:
     return sources
 
 
-def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str = "") -> list[Source]:
+def read_sources(
+    sources: Sequence[Source],
+    limit: int,
+    seed: int,
+    data_dir: str = "",
+    settings: StudyImageSettings = STUDY_IMAGES,
+    report: Callable[[str], Any] = print,
+) -> list[Source]:
     """Reads the images of every source and makes them alike in channels.
 
     Args:
@@ -82,6 +91,9 @@ def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str
         limit: At most so many images of each, drawn at random; a run directory generates just so many.
         seed: Of the draws, and of the latents of a run directory.
         data_dir: TFDS's folder; empty: TFDS's default.
+        settings: How image files are read. With `fit`, those of folders are brought to the size of the first
+            generator's images.
+        report: Called with each line on what was read.
 
     Returns:
         The sources with their images, all `(N, height, width, channels)` of one height, width and channels.
@@ -89,23 +101,31 @@ def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str
     Raises:
         StudyError: that names the source, and the file, that is missing, empty, unreadable or of another size.
     """
-    read: list[np.ndarray] = []
-    for number, source in enumerate(sources):
+    read: dict[str, np.ndarray] = {}
+    # The first generator's images, whose size the others are brought to, before the real ones.
+    first = sources[1] if settings.fit else sources[0]
+    size = None
+    for source in sorted(sources, key=lambda source: source is not first):
         try:
-            images = _read(source.place, limit, np.random.default_rng([seed, number]), data_dir)
+            generator = np.random.default_rng([seed, sources.index(source)])
+            images = _read(source.place, limit, generator, data_dir, settings.of_files(), size, report)
         # What a run directory raises names its files, too.
         except ValueError as error:
             raise StudyError(f"{source.argument}: {error}") from error
-        read.append(images)
-        if images.shape[1:3] != read[0].shape[1:3]:
+        read[source.name] = images
+        size = images.shape[1:3] if settings.fit and size is None else size
+        if images.shape[1:3] != read[first.name].shape[1:3]:
             raise StudyError(
-                f"all sources must have images of one size: another one would give them away. Received: "
-                f"{source.argument} with {_size(images)}, {sources[0].argument} with {_size(read[0])}"
+                f"all sources must have images of one size: another one would give them away (`fit` brings image files "
+                f"to the size of {sources[1].argument}). Received: {source.argument} with {_size(images)}, "
+                f"{first.argument} with {_size(read[first.name])}"
             )
-    channels = max(images.shape[-1] for images in read)
+    channels = max(images.shape[-1] for images in read.values())
     return [
-        dataclasses.replace(source, images=np.repeat(images, channels // images.shape[-1], axis=-1))
-        for source, images in zip(sources, read)
+        dataclasses.replace(
+            source, images=np.repeat(read[source.name], channels // read[source.name].shape[-1], axis=-1)
+        )
+        for source in sources
     ]
 
 
@@ -118,7 +138,15 @@ def needs_tensorflow(place: str) -> bool:
     return place.startswith("tfds:") or (Path(place) / _FLAGS_FILE).is_file()
 
 
-def _read(place: str, limit: int, generator: np.random.Generator, data_dir: str) -> np.ndarray:
+def _read(
+    place: str,
+    limit: int,
+    generator: np.random.Generator,
+    data_dir: str,
+    settings: ImageFileSettings,
+    size: tuple[int, int] | None,
+    report: Callable[[str], Any],
+) -> np.ndarray:
     if (Path(place) / _FLAGS_FILE).is_file():
         from igan_tf.experiments.runs import load_run
 
@@ -126,4 +154,4 @@ def _read(place: str, limit: int, generator: np.random.Generator, data_dir: str)
         return as_bytes(np.asarray(run.generate(limit, seed=int(generator.integers(2**31)))), place)
     if not (":" in place or Path(place).exists()):
         raise DataError(f"{place} does not exist; images come from a run directory, {FORMS}")
-    return read_images(place, limit, generator, data_dir)
+    return read_images(place, limit, generator, data_dir, settings, size, report)

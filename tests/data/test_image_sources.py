@@ -8,6 +8,7 @@ from PIL import Image
 from igan_tf.data.image_sources import read_images
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_bytes
+from igan_tf.images.settings import ImageFileSettings
 from tests.images.tfds_data import prepare
 
 _ORIENTATION = 0x0112
@@ -127,20 +128,31 @@ def test_an_unreadable_file_is_named(tmp_path, content):
     save(tmp_path, pixels(2, (60, 60, 3)))
     path = tmp_path / "001.png"
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
-    with pytest.raises(DataError, match=f"the image {path} cannot be read"):
+    words = rf"the folder {tmp_path}: 1 of 2 images cannot be read, more than `max_unreadable=0.01` .*\n  001.png: "
+    with pytest.raises(DataError, match=words):
         read_images(str(tmp_path))
+    lines = []
+    settings = ImageFileSettings(max_unreadable=0.5)
+    found = read_images(str(tmp_path), settings=settings, report=lines.append)
+    np.testing.assert_array_equal(found, pixels(2, (60, 60, 3))[:1])
+    assert lines[0] == f"{tmp_path}: 2 images; left out: 1 that cannot be read"
+    assert lines[1].startswith("left out: 001.png: ")
 
 
-def test_transparent_and_deep_images_are_refused(tmp_path):
-    Image.new("RGBA", (5, 5), (1, 2, 3, 255)).save(tmp_path / "opaque.png")
-    assert read_images(str(tmp_path))[0, 0, 0].tolist() == [1, 2, 3]
-    Image.new("RGBA", (5, 5), (1, 2, 3, 100)).save(tmp_path / "clear.png")
-    with pytest.raises(DataError, match=r"clear.png has transparent pixels"):
-        read_images(str(tmp_path))
-    (tmp_path / "clear.png").unlink()
+def test_transparent_and_deep_images(tmp_path):
+    Image.new("RGBA", (5, 5), (0, 0, 0, 51)).save(tmp_path / "clear.png")
     Image.fromarray(np.full((5, 5), 40_000, "uint16")).save(tmp_path / "deep.png")
-    with pytest.raises(DataError, match=r"deep.png has more than 8 bits a channel"):
-        read_images(str(tmp_path))
+    assert read_images(str(tmp_path))[:, 0, 0].tolist() == [[204] * 3, [40_000 // 256] * 3]
+    settings = ImageFileSettings(background="#640000")
+    assert read_images(str(tmp_path), settings=settings)[0, 0, 0].tolist() == [80, 0, 0]
+
+
+def test_files_are_brought_to_a_size(tmp_path):
+    save(tmp_path / "a", pixels(1, (8, 10, 3)))
+    save(tmp_path / "b", pixels(1, (8, 8, 1)))
+    found = read_images(str(tmp_path), size=(8, 8))
+    np.testing.assert_array_equal(found[0], pixels(1, (8, 10, 3))[0, :, 1:9])
+    np.testing.assert_array_equal(found[1], np.repeat(pixels(1, (8, 8, 1))[0], 3, -1))
 
 
 def test_the_cameras_rotation_is_applied(tmp_path):

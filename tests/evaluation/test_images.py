@@ -12,9 +12,9 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("images are resized by TensorFlow", allow_module_level=True)
 
 from igan_tf.errors import DataError, EvaluationError
+from igan_tf.evaluation.folder_images import FolderSource
 from igan_tf.evaluation.images import (
     ArraySource,
-    FolderSource,
     GeneratedSource,
     NoiseSource,
     TfdsSource,
@@ -22,6 +22,7 @@ from igan_tf.evaluation.images import (
     prefetched,
 )
 from igan_tf.evaluation.npz_images import NpzFolderSource, NpzSource
+from igan_tf.images.settings import DecodingSettings, ImageFileSettings
 from tests.evaluation.damage import altered
 from tests.images.tfds_data import prepare
 
@@ -94,26 +95,75 @@ def test_grey_images_and_orientation(tmp_path):
     np.testing.assert_array_equal(gather(FolderSource(tmp_path))[0], images(1)[0][::-1, ::-1])
 
 
-def test_mixed_sizes_are_refused_or_made_square(tmp_path):
+def test_mixed_sizes_are_refused_or_fitted(tmp_path):
     wide, tall = images(1, (4, 8))[0], images(1, (6, 4))[0]
     save(tmp_path / "1.png", wide)
     save(tmp_path / "2.png", tall)
     for batch_size in (1, 2):
-        with pytest.raises(EvaluationError, match=r"must have one size; `square` .*\(4, 8, 3\) and \(6, 4, 3\)"):
+        with pytest.raises(EvaluationError, match=r"must have one size: .*\(4, 8, 3\) and \(6, 4, 3\)"):
             gather(FolderSource(tmp_path), batch_size)
-    source = FolderSource(tmp_path, square=(4, 4))
-    assert source.image_range == (0, 255) and "centre squares" in source.split
+    source = FolderSource(tmp_path)
+    source.fit((4, 4))
+    assert source.image_range == (0, 255)
     np.testing.assert_array_equal(gather(source), np.stack([wide[:, 2:6], tall[1:5]]))
 
 
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_fits_of_arrays(kind):
+    """Every source is cut or padded alike, at its own size; only mixed sizes are resized."""
+    bright = kind == "uint8"
+    array = images(3, (4, 8)) if bright else (images(3, (4, 8)) / np.float32(255)).astype("float32")
+    source = ArraySource(array)
+    source.fit((9, 9))
+    np.testing.assert_array_equal(gather(source), array[:, :, 2:6])
+    source.fitting = DecodingSettings(fit="pad", background="#00ff33")
+    padded = gather(source)
+    assert padded.shape == (3, 8, 8, 3) and padded.dtype == array.dtype
+    np.testing.assert_array_equal(padded[:, 2:6], array)
+    edge = np.array([0, 255, 51]) if bright else np.array([0, 1, 51 / 255], "float32")
+    assert (padded[:, :2] == edge).all() and (padded[:, 6:] == edge).all()
+    source.fitting = DecodingSettings(fit="stretch")
+    np.testing.assert_array_equal(gather(source), array)
+
+
+def test_several_sizes_are_brought_to_one(tmp_path):
+    """As by the classifier, by the same function."""
+    for name, size in (("1", (6, 9)), ("2", (12, 12)), ("3", (7, 7))):
+        save(tmp_path / f"{name}.png", images(1, size)[0])
+    source = FolderSource(tmp_path)
+    source.fit((6, 6))
+    found = gather(source)
+    np.testing.assert_array_equal(found[0], images(1, (6, 9))[0][:, 1:7])
+    # Half the size, antialiased: weights 1, 3, 3, 1 of eight, at the edges what there is of them.
+    weights = np.zeros((6, 12))
+    for row in range(6):
+        for offset, weight in zip((-1, 0, 1, 2), (1, 3, 3, 1)):
+            if 0 <= 2 * row + offset < 12:
+                weights[row, 2 * row + offset] = weight
+    weights /= weights.sum(1, keepdims=True)
+    expected = np.einsum("ih,jw,hwc->ijc", weights, weights, images(1, (12, 12))[0].astype(float))
+    np.testing.assert_allclose(found[1], expected, atol=1e-3)
+
+
 def test_a_folder_without_images_and_a_damaged_file(tmp_path):
-    with pytest.raises(EvaluationError, match=f"`root` must hold images .* Received: root={tmp_path}"):
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(EvaluationError, match=f"`root` must hold images. Received: root={tmp_path}, left out: 1 that"):
         FolderSource(tmp_path)
-    save(tmp_path / "1.png", images(1, (40, 40))[0])
+    for name in "134":
+        save(tmp_path / f"{name}.png", images(1, (40, 40), seed=int(name))[0])
     content = (tmp_path / "1.png").read_bytes()
     (tmp_path / "2.png").write_bytes(content[: len(content) // 2])
-    with pytest.raises(EvaluationError, match=r"the image .*2\.png cannot be read"):
-        gather(FolderSource(tmp_path))
+    for allowed in (0.01, 0.24):
+        source = FolderSource(tmp_path, settings=ImageFileSettings(max_unreadable=allowed))
+        with pytest.raises(
+            DataError, match=r"1 of 4 images cannot be read, .*`max_unreadable=0\.\d+`.*\n  2\.png: image"
+        ):
+            gather(source)
+    source = FolderSource(tmp_path, settings=ImageFileSettings(max_unreadable=0.25))
+    expected = np.concatenate([images(1, (40, 40), seed=seed) for seed in (1, 3, 4)])
+    np.testing.assert_array_equal(gather(source, 2), expected)
+    assert list(source.unreadable) == [1] and "2.png" in source.unreadable[1]
+    np.testing.assert_array_equal(gather(source, 2, np.array([0, 2])), expected[:2])
 
 
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
@@ -125,9 +175,9 @@ def test_an_image_of_which_any_byte_is_altered(tmp_path, suffix):
     for _ in altered(path, masks=(1, 8)):
         try:
             gather(FolderSource(tmp_path))
-        except EvaluationError as error:
+        except DataError as error:
             refused += 1
-            assert f"the image {path} cannot be read" in str(error)
+            assert "1 of 1 images cannot be read" in str(error) and path.name in str(error)
     assert refused > len(path.read_bytes()) / 3
 
 

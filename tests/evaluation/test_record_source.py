@@ -10,7 +10,7 @@ if keras.backend.backend() != "tensorflow":
 from igan_tf.data import ImageRecords
 from igan_tf.errors import DataError
 from igan_tf.evaluation.record_source import RecordSource
-from igan_tf.images.decoding import square_image
+from tests.records.image_files import square_image
 from tests.records.record_sets import convert_here, make_numbered, make_photos
 
 # More than two pieces of 64.

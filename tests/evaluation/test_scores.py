@@ -53,6 +53,7 @@ def test_every_figure_is_that_of_its_function():
     assert found == [*precision_recall(*sets), *density_coverage(*sets)]
     assert record["precision"]["real"] == record["precision"]["generated"] == 100
     about_reference = {"source": "real", "split": "test", "num_samples": 150, "image_range": [0, 255]}
+    about_reference["images"] = "real: 150 images"
     assert record["reference"] == about_reference
     assert record["num_samples"] == 200 and record["source"] == "mine" and record["split"] == "half"
     assert record["classifier"] == {
@@ -171,7 +172,8 @@ def test_few_samples_for_a_covariance_are_said():
 def test_real_images_by_mobilenet(real_data_dir):
     """MobileNet on real images: far above noise, and no NaN though most of its probabilities are exactly 0."""
     from igan_tf.evaluation import load_classifier
-    from igan_tf.evaluation.images import FolderSource, NoiseSource
+    from igan_tf.evaluation.folder_images import FolderSource
+    from igan_tf.evaluation.images import NoiseSource
 
     classifier = load_classifier(str(real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"))
     source = FolderSource(real_data_dir / "imagenet_sample", square=classifier.input_size)

@@ -37,7 +37,11 @@ OTHER_VALUES = {
     "labels": 50,
     "label_file": "labels.csv",
     "seed_data": 2**31 - 1,
-    "image_size": 64,
+    "image_size": "64x96",
+    "fit": "pad",
+    "background": "#102030",
+    "max_megapixels": 12.5,
+    "max_unreadable": 0.0,
     "channels": 1,
     "test_fraction": 1 / 3,
     "train_images": 30,
@@ -86,6 +90,7 @@ FREE = {
     *("data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"),
     *("checkpoint_minutes", "log_steps", "sample_minutes", "early_sample_steps"),
     *("score_classifier", "score_classifier_range"),
+    *("max_unreadable", "max_megapixels"),
 }
 
 
@@ -186,7 +191,7 @@ def test_which_settings_have_choices():
     assert names == {
         *("dataset", "network", "adam", "generator_objective", "feature_matching_norm", "strategy", "precision"),
         *("generator_norm", "input_corruption", "discriminator_norm", "noise"),
-        "discriminator_weight_norm",
+        *("discriminator_weight_norm", "fit"),
     }
 
 
@@ -201,7 +206,7 @@ TOO_LOW = {
     "score_epochs": -1,
     "score_samples": 19,
     "seed_data": -1,
-    "image_size": -1,
+    "max_unreadable": -0.01,
     "gf_dim": 7,
     "df_dim": 1,
     "latent_size": 0,
@@ -233,7 +238,8 @@ TOO_LOW = {
 }
 TOO_HIGH = {
     "seed_data": 2**31,
-    "image_size": 513,
+    "max_unreadable": 1.01,
+    "max_megapixels": 178.1,
     "channels": 4,
     "test_fraction": 0.91,
     "seed": 2**31,
@@ -246,7 +252,9 @@ TOO_HIGH = {
 
 def test_every_number_has_a_bound():
     numbers = {name for name, field in FIELDS.items() if type(field.default) in (int, float)}
-    assert set(TOO_LOW) == numbers
+    # A bound that is excluded.
+    assert set(TOO_LOW) == numbers - {"max_megapixels"}
+    assert refused_by_itself("max_megapixels", 0) == "`max_megapixels` must be above 0. Received: max_megapixels=0"
 
 
 @pytest.mark.parametrize(("name", "value"), TOO_LOW.items())
@@ -271,7 +279,18 @@ def test_floats_must_be_finite(name, value):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"image_size": 3}, "`image_size` must be 0 or at least 4. Received: image_size=3"),
+        *(
+            ({"image_size": size}, f"`image_size` must be 0, or from 4 to 512. Received: image_size={size}$")
+            for size in (3, "3x64", "64x513", "513", "0x64")
+        ),
+        *(
+            ({"image_size": size}, f"`image_size` must be a size such as 64, or HEIGHTxWIDTH .*: image_size={size}$")
+            for size in (-1, "64x", "x64", "64x64x64", "1e2", "64 x 64", "")
+        ),
+        *(
+            ({"background": colour}, f"`background` must be a colour's name .* Received: background={colour}$")
+            for colour in ("transparent", "#12345", "#11223344", "")
+        ),
         ({"dataset": "imagenet", "gf_dim": 12}, "`gf_dim` must be a multiple of 8. Received: gf_dim=12"),
         ({"dataset": "imagenet", "df_dim": 3}, "`df_dim` must be even. Received: df_dim=3"),
         (

@@ -17,7 +17,7 @@ from PIL import Image
 from igan_tf import __version__, load_run
 from igan_tf.data.image_sources import read_images
 from igan_tf.errors import ConfigError, DataError
-from igan_tf.evaluation.images import FolderSource
+from igan_tf.evaluation.folder_images import FolderSource
 from igan_tf.evaluation.npz_images import NpzFolderSource, NpzSource
 from igan_tf.experiments import sampling
 from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz

@@ -5,10 +5,21 @@ import math
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFile
 
-from igan_tf.images.decoding import UnreadableImage, convert_image, square_image
-from tests.records.image_files import cmyk_jpeg, damaged_files, jpeg, odd_files, picture, png, rotated, saved
+from igan_tf.images.decoding import UnreadableImage, decode, fitted, window
+from igan_tf.images.folders import SIGNATURE_BYTES, begins_as_image
+from igan_tf.images.settings import IMAGE_FILES, DecodingSettings
+from tests.records.image_files import (
+    cmyk_jpeg,
+    damaged_files,
+    odd_files,
+    picture,
+    png,
+    rotated,
+    saved,
+    square_image,
+)
 
 
 def centre(pixels):
@@ -146,28 +157,113 @@ def test_programs_are_not_images():
         square_image(saved(Image.fromarray(picture(0)), "EPS"), 8)
 
 
-def test_a_bomb_is_refused(monkeypatch):
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
-    with pytest.raises(UnreadableImage, match="exceeds limit"):
-        square_image(png(picture(0)), 8)
+def test_a_larger_image_than_allowed_is_refused_before_it_is_decoded(monkeypatch):
+    content = png(np.zeros((100, 101, 3), "uint8"))
+    assert decode(content, DecodingSettings(max_megapixels=0.0101)).size == (101, 100)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(UnreadableImage, match=r"101x100 pixels are more than `max_megapixels=0.0100"):
+        decode(content, DecodingSettings(max_megapixels=0.010099))
 
 
-def test_raw_bytes_are_the_pixels_by_rows():
-    content = png(picture(4, 12, 12))
-    assert convert_image(content, 12, "raw", 95) == picture(4, 12, 12).tobytes()
+def test_every_format_by_its_content():
+    image = Image.fromarray(picture(0))
+    kinds = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF", "MPO")
+    for kind in kinds:
+        more = {"append_images": [image], "save_all": True} if kind == "MPO" else {}
+        content = saved(image, kind, **more)
+        assert begins_as_image(content[:SIGNATURE_BYTES]), kind
+        # GIF's palette and strong compression are the furthest off.
+        assert abs(np.asarray(decode(content, IMAGE_FILES)).astype(int) - picture(0)).mean() < 8, kind
+    assert not begins_as_image(saved(image, "EPS")[:SIGNATURE_BYTES])
+    for text in (b"BMW, Porsche and others", b"Python", b"P5ych", b"<svg>", b""):
+        assert not begins_as_image(text[:SIGNATURE_BYTES]), text
 
 
-def test_jpeg_has_the_quality_and_full_colour():
-    content = jpeg(5, 64, 64)
-    images = {quality: Image.open(io.BytesIO(convert_image(content, 64, "jpeg", quality))) for quality in (30, 95)}
-    for quality, image in images.items():
-        assert image.size == (64, 64) and image.mode == "RGB"
-        assert image.quantization == Image.open(io.BytesIO(_saved_at(quality))).quantization
-        # Every component is sampled once a pixel.
-        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
-    error = abs(np.asarray(images[95]).astype(int) - levels(content, 64)).mean()
-    assert error < 2 and error < abs(np.asarray(images[30]).astype(int) - levels(content, 64)).mean()
+@pytest.mark.parametrize("background", ["white", "black", "#0a141e"])
+@pytest.mark.parametrize("kind", ["RGBA", "LA", "palette", "16 bits", "grey with a colour that is clear"])
+def test_transparent_pixels_are_laid_over_the_background(kind, background):
+    settings = DecodingSettings(background=background)
+    behind = {"white": (255, 255, 255), "black": (0, 0, 0), "#0a141e": (10, 20, 30)}[background]
+    clear = np.zeros((6, 8), bool)
+    clear[:3] = True
+    pixels = picture(1, 8, 6)
+    # What is clear hides other levels.
+    shown = np.where(clear[..., None], behind, pixels)
+    grey = pixels[..., 0] | 1
+    if kind == "RGBA":
+        content = png(np.dstack([pixels, np.where(clear, 0, 255).astype("uint8")]))
+    elif kind == "palette":
+        image = Image.fromarray(np.where(clear, 0, 1).astype("uint8"), "P")
+        image.putpalette([1, 2, 3, 200, 100, 50])
+        content = saved(image, "PNG", transparency=0)
+        shown = np.where(clear[..., None], behind, (200, 100, 50))
+    else:
+        shown = np.where(clear[..., None], behind, grey[..., None])
+        if kind == "LA":
+            content = png(np.dstack([grey, np.where(clear, 0, 255).astype("uint8")]))
+        elif kind == "16 bits":
+            deep = np.where(clear, 4, grey.astype("uint16") * 256)
+            content = saved(Image.fromarray(deep.astype("uint16")), "PNG", transparency=4)
+        else:
+            content = saved(Image.fromarray(np.where(clear, 4, grey).astype("uint8")), "PNG", transparency=4)
+    image = decode(content, settings)
+    assert image.mode == ("RGB" if kind in ("RGBA", "palette") or background[0] == "#" else "L")
+    np.testing.assert_array_equal(np.asarray(image.convert("RGB")), shown)
 
 
-def _saved_at(quality):
-    return saved(Image.new("RGB", (8, 8)), "JPEG", quality=quality)
+def test_half_transparent_pixels_are_mixed():
+    content = png(np.full((2, 2, 4), (200, 100, 0, 51), "uint8"))
+    # A fifth of the colour, four fifths of white.
+    assert decode(content, IMAGE_FILES).getpixel((0, 0)) == (244, 224, 204)
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [([0.0, 0.25, 1.0], [0, 64, 255]), ([0.0, 0.5, 1.001], None), ([-0.001, 0.5, 1], None), ([0, np.nan, 1], None)],
+)
+def test_floating_point_levels_run_from_black_to_white(levels, expected):
+    content = saved(Image.fromarray(np.array([levels], "float32")), "TIFF")
+    if expected is None:
+        with pytest.raises(UnreadableImage, match=r"must be in \[0, 1\]"):
+            decode(content, IMAGE_FILES)
+    else:
+        image = decode(content, IMAGE_FILES)
+        assert image.mode == "L" and np.asarray(image).tolist() == [expected]
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])
+def test_sixteen_bits_in_every_format(kind):
+    grey = picture(2)[..., 0]
+    content = saved(Image.fromarray(grey.astype("uint16") * 256 + 77), kind)
+    np.testing.assert_array_equal(np.asarray(decode(content, IMAGE_FILES)), grey)
+
+
+def test_thirty_two_bits_have_no_known_range():
+    with pytest.raises(UnreadableImage, match="no known range"):
+        decode(saved(Image.fromarray(np.full((3, 3), 70_000, "int32")), "TIFF"), IMAGE_FILES)
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 40), (41, 30), (7, 7), (50, 9)])
+@pytest.mark.parametrize("size", [(8, 8), (8, 12), (12, 8), (31, 17)])
+def test_the_window_has_the_aspect_ratio(height, width, size):
+    top, left, part_height, part_width = window((height, width), size, "crop")
+    assert (part_height == height or part_width == width) and part_height <= height and part_width <= width
+    # The nearest whole number of pixels.
+    assert abs(part_height * size[1] / size[0] - part_width) <= 0.5 * max(1, size[1] / size[0])
+    assert (top, left) == ((height - part_height) // 2, (width - part_width) // 2)
+    top, left, part_height, part_width = window((height, width), size, "pad")
+    assert (part_height == height or part_width == width) and part_height >= height and part_width >= width
+    assert (-top, -left) == ((part_height - height) // 2, (part_width - width) // 2)
+    assert window((height, width), size, "stretch") == (0, 0, height, width)
+
+
+def test_fits_by_hand():
+    image = Image.fromarray(np.array([[10, 20, 30, 40], [50, 60, 70, 80]], "uint8"))
+
+    def levels_of(fit, size, background="black"):
+        return np.asarray(fitted(image, size, DecodingSettings(fit=fit, background=background))).tolist()
+
+    assert levels_of("crop", (2, 2)) == [[20, 30], [60, 70]]
+    assert levels_of("pad", (4, 4)) == [[0] * 4, [10, 20, 30, 40], [50, 60, 70, 80], [0] * 4]
+    assert levels_of("pad", (4, 4), "red")[0] == [[255, 0, 0]] * 4
+    assert levels_of("stretch", (2, 4)) == [[10, 20, 30, 40], [50, 60, 70, 80]]

@@ -7,6 +7,9 @@ import zlib
 import numpy as np
 from PIL import Image
 
+from igan_tf.images.decoding import decode, fitted
+from igan_tf.images.settings import IMAGE_FILES
+
 ORIENTATION = 0x0112
 
 
@@ -58,6 +61,11 @@ def _adobe_marker(content):
     return start
 
 
+def square_image(content, size):
+    """An image file as a PIL image of mode RGB, its largest centre square resized to `size`."""
+    return fitted(decode(content, IMAGE_FILES), (size, size), IMAGE_FILES).convert("RGB")
+
+
 def rotated(pixels, orientation, kind="PNG"):
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
@@ -102,7 +110,12 @@ def _sixteen_bit_colour(seed, pixels):
 
 def _transparent(seed, pixels):
     alpha = picture(seed + 1000, bands=1)
-    return "RGBA", png(np.concatenate([pixels, alpha], -1)), pixels
+    return "RGBA", png(np.concatenate([pixels, alpha], -1)), over_white(pixels, alpha)
+
+
+def over_white(pixels, alpha):
+    """Pixels laid over white."""
+    return np.round((pixels * alpha.astype(float) + 255.0 * (255 - alpha.astype(float))) / 255).astype("uint8")
 
 
 _ODD = [
@@ -122,7 +135,11 @@ _ODD = [
     lambda seed, pixels: ("palette", saved(Image.fromarray(pixels).quantize(200), "GIF"), None),
     lambda seed, pixels: ("BMP", saved(Image.fromarray(pixels), "BMP"), pixels),
     lambda seed, pixels: ("WebP", saved(Image.fromarray(pixels), "WEBP", lossless=True), pixels),
-    lambda seed, pixels: ("grey and alpha", png(np.stack([pixels[..., 0], pixels[..., 1]], -1)), pixels[..., [0] * 3]),
+    lambda seed, pixels: (
+        "grey and alpha",
+        png(np.stack([pixels[..., 0], pixels[..., 1]], -1)),
+        over_white(pixels[..., [0] * 3], pixels[..., 1:2]),
+    ),
     lambda seed, pixels: ("black and white", saved(Image.fromarray(pixels[..., 0] > 127), "PNG"), None),
     # The directory of tags begins beyond the end of the block; Pillow warns. The block begins wrongly; Pillow raises.
     lambda seed, pixels: ("EXIF nowhere", _damaged_exif(seed), _pillow_rgb(jpeg(seed))),

@@ -19,11 +19,10 @@ import tensorflow as tf
 from igan_tf.data import ImageRecords
 from igan_tf.errors import DataError
 from igan_tf.files import locks
-from igan_tf.images.decoding import square_image
 from igan_tf.records import converter, processes
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.sources import open_source
-from tests.records.image_files import damaged_files, odd_files
+from tests.records.image_files import damaged_files, odd_files, square_image
 from tests.records.record_sets import (
     REPOSITORY,
     alive,
@@ -115,7 +114,8 @@ def test_the_manifest_describes_the_shards(converted):
     manifest = json.loads((converted / "manifest.json").read_text())
     assert manifest["images"] == 24 and manifest["class_names"] == ["n00", "n01", "n02"]
     assert manifest["settings"] == {
-        **{"image_size": 8, "encoding": "jpeg", "jpeg_quality": 95, "num_shards": 4, "seed": 1}
+        **{"image_size": 8, "encoding": "jpeg", "jpeg_quality": 95, "num_shards": 4, "seed": 1},
+        **{"fit": "crop", "background": "white", "max_megapixels": 89.0},
     }
     for shard in manifest["shards"]:
         path = converted / shard["name"]
@@ -247,7 +247,7 @@ def test_a_hundred_odd_and_damaged_files_among_a_thousand(real_data_dir, tmp_pat
 def test_too_many_unreadable_images_are_an_error_and_finished_work_is_kept(tmp_path):
     source = make_photos(tmp_path / "photos", classes=1, images=97)
     for name in "xyz":
-        (source / "n00" / name).write_bytes(b"no image")
+        (source / "n00" / f"{name}.png").write_bytes(b"no image")
     folder = tmp_path / "records"
     lines = []
     for allowed in (0.0, 0.02):
@@ -256,7 +256,7 @@ def test_too_many_unreadable_images_are_an_error_and_finished_work_is_kept(tmp_p
         assert not (folder / "manifest.json").exists() and len(listed(folder)) == 3
         with pytest.raises(DataError, match="not finished"):
             ImageRecords(folder)
-    assert "left out: n00/x: not an image of a known format" in lines
+    assert "left out: n00/x.png: not an image of a known format" in lines
     written = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
     assert convert_here(source, folder, max_unreadable=0.03).images == 97
     assert written == {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
@@ -498,7 +498,7 @@ def test_other_settings_or_images_are_refused(photos, tmp_path, finished):
         manifest = json.loads((folder / "manifest.json").read_text())
         (folder / "manifest.json").unlink()
         (folder / "unfinished").mkdir()
-        plan = {"settings": manifest["settings"], "source": manifest["source"]}
+        plan = {name: manifest[name] for name in ("format", "settings", "source")}
         (folder / "unfinished/plan.json").write_text(json.dumps(plan))
     before = contents(folder)
     with pytest.raises(DataError, match=r"other settings:\n  seed: the conversion was started with 1, now 5$"):

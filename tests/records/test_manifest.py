@@ -242,8 +242,8 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path, content):
 
 def test_a_manifest_of_another_format_is_named(records, tmp_path):
     copy = shutil.copytree(records, tmp_path / "copy")
-    change_manifest(copy, lambda content: content.update(format=2))
-    with pytest.raises(DataError, match="has format 2; this version of igan_tf reads format 1"):
+    change_manifest(copy, lambda content: content.update(format=3))
+    with pytest.raises(DataError, match="has format 3; this version of igan_tf reads formats up to 2"):
         read_manifest(copy)
 
 
@@ -257,7 +257,7 @@ def test_every_cut_of_a_manifest_is_refused(records, tmp_path):
 
 def test_the_digest_depends_on_everything(records):
     manifest = read_manifest(records)
-    changes = {"images": 1, "settings": {}, "source": {}, "unreadable": 9, "class_names": (), "shards": ()}
+    changes = {"images": 1, "settings": {}, "source": {}, "unreadable": 9, "class_names": (), "shards": (), "format": 1}
     digests = {dataclasses.replace(manifest, **{name: value}).digest for name, value in changes.items()}
     assert len(digests | {manifest.digest}) == len(changes) + 1 == len(dataclasses.fields(manifest)) + 1
 

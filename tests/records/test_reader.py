@@ -11,10 +11,9 @@ from PIL import Image
 
 from igan_tf.data import ImageRecords, RecordBatches
 from igan_tf.errors import DataError
-from igan_tf.images.decoding import square_image
 from igan_tf.records.example import decode_features
 from igan_tf.training.distribution import mirrored_strategy
-from tests.records.image_files import png
+from tests.records.image_files import png, square_image
 from tests.records.record_sets import convert_here, make_numbered, make_photos
 
 IMAGES, SIZE = 26, 8

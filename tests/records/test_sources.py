@@ -17,7 +17,7 @@ FILES = {
     "n02/b.JPEG": b"second",
     "n02/a.JPEG": b"first",
     "n01/z.JPEG": b"x" * 2000,
-    "n10/no suffix": b"",
+    "n10/no suffix": b"\xff\xd8\xff cut",
 }
 
 
@@ -124,17 +124,38 @@ def test_a_dangling_link_is_listed_as_an_image(tmp_path):
 def test_wrong_paths_are_named(tmp_path):
     refused("", "`source` must be", "Received: source=")
     refused(tmp_path / "none", f"`source={tmp_path}/none` does not exist")
-    refused(tmp_path, f"`source={tmp_path}` must hold one folder a class")
+    refused(tmp_path, f"`source={tmp_path}` must hold one folder of images a class, and holds none")
 
 
-def test_an_empty_class_is_named(tmp_path):
-    (make_folder(tmp_path) / "n05").mkdir()
-    refused(tmp_path, "class folder n05 holds no images")
+def test_what_is_left_out_is_said(tmp_path):
+    files = {
+        **FILES,
+        "beside.png": b"",
+        "unlabelled/a.png": b"",
+        "n05/notes.txt": b"",
+        "n01/notes": b"",
+        "n01/.b.png": b"",
+    }
+    source = open_source(str(make_folder(tmp_path, files)))
+    assert source.class_names == ("n01", "n02", "n10") and len(source.entries) == len(FILES)
+    assert source.left_out == (
+        "left out: 1 hidden, 2 that are no images (notes, .txt), 1 folders without images (n05), 2 without a class"
+    )
+
+
+def test_the_training_split_of_a_layout_of_splits_is_converted(tmp_path):
+    files = {f"{split}/{name}": content for split in ("train", "val") for name, content in FILES.items()}
+    source = open_source(str(make_folder(tmp_path, files)))
+    assert source.left_out == "left out: 4 in its own test split"
+    assert [entry.name for entry in source.entries] == ["n01/z.JPEG", "n02/a.JPEG", "n02/b.JPEG", "n10/no suffix"]
+    assert all(entry.path.startswith(f"{tmp_path}/train/") for entry in source.entries)
 
 
 def test_a_folder_one_level_too_high_is_refused(tmp_path):
-    make_folder(tmp_path / "train")
-    refused(tmp_path, f"`source={tmp_path}`", "train must hold images, and holds the folder n", f"Is {tmp_path}/train")
+    make_folder(tmp_path / "images")
+    refused(
+        tmp_path, f"`source={tmp_path}`", "images must hold images, and holds the folder n", f"Is {tmp_path}/images"
+    )
 
 
 def test_a_tar_of_images_is_refused(tmp_path):

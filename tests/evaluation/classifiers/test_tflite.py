@@ -76,7 +76,7 @@ def test_the_real_one(real_data_dir):
     path = real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"
     classifier = load_classifier(str(path))
     assert not classifier.from_logits and classifier.input_size == (224, 224) and classifier.whole_pixels
-    from igan_tf.evaluation.images import FolderSource
+    from igan_tf.evaluation.folder_images import FolderSource
 
     source = FolderSource(real_data_dir / "imagenet_sample", square=(224, 224))
     labels = (real_data_dir / "classifiers" / "imagenet_labels.txt").read_text().splitlines()

@@ -1,0 +1,126 @@
+"""Finds the images of class folders: which class and which split each belongs to."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+
+from igan_tf.errors import DataError
+from igan_tf.files import StrPath
+from igan_tf.images.folders import ImageFile, is_hidden, list_images, named, printable
+
+UNLABELLED = "unlabelled"
+# Names of folders that hold a part of a data set, and which part.
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassListing:
+    """The images of class folders.
+
+    Attributes:
+        class_names: Sorted.
+        train: Pairs of file and class; None where an image has no label.
+        test: The same of the folder's own test split; None where it has none.
+        left_out: As of `Listing`.
+    """
+
+    class_names: tuple[str, ...]
+    train: tuple[tuple[ImageFile, str | None], ...]
+    test: tuple[tuple[ImageFile, str | None], ...] | None
+    left_out: Mapping[str, int]
+
+
+def list_classes(folder: StrPath, argument: str) -> ClassListing:
+    """Finds the images of a folder of class folders, or of one of splits that are such folders.
+
+    Images beside class folders, and those in a folder `unlabelled`, have no label. A folder `train`, by itself or with
+    `val` and `test`, is a split and never a class; of these two, `test` is the test split if it has labels.
+
+    Args:
+        folder: The folder.
+        argument: The argument that names it, for messages.
+
+    Raises:
+        DataError: as `list_images`, and for folders in class folders and splits without `train`: what was found.
+    """
+    where = f"`{argument}={folder}`"
+    listing = list_images(folder)
+    left_out = dict(listing.left_out)
+    with_images = {file.parts[0] for file in listing.files}
+    if empty := [
+        entry.name
+        for entry in os.scandir(folder)
+        if entry.is_dir() and not {entry.name} & with_images and not is_hidden(entry.name)
+    ]:
+        left_out[f"folders without images ({named(sorted(empty))})"] = len(empty)
+    parts: dict[str, list[ImageFile]] = {}
+    for file in listing.files:
+        parts.setdefault(file.parts[0] if "/" in file.name else "", []).append(file)
+    splits = _splits(where, [name for name in parts if name not in ("", UNLABELLED)])
+    if not splits:
+        files = _with_classes(where, str(folder), listing.files, 0)
+        return ClassListing(_class_names(files), files, None, left_out)
+    labelled = {split: _with_classes(where, f"{folder}/{name}", parts[name], 1) for split, name in splits.items()}
+    train = labelled.pop("train")
+    if beside := len(parts.get("", [])) + len(parts.get(UNLABELLED, [])):
+        left_out[f"beside {splits['train']}"] = beside
+    test = next((labelled[split] for split in ("test", "val") if _class_names(labelled.get(split, ()))), None)
+    for split, files in labelled.items():
+        if files is not test:
+            left_out[f"in {splits[split]}"] = len(files)
+    names = _class_names(train)
+    if test is not None:
+        if unknown := sorted(set(_class_names(test)) - set(names)):
+            raise DataError(f"{where}: the test set has classes that train has not: {', '.join(unknown)}")
+        if unlabelled := sum(name is None for _, name in test):
+            left_out["without a class in the test set"] = unlabelled
+            test = tuple((file, name) for file, name in test if name is not None)
+    return ClassListing(names, train, test, left_out)
+
+
+def _splits(where: str, folders: Sequence[str]) -> dict[str, str]:
+    """The folder of each split; empty where the folders are classes."""
+    splits: dict[str, str] = {}
+    for name in folders:
+        split = _SPLITS.get(name.lower())
+        if split is None:
+            return {}
+        if split in splits:
+            raise DataError(f"{where} holds {splits[split]} and {name}: which is the split {split}?")
+        splits[split] = name
+    if splits and "train" not in splits:
+        raise DataError(f"{where} holds {', '.join(map(printable, folders))}, and no train")
+    return splits
+
+
+def _with_classes(
+    where: str, root: str, files: Sequence[ImageFile], depth: int
+) -> tuple[tuple[ImageFile, str | None], ...]:
+    """Each file with its class, the name of the folder `depth` below the listing's that it lies in."""
+    pairs: list[tuple[ImageFile, str | None]] = []
+    for file in files:
+        class_name, *inner = file.parts[depth:]
+        if class_name == UNLABELLED or not inner:
+            pairs.append((file, None))
+        elif len(inner) == 1:
+            pairs.append((file, class_name))
+        else:
+            raise DataError(
+                f"{where}: the class folder {printable(class_name)} must hold images, and holds the folder "
+                f"{printable(inner[0])}. Is {printable(root)}/{printable(class_name)} the folder of class folders?"
+            )
+    return tuple(pairs)
+
+
+def _class_names(pairs: Sequence[tuple[ImageFile, str | None]]) -> tuple[str, ...]:
+    return tuple(sorted({name for _, name in pairs if name is not None}))

@@ -1,0 +1,37 @@
+"""The bytes of one image in a shard."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from igan_tf.records.settings import ConversionSettings
+from igan_tf.records.shards import convert_image
+from tests.records.image_files import jpeg, picture, png, saved, square_image
+
+
+def test_raw_bytes_are_the_pixels_by_rows():
+    content = png(picture(4, 12, 12))
+    assert convert_image(content, ConversionSettings(image_size=12, encoding="raw")) == picture(4, 12, 12).tobytes()
+
+
+def test_jpeg_has_the_quality_and_full_colour():
+    def settings(quality):
+        return ConversionSettings(image_size=64, jpeg_quality=quality)
+
+    content = jpeg(5, 64, 64)
+    images = {quality: Image.open(io.BytesIO(convert_image(content, settings(quality)))) for quality in (30, 95)}
+    for quality, image in images.items():
+        assert image.size == (64, 64) and image.mode == "RGB"
+        assert image.quantization == Image.open(io.BytesIO(_saved_at(quality))).quantization
+        # Every component is sampled once a pixel.
+        assert [layer[1:3] for layer in image.layer] == [(1, 1)] * 3
+    error = abs(np.asarray(images[95]).astype(int) - np.asarray(square_image(content, 64)).astype(int)).mean()
+    assert (
+        error < 2
+        and error < abs(np.asarray(images[30]).astype(int) - np.asarray(square_image(content, 64)).astype(int)).mean()
+    )
+
+
+def _saved_at(quality):
+    return saved(Image.new("RGB", (8, 8)), "JPEG", quality=quality)
