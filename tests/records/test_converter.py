@@ -20,6 +20,7 @@ from igan_tf.data import ImageRecords
 from igan_tf.errors import DataError
 from igan_tf.files import locks
 from igan_tf.records import converter, processes
+from igan_tf.records.manifest import read_manifest
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.sources import open_source
 from tests.records.image_files import damaged_files, odd_files, square_image
@@ -507,6 +508,28 @@ def test_other_settings_or_images_are_refused(photos, tmp_path, finished):
     with pytest.raises(DataError, match="images: the conversion was started with 24, now 27"):
         convert_here(other, folder)
     assert contents(folder) == before
+
+
+def test_sets_of_the_earlier_version_are_read_and_neither_continued_nor_mended(photos, tmp_path):
+    folder = tmp_path / "records"
+    convert_here(photos, folder)
+    manifest = read_manifest(folder)
+    settings = {
+        name: manifest.settings[name] for name in ("image_size", "encoding", "jpeg_quality", "num_shards", "seed")
+    }
+    dataclasses.replace(manifest, format=1, settings=settings).write(folder)
+    before = contents(folder)
+    assert len(ImageRecords(folder)) == 24 and convert_here(photos, folder).format == 1
+    assert contents(folder) == before
+    shard = folder / "train-00002-of-00004.tfrecord"
+    shard.write_bytes(shard.read_bytes()[:-1])
+    with pytest.raises(DataError, match=r"an earlier version of igan_tf, .*1 of its shards are damaged: convert into"):
+        convert_here(photos, folder)
+    (tmp_path / "begun/unfinished").mkdir(parents=True)
+    plan = {"settings": settings, "source": manifest.source}
+    (tmp_path / "begun/unfinished/plan.json").write_text(json.dumps(plan))
+    with pytest.raises(DataError, match=r"an earlier version of igan_tf, .*it is not finished: convert into another"):
+        convert_here(photos, tmp_path / "begun")
 
 
 @pytest.mark.parametrize(
