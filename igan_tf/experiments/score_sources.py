@@ -141,6 +141,12 @@ def open_both(
             f"`image_range` is for images of floats; the bytes of {(arrays or takers)[0].name} go from 0 to 255. "
             f"Received: image_range={settings.image_range}"
         )
+    fit = "center_square" if settings.center_square else "fit"
+    if classifier.input_size is None and getattr(settings, fit) != getattr(EvaluationSettings, fit):
+        raise EvaluationError(
+            f"`{fit}` gives images the aspect ratio of what the classifier takes. "
+            f"Received: {fit}={getattr(settings, fit)} classifier={settings.classifier}, which takes images of any size"
+        )
     source.fitting = settings
     if isinstance(reference, images.ImageSource):
         reference.fitting = settings

@@ -112,8 +112,8 @@ def begins_as_image(head: bytes) -> bool:
 
 
 def image_files(folder: StrPath) -> list[Path]:
-    """The paths of the images below a folder; see `list_images`."""
-    return [Path(file.path) for file in list_images(folder).files]
+    """The paths of the images below a folder, none where it is no folder; see `list_images`."""
+    return [] if not os.path.isdir(folder) else [Path(file.path) for file in list_images(folder).files]
 
 
 def npz_files(folder: StrPath) -> list[Path]:

@@ -116,7 +116,7 @@ def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here,
     assert found["checkpoint"] == expected["checkpoint"] and found["checkpoint"]["step"] == 2
     assert found["frechet_distance"] == expected["frechet_distance"] > 0
     about_reference = {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
-    assert found["reference"] == about_reference | {"image_range": [0, 1]}
+    assert found["reference"] == about_reference | {"image_range": [0, 1], "images": f"{run_dir}: 40 images"}
     assert load_statistics("own.npz").split == "step 2, seed 0"
     assert "checkpoint" not in run(cache, "--source=digits:test")
 
@@ -152,7 +152,7 @@ def test_distances_and_saved_statistics(here, cache, run_dir):
     arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
     direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
     about_reference = {"source": "digits", "split": "test", "num_samples": 599}
-    assert direct["reference"] == about_reference | {"image_range": [0, 1]}
+    assert direct["reference"] == about_reference | {"image_range": [0, 1], "images": "digits: 599 images"}
     assert direct["frechet_distance"] > 0 and direct["kernel_distance"]["block_size"] == 50
     assert {"precision", "recall", "density", "coverage"} < set(direct)
     again = run(cache, f"--source={run_dir}", "--reference=real.npz", *arguments)
@@ -287,7 +287,7 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=nowhere"], ["--source must be one of", "Received: --source=nowhere"]),
         (["--source=empty"], ["--source must hold images", "Received: --source=empty"]),
         (["--source=unfinished"], ["unfinished is not finished", "samples.unfinished.json"]),
-        (["--splits=1", "--source=mixed"], ["must have one size", "--center_square", "(4, 4, 1) and (5, 4, 1)"]),
+        (["--splits=1", "--source=cut"], ["the folder cut: 1 of 2 images cannot be read", "--max_unreadable=0.01", "1.png"]),
         (["--source=text.npz"], ["--source=text.npz cannot be read"]),
         (["--source=floats.npz"], ["declared range from 0 to 1", "values from 0 to 200"]),
         (["--source=nan.npz"], ["must be finite", "NaN"]),
@@ -339,12 +339,13 @@ def test_in_a_process_of_its_own(here, cache):
         (
             [
                 "--source=mixed",
+                "--splits=1",
                 "--center_square",
                 "--classifier=free.keras",
                 "--trust_classifier_file",
                 "--classifier_range=0,1",
             ],
-            ["--center_square resizes", "--classifier=free.keras, which takes images of any size"],
+            ["--center_square gives images the aspect ratio", "--classifier=free.keras, which takes images of any size"],
         ),
         (
             ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
@@ -374,8 +375,11 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypa
     (here / "unfinished").mkdir()
     (here / "unfinished" / "samples.unfinished.json").write_text("{}")
     for index, size in enumerate(((4, 4), (4, 5))):
-        (here / "mixed").mkdir(exist_ok=True)
+        for folder in ("mixed", "cut"):
+            (here / folder).mkdir(exist_ok=True)
         Image.new("L", size).save(here / "mixed" / f"{index}.png")
+        Image.new("L", (4, 4)).save(here / "cut" / f"{index}.png")
+    (here / "cut" / "1.png").write_bytes(b"")
     (here / "text.npz").write_text("no zip")
     np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
     np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
@@ -571,6 +575,7 @@ def test_a_program_evaluates_without_a_command_line(here, cache):
     )
     record = scoring.evaluate(settings, lines.append)
     assert record["inception_score"]["splits"] == 4 and record["inception_score"]["seed"] is None
-    assert len(lines) == 1 and "inception_score" in lines[0] and list(here.iterdir()) == []
+    assert lines[0] == "source digits: 599 images"
+    assert len(lines) == 2 and "inception_score" in lines[1] and list(here.iterdir()) == []
     with pytest.raises(InputError, match=r"^`reference` must be one of: .* Received: reference=nowhere$"):
         scoring.evaluate(dataclasses.replace(settings, reference="nowhere"))
