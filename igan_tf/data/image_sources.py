@@ -1,4 +1,4 @@
-"""Reads images without labels, at their own size: a folder, an .npz file, a TFDS split or scikit-learn's digits.
+"""Reads images without labels, at their own size: a folder, an .npy, an .npz, a TFDS split or scikit-learn's digits.
 
 Unlike `sources`, which crops and resizes for training, nothing here changes a pixel: people must compare what the files
 hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from igan_tf.errors import DataError, prefixed
-from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.images.array_files import SUFFIXES, ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import as_bytes
-from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, npz_files, refuse_unfinished
+from igan_tf.images.folders import IMAGE_SUFFIXES, image_files, refuse_unfinished
 from igan_tf.images.tfds import PreparedData
 
 # What `read_images` understands, for messages.
-FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
+FORMS = (
+    "a folder of images or of .npy and .npz files, an .npy or .npz file, tfds:<name>:<split> or digits:<train or test>"
+)
 _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
 # Modes of Pillow that hold more than 8 bits a channel, which a conversion would cut off.
 _DEEP_MODES = ("I", "F")
@@ -29,9 +31,10 @@ def read_images(
     """Reads the images that `place` names.
 
     Args:
-        place: A folder of images, searched with its subfolders, or one without images of .npz files; an .npz file with
-            one image array, or with one named `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as
-            `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training takes them.
+        place: A folder of images, searched with its subfolders, or one without images of .npy and .npz files; an .npy
+            file; an .npz file with one array, or with one named `images` or `arr_0`; `tfds:<name>:<split>`, prepared
+            data of TFDS, such as `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training
+            takes them.
         limit: At most so many images, drawn at random without replacement; None: all.
         generator: Of that draw; None: a new one.
         data_dir: TFDS's folder; empty: TFDS's default.
@@ -51,8 +54,8 @@ def read_images(
     path = Path(place)
     if path.is_dir():
         return _read_folder(path, limit, generator)
-    if path.suffix == ".npz":
-        return as_bytes(_chosen(_read_npz(path), limit, generator), place)
+    if path.suffix in SUFFIXES:
+        return as_bytes(_chosen(_read_array(path), limit, generator), place)
     raise DataError(f"`place` must name {FORMS}. Received: place={place}")
 
 
@@ -67,8 +70,8 @@ def _chosen(items: Any, limit: int | None, generator: np.random.Generator | None
 
 def _read_folder(folder: Path, limit: int | None, generator: np.random.Generator | None) -> np.ndarray:
     refuse_unfinished(folder)
-    if shards := npz_files(folder):
-        found = [(path, image) for path in shards for image in as_bytes(_read_npz(path), path)]
+    if shards := array_files(folder):
+        found = [(path, image) for path in shards for image in as_bytes(_read_array(path), path)]
         found = _chosen(found, limit, generator)
     else:
         found = [(path, _read_file(path)) for path in _chosen(image_files(folder), limit, generator)]
@@ -108,16 +111,19 @@ def _read_file(path: Path) -> np.ndarray:
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = file.files
-            name = names[0] if len(names) == 1 else "images"
-            if name in names:
-                return file[name]
-    except UNREADABLE_ZIP as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    raise DataError(f"{path} must hold one array, or one named images. Received: {', '.join(names)}")
+def _read_array(path: Path) -> np.ndarray:
+    key = image_key(path)
+    if key is None:
+        raise DataError(
+            f"{path} must hold one array, or one named images or arr_0. Received: {', '.join(array_names(path))}"
+        )
+    array = ArrayFile(path, key)
+    if array.channels_first:
+        raise DataError(
+            f"{array.name} must have its channels last: array.transpose(0, 2, 3, 1). Received: shape "
+            f"{array.stored_shape}, channels first"
+        )
+    return np.concatenate(list(array.rows()))
 
 
 def _read_digits(place: str) -> np.ndarray:

@@ -15,12 +15,6 @@ def image_files(folder: StrPath) -> list[Path]:
     return sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
 
 
-def npz_files(folder: StrPath) -> list[Path]:
-    """The .npz files in a folder without image files, sorted."""
-    found = sorted(Path(folder).glob("*.npz"))
-    return [] if found and image_files(folder) else found
-
-
 def refuse_unfinished(folder: StrPath) -> None:
     """Raises a DataError for a folder of samples of which files are missing."""
     if (Path(folder) / UNFINISHED_SAMPLES).exists():

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf.data.image_sources import FORMS, read_images
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.images.arrays import as_bytes
 from igan_tf.turing_test.settings import StudyError
 
@@ -95,7 +95,8 @@ def read_sources(sources: Sequence[Source], limit: int, seed: int, data_dir: str
             images = _read(source.place, limit, np.random.default_rng([seed, number]), data_dir)
         # What a run directory raises names its files, too.
         except ValueError as error:
-            raise StudyError(f"{source.argument}: {error}") from error
+            with prefixed(source.argument, source.place):
+                raise StudyError(str(error)) from error
         read.append(images)
         if images.shape[1:3] != read[0].shape[1:3]:
             raise StudyError(
