@@ -42,7 +42,7 @@ def _throughput(name, size, repetitions):
     import tensorflow as tf
 
     from igan_tf.evaluation import FeatureMoments, FeatureStatistics
-    from igan_tf.evaluation.npz_images import NpzSource
+    from igan_tf.evaluation.array_sources import ArrayFileSource
     from igan_tf.evaluation.scores import evaluate_images
 
     network, classifier = _network(name, size)
@@ -61,7 +61,7 @@ def _throughput(name, size, repetitions):
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", images=images)
-        source = NpzSource(Path(folder) / "images.npz")
+        source = ArrayFileSource(Path(folder) / "images.npz")
 
         def evaluation():
             evaluate_images(source, classifier, reference, batch_size=BATCH)

@@ -36,12 +36,18 @@ class EvaluationError(InputError):
 
 
 @contextlib.contextmanager
-def prefixed(prefix: str) -> Iterator[None]:
-    """Puts `prefix`, such as "`source=photos`", before the message of an `InputError` that is raised in the scope."""
+def prefixed(prefix: str, place: str = "") -> Iterator[None]:
+    """Puts `prefix`, such as "`source=photos`", before the message of an `InputError` that is raised in the scope.
+
+    A message that begins with `place`, such as "photos cannot be read", gets it instead: nothing is named twice.
+    """
     try:
         yield
     except InputError as error:
-        raise type(error)(f"{prefix}: {error}") from error
+        message = str(error)
+        if place and re.match(rf"{re.escape(place)}[: ]", message):
+            raise type(error)(f"{prefix}{message[len(place) :]}") from error
+        raise type(error)(f"{prefix}: {message}") from error
 
 
 @contextlib.contextmanager

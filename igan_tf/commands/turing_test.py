@@ -30,7 +30,9 @@ def command_line() -> CommandLine:
     )
     study, serving = "The study", "Serving"
     line.add(study, "study_dir", "", "Folder of the study; made if it is not there, then served again.")
-    line.add(study, "real", "", "Real images: a folder, an .npz file, tfds:<name>:<split>, or digits:<train or test>.")
+    line.add(
+        study, "real", "", "Real images: a folder, an .npy or .npz, tfds:<name>:<split>, or digits:<train or test>."
+    )
     line.add(
         study,
         "generated",

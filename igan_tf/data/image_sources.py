@@ -1,4 +1,4 @@
-"""Reads images without labels, at their own size: a folder, an .npz file, a TFDS split or scikit-learn's digits.
+"""Reads images without labels, at their own size: a folder, an .npy, an .npz, a TFDS split or scikit-learn's digits.
 
 Unlike `sources`, which crops and resizes for training, nothing here resamples a pixel unless a size is asked for:
 people must compare what the files hold. Every reader returns uint8 `(N, height, width, channels)` with 1 or 3 channels.
@@ -12,14 +12,16 @@ from typing import Any
 import numpy as np
 
 from igan_tf.errors import DataError, prefixed
-from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.images.array_files import SUFFIXES, ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import as_bytes
-from igan_tf.images.folders import in_words, list_images, npz_files, refuse_unfinished
+from igan_tf.images.folders import in_words, list_images, refuse_unfinished
 from igan_tf.images.settings import IMAGE_FILES, ImageFileSettings
 from igan_tf.images.tfds import PreparedData
 
 # What `read_images` understands, for messages.
-FORMS = "a folder of images or of .npz files, an .npz file, tfds:<name>:<split> or digits:<train or test>"
+FORMS = (
+    "a folder of images or of .npy and .npz files, an .npy or .npz file, tfds:<name>:<split> or digits:<train or test>"
+)
 _TFDS = re.compile(r"tfds:([\w./-]+):([\w%\[\]:+-]+)")
 
 
@@ -35,9 +37,10 @@ def read_images(
     """Reads the images that `place` names.
 
     Args:
-        place: A folder of images, searched with its subfolders, or one without images of .npz files; an .npz file with
-            one image array, or with one named `images`; `tfds:<name>:<split>`, prepared data of TFDS, such as
-            `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training takes them.
+        place: A folder of images, searched with its subfolders, or one without images of .npy and .npz files; an .npy
+            file; an .npz file with one array, or with one named `images` or `arr_0`; `tfds:<name>:<split>`, prepared
+            data of TFDS, such as `tfds:mnist:test`; `digits:train` or `digits:test`, scikit-learn's digits as training
+            takes them.
         limit: At most so many images, drawn at random without replacement; None: all.
         generator: Of that draw; None: a new one.
         data_dir: TFDS's folder; empty: TFDS's default.
@@ -60,8 +63,8 @@ def read_images(
     path = Path(place)
     if path.is_dir():
         return _read_folder(path, limit, generator, settings, size, report)
-    if path.suffix == ".npz":
-        return as_bytes(_chosen(_read_npz(path), limit, generator), place)
+    if path.suffix in SUFFIXES:
+        return as_bytes(_chosen(_read_array(path), limit, generator), place)
     raise DataError(f"`place` must name {FORMS}. Received: place={place}")
 
 
@@ -83,8 +86,8 @@ def _read_folder(
     report: Callable[[str], Any],
 ) -> np.ndarray:
     refuse_unfinished(folder)
-    if shards := npz_files(folder):
-        found = [(str(path), image) for path in shards for image in as_bytes(_read_npz(path), path)]
+    if shards := array_files(folder):
+        found = [(str(path), image) for path in shards for image in as_bytes(_read_array(path), path)]
         found = _chosen(found, limit, generator)
     else:
         found = _read_files(folder, limit, generator, settings, size, report)
@@ -134,16 +137,19 @@ def _read_files(
     return [(file.path, image) for file, image in read if not isinstance(image, UnreadableImage)]
 
 
-def _read_npz(path: Path) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = file.files
-            name = names[0] if len(names) == 1 else "images"
-            if name in names:
-                return file[name]
-    except UNREADABLE_ZIP as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-    raise DataError(f"{path} must hold one array, or one named images. Received: {', '.join(names)}")
+def _read_array(path: Path) -> np.ndarray:
+    key = image_key(path)
+    if key is None:
+        raise DataError(
+            f"{path} must hold one array, or one named images or arr_0. Received: {', '.join(array_names(path))}"
+        )
+    array = ArrayFile(path, key)
+    if array.channels_first:
+        raise DataError(
+            f"{array.name} must have its channels last: array.transpose(0, 2, 3, 1). Received: shape "
+            f"{array.stored_shape}, channels first"
+        )
+    return np.concatenate(list(array.rows()))
 
 
 def _read_digits(place: str) -> np.ndarray:

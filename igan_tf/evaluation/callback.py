@@ -15,8 +15,8 @@ import tensorflow as tf
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import GeneratedSource, ImageSource
-from igan_tf.evaluation.protocol import check_protocol, write_protocol
-from igan_tf.evaluation.scores import classify, score, versions
+from igan_tf.evaluation.protocol import check_protocol, versions, write_protocol
+from igan_tf.evaluation.scores import classify, score
 from igan_tf.evaluation.statistics import FeatureStatistics
 from igan_tf.files import durable
 from igan_tf.metrics.checks import whole_number

@@ -24,6 +24,9 @@ class FolderSource(ImageSource):
         channels: 3: all are made RGB; 1: grey.
         settings: How files are read, and how many may be unreadable.
 
+    Attributes:
+        channels: As the argument.
+
     Raises:
         EvaluationError: for a folder without images.
         DataError: for a folder of samples that is not finished; while reading, for more unreadable images than allowed,
@@ -39,7 +42,7 @@ class FolderSource(ImageSource):
             raise EvaluationError(f"`root` must hold images. Received: root={root}, {found}")
         super().__init__(len(self._files), str(root), "all files")
         self.left_out = in_words(listing.left_out)
-        self._mode = "RGB" if channels == 3 else "L"
+        self.channels = channels
         self._settings = settings
 
     def rows(self) -> Iterator[np.ndarray]:
@@ -60,5 +63,5 @@ class FolderSource(ImageSource):
         refuse_too_many(faults, len(places), self._settings.max_unreadable, f"the folder {self.name}")
 
     def _pixels(self, image: Image.Image) -> np.ndarray:
-        pixels = np.asarray(image.convert(self._mode))
+        pixels = np.asarray(image.convert("RGB" if self.channels == 3 else "L"))
         return pixels.reshape(1, *pixels.shape[:2], -1)

@@ -1,9 +1,11 @@
-"""The protocol of a curve of scores, in a file beside it: the same from its first point to its last."""
+"""What scores were computed with; of a curve of scores in a file beside it, the same from first point to last."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     from igan_tf.evaluation.callback import PeriodicScores
 
 PROTOCOL_FILE = "score_protocol.json"
+# What computes scores and decodes images.
+PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tensorflow-datasets")
 
 
 def write_protocol(folder: str | Path, scores: PeriodicScores) -> None:
@@ -58,3 +62,15 @@ def _decisive(protocol: dict[str, Any]) -> dict[str, Any]:
     # Early protocols lack some options: they had their defaults.
     options = {field.name: protocol.get(field.name, field.default) for field in dataclasses.fields(options_class())}
     return named | {name: protocol[name] for name in ("num_samples", "seed")} | options
+
+
+def versions() -> dict[str, str]:
+    """Python's and the packages' versions."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # Used from its folder, not installed.
+            found[package] = "not installed"
+    return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import sys
 import time
 import warnings
@@ -13,17 +12,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
+from igan_tf.evaluation.protocol import versions
 from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
 from igan_tf.metrics.checks import whole_number
 from igan_tf.metrics.moments import FeatureMoments
 from igan_tf.metrics.registry import ClassifiedSet, Metric, Needs, check_sizes, metrics, options_class
 
 BATCH_SIZE = 64
-# What computes scores and decodes images.
-PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tensorflow-datasets")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +52,7 @@ def classify(
     keep_features: bool = True,
     batch_size: int = BATCH_SIZE,
     progress: bool = False,
+    dimensions: int | None = None,
 ) -> Classified:
     """Runs a set of images through a classifier.
 
@@ -68,12 +67,13 @@ def classify(
         keep_features: Whether single features are kept, which some metrics need.
         batch_size: Images in a batch.
         progress: Whether to show a bar with images/s, where stderr is a terminal.
+        dimensions: How many features an image must have, to be comparable; None: any.
 
     Returns:
         A `Classified`.
 
     Raises:
-        EvaluationError: for images that cannot be read or are not in their range.
+        EvaluationError: for images that cannot be read or are not in their range, or another number of features.
     """
     if classifier.input_size is not None:
         source.fit(classifier.input_size)
@@ -91,6 +91,11 @@ def classify(
             if values is None or moments is None:
                 values = np.empty((count, outputs.values.shape[1]), "float32")
                 moments = FeatureMoments(outputs.features.shape[1])
+                if dimensions not in (None, moments.dimensions):
+                    raise EvaluationError(
+                        f"`reference` must have statistics of the classifier's {moments.dimensions} features. "
+                        f"Received: those of {dimensions} features"
+                    )
                 features = np.empty((count, moments.dimensions), "float32") if keep_features else None
             rows = slice(done, done + len(images))
             values[rows] = outputs.values
@@ -129,6 +134,7 @@ def evaluate_images(
     source: ImageSource,
     classifier: Classifier,
     reference: ImageSource | FeatureStatistics | None = None,
+    reference_statistics: FeatureStatistics | None = None,
     *,
     num_samples: int = 0,
     seed: int | None = 0,
@@ -142,8 +148,10 @@ def evaluate_images(
     Args:
         source: An `ImageSource`.
         classifier: A `Classifier`.
-        reference: Real images to compare with: an `ImageSource`, or `FeatureStatistics` of the same classifier;
-            None: only scores that need none.
+        reference: Real images to compare with: an `ImageSource`, or `FeatureStatistics` of the same classifier, or of
+            one that nobody recorded; None: only scores that need none.
+        reference_statistics: What others stored beside the images of `reference`: the Fréchet distance comes from
+            these statistics, what needs single features from the images.
         num_samples: How many images to take, drawn by `seed`; 0: all.
         seed: Of every permutation and draw; None keeps orders.
         batch_size: Images in a pass of the network.
@@ -158,53 +166,79 @@ def evaluate_images(
 
     Raises:
         EvaluationError: with what is wrong in arguments or images; before any image is classified, where that does not
-            show in the images alone.
+            show in the images alone. The `image_range` of `reference` is called `reference_range`.
     """
     chosen = options_class()(**options)
+    check_counts(source, reference, chosen, num_samples, keep_features)
     indices = chosen_indices(source.count, num_samples, seed)
     whole_number(batch_size, "batch_size", low=1)
-    _check_counts(len(indices), reference, chosen)
     keep_features = keep_features or reference is not None
-    if keep_features and len(indices) < 2:
-        raise EvaluationError("statistics need at least 2 images of `source`. Received: 1")
-    statistics: FeatureStatistics | None = None
+    others, statistics = reference_statistics, None
     lines: list[str] = []
     if isinstance(reference, FeatureStatistics):
         statistics = reference
-        check_same_extractor(statistics, classifier, "reference")
-    elif reference is not None:
-        real = classify(reference, classifier, batch_size=batch_size, progress=progress)
+        if statistics.classifier:
+            check_same_extractor(statistics, classifier, "reference")
+        else:
+            others = statistics
+    dimensions = others.moments.dimensions if others else None
+    if isinstance(reference, ImageSource):
+        with renamed(image_range="reference_range"):
+            real = classify(reference, classifier, None, True, batch_size, progress, dimensions)
         statistics, lines = real.statistics, real.warnings
-    classified = classify(source, classifier, indices, keep_features, batch_size, progress)
-    scores, more_lines = score(classified, statistics, chosen, seed)
+    classified = classify(source, classifier, indices, keep_features, batch_size, progress, dimensions)
+    # Features of the images, and the moments of others where there are some.
+    compared = dataclasses.replace(statistics, moments=others.moments) if statistics and others else statistics
+    scores, more_lines = score(classified, compared, chosen, seed)
     if statistics is not None:
         scores["reference"] = {
             "source": statistics.source,
             "split": statistics.split,
-            "num_samples": statistics.count,
+            "num_samples": statistics.count or None,
         }
     if isinstance(reference, ImageSource):
         scores["reference"]["image_range"] = list(reference.image_range or (0, 255))
         scores["reference"]["images"] = reference.in_words()
         if reference.unreadable:
             scores["reference"]["unreadable"] = list(reference.unreadable.values())
+    if others is not None:
+        scores["reference"]["frechet_distance_from"] = others.split
+        rest = "; what else is compared comes from its images" if others is not statistics else ""
+        lines.append(
+            f"{others.source}: the Fréchet distance is from {others.split}, beside which no extractor is named: it is "
+            f"right only if they are of {classifier.name}, fed as here{rest}"
+        )
     record = _about(source, classifier, classified)
     record["warnings"] = classified.warnings + lines + more_lines
     return {**scores, **record}, classified, statistics
 
 
-def _check_counts(count: int, reference: ImageSource | FeatureStatistics | None, options: Any) -> None:
-    """Refuses numbers of images that a metric would find too small once everything was classified."""
+def check_counts(
+    source: ImageSource,
+    reference: ImageSource | FeatureStatistics | None,
+    options: Any,
+    num_samples: int,
+    keep_features: bool,
+) -> None:
+    """Raises an EvaluationError for numbers of images that would show as too small once everything was classified.
+
+    Args:
+        source, reference, num_samples, keep_features: As of `evaluate_images`.
+        options: Has the fields of `options_class()`.
+    """
+    count = len(chosen_indices(source.count, num_samples, None))
     received = f"{count} images of `source`"
     check_sizes([metric for metric in metrics() if metric.needs == Needs.VALUES], [count], options, received)
-    if reference is None:
-        return
-    received += f" and {reference.count} of `reference`"
-    most = Needs.FEATURES
-    if isinstance(reference, FeatureStatistics) and reference.features is None:
-        most = Needs.MOMENTS
-    compare = [metric for metric in metrics() if Needs.VALUES < metric.needs <= most]
-    check_sizes(compare, [count, reference.count], options, received)
+    # A file of others does not say how many images it is of.
+    if reference is not None and reference.count:
+        received += f" and {reference.count} of `reference`"
+        most = Needs.FEATURES
+        if isinstance(reference, FeatureStatistics) and reference.features is None:
+            most = Needs.MOMENTS
+        compare = [metric for metric in metrics() if Needs.VALUES < metric.needs <= most]
+        check_sizes(compare, [count, reference.count], options, received)
+    if (keep_features or reference is not None) and count < 2:
+        raise EvaluationError("statistics need at least 2 images of `source`. Received: 1")
 
 
 def score(
@@ -271,15 +305,3 @@ def _about(source: ImageSource, classifier: Classifier, classified: Classified) 
         "images_per_second": round(count / classified.seconds, 1),
         "versions": versions(),
     }
-
-
-def versions() -> dict[str, str]:
-    """Python's and the packages' versions."""
-    found = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            # Used from its folder, not installed.
-            found[package] = "not installed"
-    return found

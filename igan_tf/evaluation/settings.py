@@ -17,9 +17,12 @@ from igan_tf.metrics.registry import options_class
 from igan_tf.settings import GREATEST_SEED, Settings, setting
 
 SOURCES = (
-    "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images or of .npz files; an "
-    ".npz; tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; noise:HEIGHTxWIDTHxCHANNELS"
+    "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images or of .npy and .npz "
+    "files; an .npy or .npz; tfds:NAME:SPLIT; DATASET:train or DATASET:test of a data set of this package; "
+    "noise:HEIGHTxWIDTHxCHANNELS"
 )
+# The reference that is the data of the run that is the source.
+RUN_DATA = "run:data"
 # Settings by the name that `load_classifier` has for them.
 CLASSIFIER_SETTINGS = {
     "name": "classifier",
@@ -38,11 +41,18 @@ class ImageSettings(ImageFileSettings):
     topic = "Images"
 
     source: str = setting("", f"What to score: {SOURCES}.")
-    reference: str = setting("", "Real images to compare with: as `source`, or a file of `save_reference`.")
+    reference: str = setting(
+        "",
+        f"Real images to compare with: as `source`; {RUN_DATA}, the data of the run that is the `source`, as it was "
+        "trained on them: its test images, or all where it holds none out; a file of `save_reference`; an .npz with mu "
+        "and sigma, from which then comes the Frechet distance.",
+    )
     num_samples: int = setting(0, "Images to take; 0: all, of a run 50000.", low=0)
-    image_range: str = setting("", "The values black,white of an .npz of floats; empty: 0,1.")
+    image_range: str = setting("", "The values black,white of an array of floats; empty: 0,1.")
     reference_range: str = setting("", "Those of `reference`; empty: `image_range`.")
-    npz_key: str = setting("", "Array of the .npz; empty: the only one, or images.")
+    npz_key: str = setting("", "Array of the .npz; empty: the only one, or images, or arr_0.")
+    reference_npz_key: str = setting("", "That of `reference`; empty: `npz_key` where it has it, or as that.")
+    channels_first: bool = setting(False, "Take arrays of (N, channels, height, width); others stay as they are.")
     center_square: bool = setting(False, "The same as `fit=crop`.")
     data_dir: str = setting("", "Folder of the TFDS data.", path=True)
 

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import DataError, EvaluationError, renamed
 from igan_tf.files import durable
 from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.images.array_files import array_names
 from igan_tf.metrics.checks import matrix
-from igan_tf.metrics.moments import FeatureMoments
+from igan_tf.metrics.frechet_distance import covariance_factor
+from igan_tf.metrics.moments import FeatureMoments, one_thread
 
 if TYPE_CHECKING:
     from igan_tf.evaluation.classifiers.classifier import Classifier
 
 # Changes when the files' meaning does; an older or newer file is refused.
 _FORMAT = "igan_tf statistics 1"
+# Arrays that mark a file of this package, and one of others.
+_OWN, _OF_OTHERS = {"about", "mean", "covariance"}, {"mu", "sigma"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,7 @@ class FeatureStatistics:
     Attributes:
         moments: Mean and covariance, a `FeatureMoments`.
         features: `(n, D)` float32; None where single features were not kept.
-        classifier: Name of the extractor.
+        classifier: Name of the extractor; empty where the file of others names none.
         classifier_digest: SHA-256 of its weights.
         protocol: How images reach it: resize, input size.
         source: Where the images came from.
@@ -51,7 +54,7 @@ class FeatureStatistics:
 
     @property
     def count(self) -> int:
-        """Number of images."""
+        """Number of images; 0 where it is unknown."""
         return self.moments.count
 
 
@@ -74,15 +77,22 @@ def save_statistics(path: str | Path, statistics: FeatureStatistics) -> None:
 
 
 def load_statistics(path: str | Path) -> FeatureStatistics:
-    """Reads what `save_statistics` wrote.
+    """Reads what `save_statistics` wrote, or an .npz of others with the mean `mu` and the covariance `sigma`.
 
     Every array carries a checksum, and one of them the names of all: neither a changed bit nor a lost array passes.
+    Files of others (pytorch-fid, clean-fid, ADM) say neither the number of images nor the extractor.
 
     Raises:
-        EvaluationError: for a file that is missing, damaged, or something else.
+        EvaluationError: for a file that is missing, damaged, or something else; for a `sigma` that is no covariance.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
+            if "about" not in file.files and set(file.files) >= _OF_OTHERS:
+                with renamed(mean="mu", covariance="sigma"):
+                    moments = FeatureMoments.from_arrays(file["mu"], file["sigma"], None)
+                with one_thread():
+                    covariance_factor(moments.covariance)
+                return FeatureStatistics(moments, None, "", "", "", str(path), "mu and sigma")
             arrays = {name: file[name] for name in file.files}
         about = json.loads(arrays.pop("about").tobytes())
         if about["format"] != _FORMAT:
@@ -101,17 +111,17 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
 
 
 def is_statistics_file(path: str | Path) -> bool:
-    """Whether a path names an `.npz` that `save_statistics` wrote, from the names of its arrays.
+    """Whether a path names an `.npz` that `load_statistics` reads, from the names of its arrays.
 
     False for a damaged one: the reader of its images names the damage.
     """
-    if Path(path).suffix != ".npz":
+    if not Path(path).is_file():
         return False
     try:
-        with zipfile.ZipFile(path) as file:
-            return {"about.npy", "mean.npy", "covariance.npy"} <= set(file.namelist())
-    except UNREADABLE_ZIP:
+        names = set(array_names(path))
+    except DataError:
         return False
+    return any(keys <= names for keys in (_OWN, _OF_OTHERS))
 
 
 def check_same_extractor(statistics: FeatureStatistics, classifier: Classifier, name: str = "statistics") -> None:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from igan_tf.data import DATASETS, DataSettings, ImageData, load_data
-from igan_tf.errors import EvaluationError, InputError, renamed
-from igan_tf.evaluation import folder_images, images, npz_images
+from igan_tf.data import DATASETS, DataSettings, ImageData
+from igan_tf.errors import EvaluationError, prefixed, renamed
+from igan_tf.evaluation import array_sources, folder_images, images
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.record_source import RecordSource
-from igan_tf.evaluation.settings import SOURCES, EvaluationSettings, parse_range
+from igan_tf.evaluation.settings import RUN_DATA, SOURCES, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, is_statistics_file, load_statistics
+from igan_tf.experiments.configs import RunConfig
+from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.experiments.runs import load_checkpoint
-from igan_tf.images.folders import npz_files
+from igan_tf.images.array_files import IMAGE_KEYS, SUFFIXES, array_files, array_names
 
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
 NOISE_SAMPLES = 1000
 _NOISE = r"(\d+)x(\d+)x([13])"
+# `igan_tf.data.load_data`, which may remember what it loaded.
+LoadData = Callable[[DataSettings], Any]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,13 +65,15 @@ def kind_of(argument: str, spec: str) -> str:
     """What the setting `argument`, "source" or "reference", names.
 
     Returns:
-        "run", "tfds", "dataset", "noise", "npz" (a file, or a folder of them), "folder" or, of a reference alone,
-        "statistics".
+        "run", "tfds", "dataset", "noise", "arrays" (an .npy or .npz, or a folder of them), "folder" or, of a reference
+        alone, "run data" and "statistics".
 
     Raises:
         EvaluationError: for anything else.
     """
     kind, _, rest = spec.partition(":")
+    if argument == "reference" and spec == RUN_DATA:
+        return "run data"
     # An empty path would be the current folder.
     if spec and find_run(spec):
         return "run"
@@ -77,28 +84,28 @@ def kind_of(argument: str, spec: str) -> str:
     if rest in ("train", "test"):
         return "dataset"
     if argument == "reference" and is_statistics_file(spec):
-        return "statistics"
+        # ADM's files hold statistics beside images.
+        return "arrays" if set(array_names(spec)).intersection(IMAGE_KEYS) else "statistics"
     if spec and Path(spec).is_dir():
-        return "npz" if npz_files(spec) else "folder"
-    if Path(spec).suffix == ".npz" and Path(spec).is_file():
-        return "npz"
-    raise EvaluationError(f"`{argument}` must be one of: {SOURCES}. Received: {argument}={spec}")
+        return "arrays" if array_files(spec) else "folder"
+    if Path(spec).suffix in SUFFIXES and Path(spec).is_file():
+        return "arrays"
+    more = f"; {RUN_DATA}; a file of statistics" if argument == "reference" else ""
+    raise EvaluationError(f"`{argument}` must be one of: {SOURCES}{more}. Received: {argument}={spec}")
 
 
-def training_data(settings: EvaluationSettings) -> tuple[Any, str]:
-    """The data set of `dataset` or of the run, where anything is trained on it, and its name.
+def training_config(settings: EvaluationSettings) -> DataSettings | None:
+    """The data set of `dataset` or of the run, where anything is trained on it.
 
     Raises:
         EvaluationError: for records, which are not in memory, and where there is no data set.
     """
     if settings.classifier != "domain" and not settings.generated_training_data:
-        return None, ""
-    run = find_run(settings.source)
+        return None
     if settings.dataset:
         config = DataSettings(dataset=settings.dataset, data_dir=settings.data_dir)
-    elif run:
-        config = read_config(run[0])
-        config = dataclasses.replace(config, data_dir=settings.data_dir or config.data_dir)
+    elif find_run(settings.source):
+        config = config_of_run(settings)
     else:
         raise EvaluationError(
             f"`classifier=domain` needs the data set to train on: `dataset`, or a run directory as `source`. "
@@ -109,52 +116,77 @@ def training_data(settings: EvaluationSettings) -> tuple[Any, str]:
             "`classifier=domain` and `generated_training_data` train on images in memory, not on ImageNet's records. "
             f"Received: classifier={settings.classifier} source={settings.source} dataset={settings.dataset}"
         )
-    return load_data(config), config.dataset
+    return config
+
+
+def config_of_run(settings: EvaluationSettings) -> RunConfig:
+    """The config of the run that is the `source`; `data_dir` says where its data lies now."""
+    run = find_run(settings.source)
+    if run is None:
+        raise EvaluationError(
+            f"`reference={RUN_DATA}` is the data of a run, which `source` must name. Received: source={settings.source}"
+        )
+    config = read_config(run[0])
+    return dataclasses.replace(config, data_dir=settings.data_dir or config.data_dir)
 
 
 def open_both(
-    settings: EvaluationSettings, classifier: Classifier, run: Run | None
-) -> tuple[images.ImageSource, images.ImageSource | FeatureStatistics | None]:
-    """What is to be scored and what it is compared with, or None.
+    settings: EvaluationSettings, run: Run | None, load: LoadData
+) -> tuple[images.ImageSource, images.ImageSource | FeatureStatistics | None, FeatureStatistics | None]:
+    """What is to be scored, and what it is compared with.
+
+    Args:
+        settings: The settings.
+        run: The run that is the `source`, where it is one.
+        load: Loads a data set.
+
+    Returns:
+        (source, reference, statistics): of the reference, images, statistics, or None; and beside images the
+        statistics of others that their file holds, or None. A `FolderSource` is opened for `fitted`.
 
     Raises:
-        EvaluationError, DataError: where there is no such thing, no size that centre squares could have, or a range
-            for images that have their own.
+        EvaluationError, DataError: where there is no such thing, or a setting for images that have their own.
     """
-    source = _open("source", settings.source, settings, classifier, run)
+    source = _open("source", settings.source, settings, run, load)
     reference: images.ImageSource | FeatureStatistics | None = None
-    if settings.reference and kind_of("reference", settings.reference) == "statistics":
+    statistics: FeatureStatistics | None = None
+    kind = kind_of("reference", settings.reference) if settings.reference else ""
+    if kind == "statistics":
         reference = load_statistics(settings.reference)
     elif settings.reference:
-        reference = _open("reference", settings.reference, settings, classifier)
-    npz = (npz_images.NpzSource, npz_images.NpzFolderSource)
-    if settings.reference_range and not (isinstance(reference, npz) and reference.image_range):
+        reference = _open("reference", settings.reference, settings, None, load)
+        if kind == "arrays" and is_statistics_file(settings.reference):
+            statistics = load_statistics(settings.reference)
+    _refuse_unused_layout(settings, source, reference)
+    return source, reference, statistics
+
+
+def _refuse_unused_layout(settings: EvaluationSettings, source: images.ImageSource, reference: Any) -> None:
+    """Raises an EvaluationError for a range of bytes, or for channels that are not first."""
+    found = (array_sources.ArrayFileSource, array_sources.ArrayFolderSource)
+    if settings.reference_range and not (isinstance(reference, found) and reference.image_range):
         raise EvaluationError(
-            "`reference_range` is for a `reference` of floats in an .npz. "
+            "`reference_range` is for a `reference` of floats in an .npy or .npz. "
             f"Received: reference_range={settings.reference_range} reference={settings.reference}"
         )
     takers = (source,) if settings.reference_range else (source, reference)
-    arrays = [entry for entry in takers if isinstance(entry, npz)]
+    arrays = [entry for entry in takers if isinstance(entry, found)]
     pixels = parse_range("image_range", settings.image_range)
     if pixels not in (None, (0, 255)) and not any(array.image_range for array in arrays):
         raise EvaluationError(
             f"`image_range` is for images of floats; the bytes of {(arrays or takers)[0].name} go from 0 to 255. "
             f"Received: image_range={settings.image_range}"
         )
-    fit = "center_square" if settings.center_square else "fit"
-    if classifier.input_size is None and getattr(settings, fit) != getattr(EvaluationSettings, fit):
+    arrays = [entry for entry in (source, reference) if isinstance(entry, found)]
+    if settings.channels_first and not any(array.channels_first for array in arrays):
         raise EvaluationError(
-            f"`{fit}` gives images the aspect ratio of what the classifier takes. "
-            f"Received: {fit}={getattr(settings, fit)} classifier={settings.classifier}, which takes images of any size"
+            f"`channels_first` is for arrays (N, channels, height, width); those of {arrays[0].name} have their "
+            "channels last. Received: channels_first=True"
         )
-    source.fitting = settings
-    if isinstance(reference, images.ImageSource):
-        reference.fitting = settings
-    return source, reference
 
 
 def _open(
-    argument: str, spec: str, settings: EvaluationSettings, classifier: Classifier, run: Run | None = None
+    argument: str, spec: str, settings: EvaluationSettings, run: Run | None, load: LoadData
 ) -> images.ImageSource:
     """The `ImageSource` that the setting `argument` names as `spec`; `run`: the run, if it is loaded already."""
     kind = kind_of(argument, spec)
@@ -169,34 +201,67 @@ def _open(
     if kind == "noise":
         shape = [int(number) for number in re.findall(r"\d+", rest)]
         return images.NoiseSource(settings.num_samples or NOISE_SAMPLES, shape, seed)
-    if kind in ("tfds", "dataset"):
-        try:
-            if kind == "tfds":
-                name, split = rest.split(":", 1)
-                return images.TfdsSource(name, split, settings.data_dir)
-            name, split = spec.split(":")
-            return _split_of(name, split, settings)
-        except InputError as error:
-            raise EvaluationError(f"`{argument}={spec}`: {error}") from error
-    if kind == "npz":
-        reader = npz_images.NpzFolderSource if Path(spec).is_dir() else npz_images.NpzSource
-        own_range = argument == "reference" and parse_range("reference_range", settings.reference_range)
-        with renamed(root=argument, path=argument, key="npz_key"):
-            return reader(spec, settings.npz_key, own_range or parse_range("image_range", settings.image_range))
+    if kind == "arrays":
+        return _open_arrays(argument, spec, settings)
+    with prefixed(f"`{argument}={spec}`", spec):
+        if kind == "run data":
+            return _data_of_run(settings, load)
+        if kind == "tfds":
+            name, split = rest.split(":", 1)
+            return images.TfdsSource(name, split, settings.data_dir)
+        if kind == "dataset":
+            return _split_of(name, rest, settings, load)
     with renamed(root=argument):
-        return folder_images.FolderSource(spec, classifier.channels, settings)
+        return folder_images.FolderSource(spec, settings=settings)
 
 
-def _split_of(dataset: str, split: str, settings: EvaluationSettings) -> images.ImageSource:
+def _open_arrays(argument: str, spec: str, settings: EvaluationSettings) -> images.ImageSource:
+    reader = array_sources.ArrayFolderSource if Path(spec).is_dir() else array_sources.ArrayFileSource
+    key, image_range = settings.npz_key, parse_range("image_range", settings.image_range)
+    likely_keys: tuple[str, ...] = ()
+    names = {"key": "npz_key"}
+    if argument == "reference":
+        image_range = parse_range("reference_range", settings.reference_range) or image_range
+        names["image_range"] = "reference_range"
+        # Where the source has arrays too, they need not have the same names.
+        if settings.reference_npz_key or not key or kind_of("source", settings.source) == "arrays":
+            key, likely_keys, names["key"] = settings.reference_npz_key, (key,), "reference_npz_key"
+    with prefixed(f"`{argument}={spec}`", spec), renamed(**names):
+        return reader(spec, key, image_range, settings.channels_first, likely_keys)
+
+
+def fitted(source: images.ImageSource, settings: EvaluationSettings, classifier: Classifier) -> None:
+    """Has a source give images as the classifier takes them.
+
+    Raises:
+        EvaluationError: for `fit` with a classifier that takes images of any size.
+    """
+    fit = "center_square" if settings.center_square else "fit"
+    if classifier.input_size is None and getattr(settings, fit) != getattr(EvaluationSettings, fit):
+        raise EvaluationError(
+            f"`{fit}` gives images the aspect ratio of what the classifier takes. "
+            f"Received: {fit}={getattr(settings, fit)} classifier={settings.classifier}, which takes images of any size"
+        )
+    source.fitting = settings
+    if isinstance(source, folder_images.FolderSource):
+        source.channels = classifier.channels
+
+
+def _data_of_run(settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
+    """The real images of the run that is the `source`: its test images, or all where it holds none out."""
+    config = config_of_run(settings)
+    return recipe_of(config).real_images(load(config))
+
+
+def _split_of(dataset: str, split: str, settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
     """A split of one of the package's data sets."""
-    run = find_run(settings.source)
-    config: DataSettings | None = read_config(run[0]) if run else None
+    config: DataSettings | None = config_of_run(settings) if find_run(settings.source) else None
     if config and config.dataset == dataset:
         # The run's size of images and test set, and all training images, also those that it did not use.
-        config = dataclasses.replace(config, data_dir=settings.data_dir or config.data_dir, train_images=0)
+        config = dataclasses.replace(config, train_images=0)
     else:
         config = DataSettings(dataset=dataset, data_dir=settings.data_dir)
-    data = load_data(config)
+    data = load(config)
     if not isinstance(data, ImageData):
         if split == "train":
             return RecordSource(data)

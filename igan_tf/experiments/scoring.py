@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import tempfile
 from collections.abc import Callable
@@ -11,20 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from igan_tf.data import load_data
 from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
 from igan_tf.evaluation.images import ImageSource
 from igan_tf.evaluation.ranking import rank, take
-from igan_tf.evaluation.scores import Classified, evaluate_images
+from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
-from igan_tf.evaluation.statistics import save_statistics
-from igan_tf.experiments.score_sources import find_run, kind_of, open_both, open_run, training_data
+from igan_tf.evaluation.statistics import FeatureStatistics, save_statistics
+from igan_tf.experiments.score_sources import find_run, fitted, kind_of, open_both, open_run, training_config
 from igan_tf.files import durable
 from igan_tf.images.folders import image_files
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.metrics.registry import Needs, metrics
+from igan_tf.metrics.registry import Needs, metrics, options_class
 
 # The folder of samples in `top_dir`: apart from their grid, so that this folder can be scored itself.
 TOP_SAMPLES = "samples"
@@ -46,8 +48,24 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
         InputError: with the setting or file that cannot be used.
     """
     _check(settings)
-    data, data_name = training_data(settings)
+    config = training_config(settings)
     run = open_run(settings.source)
+    # One data set may serve the classifier and the reference.
+    load = functools.cache(load_data)
+    # Before a classifier is loaded or trained.
+    source, reference, statistics_of_others = open_both(settings, run, load)
+    report(f"source {source.in_words()}")
+    if reference:
+        report(f"reference {reference.in_words()}")
+    if settings.save_reference and isinstance(reference, FeatureStatistics) and not reference.classifier:
+        raise EvaluationError(
+            "`save_reference` must be of a known classifier, which a file with mu and sigma does not name. "
+            f"Received: save_reference={settings.save_reference} reference={settings.reference}"
+        )
+    options = options_class()(**settings.metric_options())
+    num_samples = 0 if run else settings.num_samples
+    check_counts(source, reference, options, num_samples, bool(settings.save_statistics))
+    data: Any = load(config) if config else None
     if run and settings.generated_training_data:
         try:
             with renamed(model="source", data="dataset"):
@@ -63,27 +81,26 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
             value_range=parse_range("classifier_range", settings.classifier_range),
             protocol=settings.protocol,
             data=data,
-            data_name=data_name,
+            data_name=config.dataset if config else "",
             cache_dir=settings.cache_dir or None,
             report=report,
         )
-    source, reference = open_both(settings, classifier, run)
-    report(f"source {source.in_words()}")
-    if reference:
-        report(f"reference {reference.in_words()}")
+    for entry in filter(None, (source, reference)):
+        if isinstance(entry, ImageSource):
+            fitted(entry, settings, classifier)
     record, classified, statistics = evaluate_images(
         source,
         classifier,
         reference,
-        num_samples=0 if run else settings.num_samples,
+        statistics_of_others,
+        num_samples=num_samples,
         seed=settings.seed,
         batch_size=settings.batch_size,
         keep_features=bool(settings.save_statistics),
         progress=True,
         **settings.metric_options(),
     )
-    faults = [*source.unreadable.values(), *getattr(reference, "unreadable", {}).values()]
-    for fault in faults:
+    for fault in [*source.unreadable.values(), *getattr(reference, "unreadable", {}).values()]:
         report(f"left out: {fault}")
     if run:
         record["checkpoint"] = run.checkpoint
@@ -131,10 +148,7 @@ def _short(value: Any) -> str:
 
 def _check(settings: EvaluationSettings) -> None:
     """Refuses combinations that cannot be, before anything is loaded."""
-    kinds = {kind_of("source", settings.source)}
-    if settings.reference:
-        kinds.add(kind_of("reference", settings.reference))
-    _refuse_unused(settings, kinds)
+    _refuse_unused(settings)
     if settings.generated_training_data and not find_run(settings.source):
         raise EvaluationError(f"`generated_training_data` needs a run directory. Received: source={settings.source}")
     if settings.save_reference and not settings.reference:
@@ -142,20 +156,19 @@ def _check(settings: EvaluationSettings) -> None:
     _check_places(settings)
 
 
-def _refuse_unused(settings: EvaluationSettings, kinds: set[str]) -> None:
-    """Refuses settings that would have no effect.
-
-    Args:
-        settings: The settings.
-        kinds: What `source` and `reference` are: see `kind_of`.
-    """
+def _refuse_unused(settings: EvaluationSettings) -> None:
+    """Refuses settings that would have no effect."""
+    of_reference = kind_of("reference", settings.reference) if settings.reference else ""
+    kinds = {kind_of("source", settings.source), of_reference}
     trains = settings.classifier == "domain" or settings.generated_training_data
-    reads_data = kinds & {"tfds", "dataset"} or (trains and (settings.dataset or "run" in kinds))
+    reads_data = kinds & {"tfds", "dataset", "run data"} or (trains and (settings.dataset or "run" in kinds))
     defaults = {field.name: field.default for field in dataclasses.fields(settings)}
     comparing = [name for metric in metrics() if metric.needs > Needs.VALUES for name in metric.option_names()]
     for name, used, purpose in (
-        ("image_range", "npz" in kinds, "the images of an .npz"),
-        ("npz_key", "npz" in kinds, "the images of an .npz"),
+        ("image_range", "arrays" in kinds, "the images of an .npy or .npz"),
+        ("npz_key", "arrays" in kinds, "the images of an .npz"),
+        ("channels_first", "arrays" in kinds, "the images of an .npy or .npz"),
+        ("reference_npz_key", of_reference == "arrays", "the images of an .npz as `reference`"),
         ("center_square", "folder" in kinds, "a folder of images"),
         ("max_unreadable", "folder" in kinds, "a folder of images"),
         ("max_megapixels", "folder" in kinds, "a folder of images"),

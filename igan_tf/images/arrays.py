@@ -18,6 +18,13 @@ def as_unit_range(images: Any) -> Any:
     return tf.cast(images, tf.float32) / 255
 
 
+def holds_range(image_range: tuple[float, float], lowest: Any, highest: Any) -> bool:
+    """Whether pixels from `lowest` to `highest` lie in a declared range of (black, white); False for NaN."""
+    # Rounding may carry a tanh or a resize past its end by a few units in the last place.
+    slack = 1e-4 * (image_range[1] - image_range[0])
+    return bool(lowest >= image_range[0] - slack and highest <= image_range[1] + slack)
+
+
 def as_bytes(images: np.ndarray, place: Any) -> np.ndarray:
     """Makes images uint8: floats in [0, 1] are multiplied by 255 and rounded.
 

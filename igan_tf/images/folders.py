@@ -116,12 +116,6 @@ def image_files(folder: StrPath) -> list[Path]:
     return [] if not os.path.isdir(folder) else [Path(file.path) for file in list_images(folder).files]
 
 
-def npz_files(folder: StrPath) -> list[Path]:
-    """The .npz files in a folder without images, sorted."""
-    found = sorted(Path(folder).glob("*.npz"))
-    return [] if found and list_images(folder).files else found
-
-
 def refuse_unfinished(folder: StrPath) -> None:
     """Raises a DataError for a folder of samples of which files are missing."""
     if (Path(folder) / UNFINISHED_SAMPLES).exists():

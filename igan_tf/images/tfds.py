@@ -150,9 +150,10 @@ class PreparedData:
     def _refuse_formats_but(self, formats: Container[Any]) -> None:
         found = self._builder.info.file_format
         if found not in formats:
+            command = _COMMAND.format(name=self._name, data_dir="ANOTHER_FOLDER")
             raise DataError(
-                f"{self._name} in {self._place} must be prepared as TFRecords. Received: {found.value}. To prepare "
-                f"it so in another folder, run this with that folder as data_dir:\n  {self._command}"
+                f"{self._name} in {self._place} must be prepared as TFRecords, as by this command:\n  {command}\n"
+                f"Received: files of the format {found.value}"
             )
 
 

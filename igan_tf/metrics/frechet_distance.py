@@ -74,15 +74,19 @@ def trace_of_root(covariance_a: np.ndarray, covariance_b: np.ndarray) -> float:
         EvaluationError: for a matrix that is no covariance, with an eigenvalue clearly below 0.
     """
     with one_thread():
-        product = _factor(covariance_a).T @ _factor(covariance_b)
+        product = covariance_factor(covariance_a).T @ covariance_factor(covariance_b)
         singular = scipy.linalg.svdvals(product, overwrite_a=True, check_finite=False) if product.size else np.zeros(1)
     return float(singular.sum())
 
 
-def _factor(covariance: np.ndarray) -> np.ndarray:
-    """L of `(D, rank)` with `S = L L^T`."""
+def covariance_factor(covariance: np.ndarray) -> np.ndarray:
+    """L of `(D, rank)` with `S = L L^T`, of a covariance `(D, D)`.
+
+    Raises:
+        EvaluationError: for a matrix with an eigenvalue clearly below 0.
+    """
     largest = covariance.diagonal().max(initial=0.0)
-    if largest <= 0:
+    if not covariance.any():
         return np.zeros((len(covariance), 0))
     lower, pivots, rank, _ = scipy.linalg.lapack.dpstrf(covariance, lower=1)
     factor = np.tril(lower)[:, :rank]
@@ -90,6 +94,8 @@ def _factor(covariance: np.ndarray) -> np.ndarray:
     unpivoted[pivots - 1] = factor
     # The factorization leaves out no more than rounding, unless the matrix is no covariance.
     left_out = np.abs(covariance.diagonal() - np.einsum("ij,ij->i", unpivoted, unpivoted)).max()
+    # Nor is any entry above the largest variance.
+    left_out = max(left_out, np.abs(covariance).max() - largest)
     if left_out > 1e-8 * largest:
         raise EvaluationError(
             "a covariance must have no negative eigenvalue. "
@@ -113,7 +119,7 @@ class _FrechetDistance(Metric):
             f"{images.name}: {images.moments.count} images are few for a covariance of {images.moments.dimensions} "
             "features; the Fréchet distance is biased upwards"
             for images in (generated, real)
-            if images.moments.count <= images.moments.dimensions
+            if 0 < images.moments.count <= images.moments.dimensions
         ]
 
     def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:

@@ -41,6 +41,8 @@ class FeatureMoments:
         self._mean = np.zeros(dimensions)
         self._scatter = np.zeros((dimensions, dimensions))
         self._pending: list[np.ndarray] = []
+        # Of an unknown number of samples.
+        self._given_covariance: np.ndarray | None = None
 
     @classmethod
     def of(cls, features: ArrayLike, name: str = "features") -> FeatureMoments:
@@ -55,25 +57,32 @@ class FeatureMoments:
         return moments
 
     @classmethod
-    def from_arrays(cls, mean: ArrayLike, covariance: ArrayLike, count: int) -> FeatureMoments:
+    def from_arrays(cls, mean: ArrayLike, covariance: ArrayLike, count: int | None) -> FeatureMoments:
         """Restores moments from the mean `(D,)`, the covariance `(D, D)` and the number of samples.
+
+        With None for a number that nobody recorded, `count` is 0, and nothing can be added.
 
         Raises:
             EvaluationError: for other shapes, NaN, a matrix that is not symmetric, a count below 2.
         """
         mean, covariance = mean_and_covariance(mean, covariance)
         moments = cls(len(mean))
-        moments._count = whole_number(count, "count", low=2)
         moments._mean = mean
-        moments._scatter = covariance * (moments._count - 1)
+        if count is None:
+            moments._given_covariance = covariance
+        else:
+            moments._count = whole_number(count, "count", low=2)
+            moments._scatter = covariance * (moments._count - 1)
         return moments
 
     def update(self, features: ArrayLike) -> None:
         """Adds a batch `(n, D)`.
 
         Raises:
-            EvaluationError: for NaN or another number of dimensions.
+            EvaluationError: for NaN, another number of dimensions, or moments of an unknown number of samples.
         """
+        if self._given_covariance is not None:
+            raise EvaluationError("features cannot be added to moments of an unknown number of samples")
         features = matrix(features, "features", rows=0)
         if features.shape[1] != self.dimensions:
             raise EvaluationError(
@@ -86,7 +95,7 @@ class FeatureMoments:
 
     @property
     def count(self) -> int:
-        """Number of samples."""
+        """Number of samples; 0 where it is unknown."""
         return self._count + sum(map(len, self._pending))
 
     @property
@@ -102,6 +111,8 @@ class FeatureMoments:
         Raises:
             EvaluationError: with fewer than two samples.
         """
+        if self._given_covariance is not None:
+            return self._given_covariance
         if self.count < 2:
             raise EvaluationError(f"a covariance needs at least 2 samples. Received: {self.count}")
         self._merge()

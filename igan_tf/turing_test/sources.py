@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from igan_tf.data.image_sources import FORMS, read_images
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, prefixed
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.settings import ImageFileSettings
 from igan_tf.turing_test.settings import STUDY_IMAGES, StudyError, StudyImageSettings
@@ -111,7 +111,8 @@ def read_sources(
             images = _read(source.place, limit, generator, data_dir, settings.of_files(), size, report)
         # What a run directory raises names its files, too.
         except ValueError as error:
-            raise StudyError(f"{source.argument}: {error}") from error
+            with prefixed(source.argument, source.place):
+                raise StudyError(str(error)) from error
         read[source.name] = images
         size = images.shape[1:3] if settings.fit and size is None else size
         if images.shape[1:3] != read[first.name].shape[1:3]:

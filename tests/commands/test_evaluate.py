@@ -28,8 +28,9 @@ from igan_tf.evaluation import (
 )
 from igan_tf.evaluation.scores import classify
 from igan_tf.evaluation.settings import EvaluationSettings
-from igan_tf.experiments import experiment, runs, scoring
+from igan_tf.experiments import experiment, runs, score_sources, scoring
 from igan_tf.experiments.configs import build_config
+from igan_tf.experiments.run_directory import save_config
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
 from tests.evaluation.tflite_files import convert, network
@@ -287,9 +288,41 @@ def test_in_a_process_of_its_own(here, cache):
         (["--source=nowhere"], ["--source must be one of", "Received: --source=nowhere"]),
         (["--source=empty"], ["--source must hold images", "Received: --source=empty"]),
         (["--source=unfinished"], ["unfinished is not finished", "samples.unfinished.json"]),
-        (["--splits=1", "--source=cut"], ["the folder cut: 1 of 2 images cannot be read", "--max_unreadable=0.01", "1.png"]),
+        (
+            ["--splits=1", "--source=cut"],
+            ["the folder cut: 1 of 2 images cannot be read", "--max_unreadable=0.01", "1.png"],
+        ),
         (["--source=text.npz"], ["--source=text.npz cannot be read"]),
-        (["--source=floats.npz"], ["declared range from 0 to 1", "values from 0 to 200"]),
+        (
+            ["--source=floats.npz"],
+            ["--source=floats.npz: the", "from 0 to 200", "such as --image_range=0,255. Received: --image_range=0,1"],
+        ),
+        (
+            ["--source=digits:test", "--reference=floats.npz", "--image_range=-1,1"],
+            ["--reference=floats.npz: ", "such as --reference_range=0,255. Received: --reference_range=-1,1"],
+        ),
+        (["--source=first.npy"], ["--source=first.npy: its array has its channels first", "--channels_first takes it"]),
+        (["--source=bytes.npz", "--channels_first"], ["--channels_first is for arrays (N, channels, height, width)"]),
+        (["--source=bytes.npz", "--npz_key=x"], ["--npz_key must be one of images", "Received: --npz_key=x"]),
+        (
+            ["--source=digits:test", "--reference=bytes.npz", "--npz_key=x"],
+            ["--npz_key must be one of images", "Received: --npz_key=x"],
+        ),
+        (
+            ["--source=bytes.npz", "--reference=two.npz", "--npz_key=images"],
+            ["--reference_npz_key must be one of x, y, the arrays in two.npz. Received: --reference_npz_key="],
+        ),
+        (["--source=stats.npz"], ["--source=stats.npz holds statistics, for --reference, and no images"]),
+        (["--source=digits:test", "--reference=no_covariance.npz"], ["no_covariance.npz cannot be read: `sigma` must"]),
+        (
+            ["--source=digits:test", "--reference=stats.npz", "--save_reference=s.npz"],
+            ["--save_reference must be of a known classifier", "--reference=stats.npz"],
+        ),
+        (["--source=run:data"], ["--source must be one of", "--source=run:data"]),
+        (
+            ["--source=digits:test", "--reference=run:data"],
+            ["--reference=run:data is the data of a run, which --source must name. Received: --source=digits:test"],
+        ),
         (["--source=nan.npz"], ["must be finite", "NaN"]),
         (["--source=colour.npz"], ["1 channel for this classifier"]),
         (["--source=digits:test", "--reference=nowhere"], ["--reference must be", "Received: --reference=nowhere"]),
@@ -345,7 +378,10 @@ def test_in_a_process_of_its_own(here, cache):
                 "--trust_classifier_file",
                 "--classifier_range=0,1",
             ],
-            ["--center_square gives images the aspect ratio", "--classifier=free.keras, which takes images of any size"],
+            [
+                "--center_square gives images the aspect ratio",
+                "--classifier=free.keras, which takes images of any size",
+            ],
         ),
         (
             ["--source=digits:test", "--reference=digits:train", "--kernel_block_size=2"],
@@ -383,6 +419,10 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypa
     (here / "text.npz").write_text("no zip")
     np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
     np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
+    np.save(here / "first.npy", np.zeros((20, 3, 8, 8), "uint8"))
+    np.savez(here / "two.npz", x=np.zeros((20, 8, 8, 1)), y=np.zeros((20, 8, 8, 1)))
+    np.savez(here / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
+    np.savez(here / "no_covariance.npz", mu=np.zeros(3), sigma=np.eye(3, k=1))
     np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
     np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
     np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))
@@ -404,7 +444,7 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypa
 
 
 UNUSED = [
-    (["--source=folder", "--image_range=-1,1"], "--image_range is for the images of an .npz", "--image_range=-1,1"),
+    (["--source=folder", "--image_range=-1,1"], "--image_range is for the images of an .np", "--image_range=-1,1"),
     (["--source=digits:test", "--image_range=0,2"], "--image_range is for", "--image_range=0,2"),
     (["--source=folder", "--npz_key=images"], "--npz_key is for the images of an .npz", "--npz_key=images"),
     (["--source=a.npz", "--center_square"], "--center_square is for a folder of images", "--center_square"),
@@ -414,6 +454,9 @@ UNUSED = [
     (["--source=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of images in shards/0.npz"),
     (["--source=a.npz", "--reference=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of"),
     (["--source=a.npz", "--reference=real.npz", "--npz_key=mean"], None, "needs the data set"),
+    (["--source=a.npz", "--reference_npz_key=x"], "--reference_npz_key is for", "--reference_npz_key=x"),
+    (["--source=folder", "--channels_first"], "--channels_first is for the images of", "--channels_first=True"),
+    (["--source=RUN", "--reference=run:data", "--data_dir=d", "--num_samples=9"], None, "for 9 images"),
     (["--source=folder", "--reference=real.npz", "--npz_key=mean"], "--npz_key is for", "--npz_key=mean"),
     (["--source=a.npz", "--kernel_block_size=50"], "--kernel_block_size is for --reference", "--kernel_block_size=50"),
     (["--source=a.npz", "--neighbour_samples=50"], "--neighbour_samples is for --reference", "--neighbour_samples=50"),
@@ -450,6 +493,97 @@ def test_what_would_not_be_looked_at_is_refused_by_name(here, cache, run_dir, ca
     assert not (here / "scores.json").exists()
 
 
+def test_the_source_and_the_reference_have_arrays_of_other_names(here, cache):
+    images = load_data(build_config(dataset="digits")).test_images
+    np.savez(here / "a.npz", x=images, y=images[:30])
+    np.savez(here / "b.npz", images=images, x=images[:40], z=images[:50])
+    np.savez(here / "c.npz", images, np.arange(599))
+    np.save(here / "d.npy", images[:60].transpose(0, 3, 1, 2))
+    for arguments, found in (
+        (["--reference=b.npz"], ("x", 40)),
+        (["--reference=b.npz", "--reference_npz_key=z"], ("z", 50)),
+        (["--reference=c.npz"], ("arr_0", 599)),
+        (["--reference=d.npy", "--channels_first"], ("channels first", 60)),
+    ):
+        record = run(cache, "--source=a.npz", "--npz_key=x", *arguments)
+        assert (record["split"], record["num_samples"]) == ("x", 599)
+        assert (record["reference"]["split"], record["reference"]["num_samples"]) == found
+
+
+def test_statistics_of_others_as_a_reference(here, cache, capsys):
+    """The Fréchet distance from mu and sigma, the rest from images beside them; both are said."""
+    images = load_data(build_config(dataset="digits")).test_images
+    np.savez(here / "images.npz", images[:300])
+    own = run(cache, "--source=digits:test", "--reference=images.npz")
+    half = run(cache, "--source=digits:test", "--reference=digits:train", "--save_reference=train.npz")
+    moments = load_statistics("train.npz").moments
+    stored = {"mu": moments.mean, "sigma": moments.covariance}
+    np.savez(here / "fid.npz", **stored)
+    np.savez(here / "adm.npz", images[:300], **stored, mu_s=np.zeros(3), sigma_s=np.eye(3))
+    capsys.readouterr()
+    alone = run(cache, "--source=digits:test", "--reference=fid.npz")
+    text = capsys.readouterr().out
+    assert alone["frechet_distance"] == pytest.approx(half["frechet_distance"], rel=1e-9)
+    assert "precision" not in alone
+    about = {"source": "fid.npz", "split": "mu and sigma", "num_samples": None}
+    assert alone["reference"] == about | {"frechet_distance_from": "mu and sigma"}
+    warning = "fid.npz: the Fréchet distance is from mu and sigma, beside which no extractor is named"
+    assert any(line.startswith(warning) for line in alone["warnings"]) and f"warning: {warning}" in text
+    beside = run(cache, "--source=digits:test", "--reference=adm.npz")
+    assert beside["frechet_distance"] == alone["frechet_distance"] != own["frechet_distance"]
+    for name in ("kernel_distance", "precision", "recall", "density", "coverage", "two_sample_accuracy"):
+        assert beside[name] == own[name]
+    about = {"source": "adm.npz", "split": "arr_0", "num_samples": 300, "image_range": [0, 1]}
+    assert beside["reference"] == about | {"frechet_distance_from": "mu and sigma"}
+    assert any("what else is compared comes from its images" in line for line in beside["warnings"])
+
+
+def test_the_data_of_the_run_as_a_reference(here, cache, run_dir):
+    arguments = ["--num_samples=120", "--splits=2"]
+    record = run(cache, f"--source={run_dir}", "--reference=run:data", *arguments)
+    expected = run(cache, f"--source={run_dir}", "--reference=digits:test", *arguments)
+    for name in ("reference", "frechet_distance", "precision"):
+        assert record[name] == expected[name]
+    step = run(cache, f"--source={run_dir}/checkpoints/step-000000002", "--reference=run:data", *arguments)
+    assert step["reference"] == expected["reference"] and step["frechet_distance"] != record["frechet_distance"]
+
+
+@pytest.mark.parametrize(("test_fraction", "count", "split"), [(0.25, 4, "test"), (0.0, 16, "train")])
+def test_the_data_of_a_run_on_a_folder_has_the_runs_size_and_channels(here, test_fraction, count, split):
+    generator = np.random.default_rng(0)
+    for number in range(16):
+        (here / "photos" / str(number % 2)).mkdir(parents=True, exist_ok=True)
+        pixels = generator.integers(0, 256, (20, 30, 3), dtype="uint8")
+        Image.fromarray(pixels).save(here / "photos" / str(number % 2) / f"{number}.png")
+    config = build_config(
+        dataset="folder", data_dir=str(here / "photos"), image_size=8, channels=1, test_fraction=test_fraction
+    )
+    save_config(here, config)
+    settings = EvaluationSettings(source=str(here), reference="run:data")
+    _, source, _ = score_sources.open_both(settings, score_sources.Run(here, None, {"step": 0}), load_data)
+    assert (source.count, source.split) == (count, split)
+    data = load_data(config)
+    np.testing.assert_array_equal(next(source.batches(99)), data.test_images if count == 4 else data.train_images)
+
+
+def test_what_is_wrong_shows_before_a_classifier_is_trained(here, capsys, monkeypatch):
+    monkeypatch.setattr(scoring, "load_classifier", lambda *arguments, **named: pytest.fail("a classifier was loaded"))
+    (here / "unfinished").mkdir()
+    (here / "unfinished" / "samples.unfinished.json").write_text("{}")
+    (here / "text.npy").write_text("no array")
+    np.save(here / "five.npy", np.zeros((5, 8, 8, 1), "uint8"))
+    for arguments, words in (
+        (["--source=unfinished"], "unfinished is not finished"),
+        (["--source=text.npy"], "--source=text.npy cannot be read as an .npy or .npz"),
+        (["--source=five.npy"], "one for each of the --splits"),
+        (["--source=digits:test", "--reference=unfinished"], "unfinished is not finished"),
+        (["--source=digits:test", "--reference=text.npy"], "--reference=text.npy cannot be read as an .npy or .npz"),
+        (["--source=digits:test", "--reference=five.npy"], "at least 6 images of each set"),
+        (["--source=digits:test", "--num_samples=600"], "--num_samples must be at most"),
+    ):
+        assert words in refused(capsys, "--classifier=domain", "--dataset=digits", *arguments)
+
+
 def test_bytes_beside_floats_have_the_floats_range(here, cache):
     """The range is the floats'; bytes have theirs."""
     images = np.round(load_data(build_config(dataset="digits")).test_images * 255).astype("uint8")
@@ -472,7 +606,10 @@ def test_the_reference_may_have_a_range_of_its_own(here, cache, capsys):
     np.savez(here / "bytes.npz", images=np.round(images * 255).astype("uint8"))
     for reference in (["--reference=digits:test"], [], ["--reference=bytes.npz"]):
         text = refused(capsys, "--classifier=domain", "--dataset=digits", "--source=digits:test", *reference, ranges[1])
-        assert "--reference_range is for a --reference of floats in an .npz" in text and "--reference_range=0,1" in text
+        assert (
+            "--reference_range is for a --reference of floats in an .npy or .npz" in text
+            and "--reference_range=0,1" in text
+        )
 
 
 def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_path, capsys, monkeypatch):
@@ -495,6 +632,12 @@ def test_records_of_imagenet(here, capsys):
     assert record["frechet_distance"] > 0
     text = refused(capsys, "--source=noise:8x8x3", "--reference=imagenet:test", *arguments)
     assert "--reference=imagenet:test: the records are one set" in text
+    # Of a run on them, its data are all of them.
+    save_config(here, build_config(dataset="imagenet", data_dir=str(here / "records")))
+    settings = EvaluationSettings(source=str(here), reference="run:data")
+    _, reference, _ = score_sources.open_both(settings, score_sources.Run(here, None, {"step": 0}), load_data)
+    assert (reference.count, reference.split) == (24, "all records")
+    assert next(reference.batches(99)).shape == (24, 8, 8, 3)
     text = refused(capsys, "--source=noise:8x8x3", "--classifier=domain", "--dataset=imagenet", "--data_dir=records")
     assert "images in memory" in text and "--dataset=imagenet" in text
 

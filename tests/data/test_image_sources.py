@@ -66,12 +66,32 @@ def test_npz(tmp_path, name):
     np.testing.assert_array_equal(read_images(str(tmp_path / "a.npz")), images)
 
 
+def test_npy(tmp_path):
+    images = pixels(70, shape=(5, 7, 1))
+    np.save(tmp_path / "a.npy", images[..., 0])
+    np.testing.assert_array_equal(read_images(str(tmp_path / "a.npy")), images)
+    np.testing.assert_array_equal(read_images(str(tmp_path)), images)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_first_are_named(tmp_path, channels):
+    np.save(tmp_path / "a.npy", pixels(2, (5, 7, channels)).transpose(0, 3, 1, 2))
+    words = rf"a.npy: its array must have its channels last: .*Received: shape \(2, {channels}, 5, 7\), channels first$"
+    for place in (tmp_path / "a.npy", tmp_path):
+        with pytest.raises(DataError, match=words):
+            read_images(str(place))
+
+
 def test_npz_of_several_arrays(tmp_path):
     images = pixels()
+    np.savez(tmp_path / "a.npz", images, np.arange(6))
+    np.testing.assert_array_equal(read_images(str(tmp_path / "a.npz")), images)
     np.savez(tmp_path / "a.npz", labels=np.arange(6), images=images)
     np.testing.assert_array_equal(read_images(str(tmp_path / "a.npz")), images)
     np.savez(tmp_path / "b.npz", labels=np.arange(6), x=images)
-    with pytest.raises(DataError, match=r"b.npz must hold one array, or one named images\. Received: labels, x"):
+    with pytest.raises(
+        DataError, match=r"b.npz must hold one array, or one named images or arr_0\. Received: labels, x"
+    ):
         read_images(str(tmp_path / "b.npz"))
 
 
@@ -171,7 +191,7 @@ def test_a_damaged_npz_is_named(tmp_path, content):
 
 def test_an_npz_with_pickled_objects_is_not_unpickled(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.array([print], dtype=object))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"must be images, .*dtype object"):
         read_images(str(tmp_path / "a.npz"))
 
 

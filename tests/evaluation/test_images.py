@@ -1,5 +1,6 @@
 """Where images come from: in order, piece by piece, and with the fault named."""
 
+import re
 import threading
 import zipfile
 
@@ -12,6 +13,7 @@ if keras.backend.backend() != "tensorflow":
     pytest.skip("images are resized by TensorFlow", allow_module_level=True)
 
 from igan_tf.errors import DataError, EvaluationError
+from igan_tf.evaluation.array_sources import ArrayFileSource, ArrayFolderSource
 from igan_tf.evaluation.folder_images import FolderSource
 from igan_tf.evaluation.images import (
     ArraySource,
@@ -21,7 +23,6 @@ from igan_tf.evaluation.images import (
     chosen_indices,
     prefetched,
 )
-from igan_tf.evaluation.npz_images import NpzFolderSource, NpzSource
 from igan_tf.images.settings import DecodingSettings, ImageFileSettings
 from tests.evaluation.damage import altered
 from tests.images.tfds_data import prepare
@@ -181,68 +182,174 @@ def test_an_image_of_which_any_byte_is_altered(tmp_path, suffix):
     assert refused > len(path.read_bytes()) / 3
 
 
-# Npz files.
+# Files of arrays.
 
 
-@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def write_array(path, array, **others):
+    """An .npy, or an .npz by `path`'s suffix, of which `others` are more arrays."""
+    if path.suffix == ".npy":
+        np.save(path, array)
+    else:
+        np.savez(path, **others, images=array)
+    return path
+
+
+@pytest.mark.parametrize("write", [np.save, np.savez, np.savez_compressed])
 @pytest.mark.parametrize("kind", ["uint8", "float32"])
-def test_an_npz_is_read_piece_by_piece(tmp_path, write, kind):
+def test_an_array_is_read_piece_by_piece(tmp_path, write, kind):
     array = images(150) if kind == "uint8" else images(150).astype(kind) / 255
-    write(tmp_path / "a.npz", samples=array)
-    source = NpzSource(str(tmp_path / "a.npz"))
+    path = tmp_path / ("a.npy" if write is np.save else "a.npz")
+    write(path, array)
+    source = ArrayFileSource(str(path))
     assert source.count == 150 and source.image_range == (None if kind == "uint8" else (0, 1))
+    assert source.split == ("" if write is np.save else "arr_0")
     np.testing.assert_array_equal(gather(source), array)
     np.testing.assert_array_equal(gather(source, 4, np.array([70, 149])), array[[70, 149]])
 
 
 def test_which_array_of_an_npz(tmp_path):
     path = tmp_path / "a.npz"
-    np.savez(path, images=images(3), labels=np.arange(3), others=images(4).astype("float64"))
-    assert NpzSource(path).count == 3
-    other = NpzSource(path, "others", (0, 255))
+    np.savez(path, images(5), np.arange(5), images=images(3), others=images(4).astype("float64"))
+    assert ArrayFileSource(path).count == 3
+    other = ArrayFileSource(path, "others", (0, 255))
     assert other.count == 4 and other.image_range == (0, 255)
-    with pytest.raises(EvaluationError, match=r"`key` must be one of images, labels, others .*Received: key=x"):
-        NpzSource(path, "x")
-    with pytest.raises(EvaluationError, match=r"labels must be images .*Received: shape \(3,\), dtype int64"):
-        NpzSource(path, "labels")
+    assert ArrayFileSource(path, "arr_0", likely_keys=["others"]).count == 5
+    assert ArrayFileSource(path, likely_keys=["nothing", "others"], image_range=(0, 255)).count == 4
+    np.savez(path, images(5), np.arange(5))
+    assert ArrayFileSource(path).count == 5
+    with pytest.raises(DataError, match=r"`key` must be one of arr_0, arr_1 .*Received: key=x"):
+        ArrayFileSource(path, "x")
+    with pytest.raises(DataError, match=r"arr_1 must be images, .*Received: shape \(5,\), dtype int64"):
+        ArrayFileSource(path, "arr_1")
+    np.savez(path, x=images(5), y=images(5))
+    with pytest.raises(DataError, match=r"`key` must be one of x, y, the arrays in .*a.npz\. Received: key=$"):
+        ArrayFileSource(path)
+    np.savez(path, mu=np.zeros(2), sigma=np.eye(2))
+    with pytest.raises(DataError, match=r"a.npz holds statistics, for `reference`, and no images"):
+        ArrayFileSource(path)
+    np.save(tmp_path / "a.npy", images(3))
+    with pytest.raises(DataError, match=r"`key` is for an .npz; .*a.npy is an .npy, .*Received: key=x"):
+        ArrayFileSource(tmp_path / "a.npy", "x")
 
 
-def test_a_folder_of_npz_files(tmp_path):
+SHAPES = [
+    # Stored; as read with `channels_first`, and without; None: refused.
+    ((5, 3, 4, 6), (5, 4, 6, 3), None),
+    ((5, 1, 4, 6), (5, 4, 6, 1), None),
+    ((5, 4, 6, 3), (5, 4, 6, 3), (5, 4, 6, 3)),
+    # Either.
+    ((5, 3, 4, 3), (5, 4, 3, 3), (5, 3, 4, 3)),
+    ((5, 1, 1, 1), (5, 1, 1, 1), (5, 1, 1, 1)),
+    # Grey, without an axis of channels.
+    ((5, 4, 6), (5, 4, 6, 1), (5, 4, 6, 1)),
+]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz"])
+@pytest.mark.parametrize(("stored", "first", "last"), SHAPES, ids=str)
+def test_where_the_channels_are(tmp_path, stored, first, last, suffix):
+    array = np.random.default_rng(0).integers(0, 256, stored, "uint8")
+    path = write_array(tmp_path / f"a{suffix}", array)
+    source = ArrayFileSource(path, channels_first=True)
+    found = gather(source)
+    assert found.shape == first and source.channels_first == (len(stored) == 4 and stored[1] in (1, 3))
+    expected = array.transpose(0, 2, 3, 1) if source.channels_first else array.reshape(first)
+    np.testing.assert_array_equal(found, expected)
+    if last is None:
+        words = rf"`channels_first` takes it so\. Received: channels_first=False and shape {re.escape(str(stored))}$"
+        with pytest.raises(DataError, match=f"{path}: .*channels first, .*{words}"):
+            ArrayFileSource(path)
+    else:
+        np.testing.assert_array_equal(gather(ArrayFileSource(path)), array.reshape(last))
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 6, 4), (5,), (4, 6, 3), (5, 3, 4, 6, 1), (0, 4, 6, 3), (5, 0, 6, 3)])
+def test_shapes_of_no_images(tmp_path, shape):
+    with pytest.raises(DataError, match=rf"must be images, .*Received: shape {re.escape(str(shape))}, dtype uint8$"):
+        ArrayFileSource(write_array(tmp_path / "a.npy", np.zeros(shape, "uint8")))
+
+
+def test_an_array_in_fortran_order(tmp_path):
+    with pytest.raises(DataError, match=r"in C order, .*, Fortran order$"):
+        ArrayFileSource(write_array(tmp_path / "a.npy", np.asfortranarray(images(5))))
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "declared", "words"),
+    [
+        (-1, 1, None, "values from -1 to 1, such as `image_range=-1,1`. Received: image_range=0,1"),
+        (0, 255, None, "values from 0 to 255, such as `image_range=0,255`. Received: image_range=0,1"),
+        (0, 3, (-1, 1), "values from 0 to 3, such as `image_range=0,255`. Received: image_range=-1,1"),
+        (-0.2, 0.9, (0, 0.9), "values from -0.2 to 0.9, such as `image_range=-1,1`. Received: image_range=0,0.9"),
+        (-3, 7, None, "values from -3 to 7. Received: image_range=0,1"),
+        (0, np.nan, None, "must be finite. Received: NaN or infinity"),
+        (-np.inf, 1, None, "must be finite. Received: NaN or infinity"),
+    ],
+)
+@pytest.mark.parametrize("place", [0, 149])
+def test_floats_out_of_their_range(tmp_path, low, high, declared, words, place):
+    """Found among the first as the file is opened; among later ones, while they are read."""
+    array = np.full((150, 2, 2, 1), np.mean(declared or (0, 1)), "float32")
+    array[place, 0, 0], array[place, 1, 1] = low, high
+    path = write_array(tmp_path / "a.npy", array)
+
+    def read():
+        source = ArrayFileSource(path, image_range=declared)
+        assert place, "it was not found as the file was opened"
+        gather(source)
+
+    with pytest.raises(EvaluationError) as caught:
+        read()
+    message = str(caught.value).replace(", and `image_range` must be those of black and white", "")
+    assert f"{path}: its array" in message and words in message
+
+
+def test_a_folder_of_array_files(tmp_path):
     np.savez(tmp_path / "b.npz", x=images(70))
     np.savez(tmp_path / "a.npz", images=images(3), others=images(4))
-    source = NpzFolderSource(tmp_path)
-    assert source.count == 73 and source.image_range is None
-    np.testing.assert_array_equal(gather(source), np.concatenate([images(3), images(70)]))
-    np.testing.assert_array_equal(
-        gather(source, 2, np.array([2, 3, 72])), np.concatenate([images(3), images(70)])[[2, 3, 72]]
-    )
-    np.savez(tmp_path / "c.npz", x=images(2) / 255)
-    with pytest.raises(EvaluationError, match=f"`root={tmp_path}`: some of its .npz files hold bytes, others floats"):
-        NpzFolderSource(tmp_path)
+    np.save(tmp_path / "ab.npy", images(2))
+    (tmp_path / "._b.npz").write_bytes(b"macOS")
+    source = ArrayFolderSource(tmp_path)
+    assert source.count == 75 and source.image_range is None
+    whole = np.concatenate([images(3), images(2), images(70)])
+    np.testing.assert_array_equal(gather(source), whole)
+    np.testing.assert_array_equal(gather(source, 2, np.array([2, 3, 74])), whole[[2, 3, 74]])
+    np.save(tmp_path / "c.npy", images(2) / 255)
+    with pytest.raises(DataError, match=f"{tmp_path}: some of its arrays hold bytes, others floats"):
+        ArrayFolderSource(tmp_path)
+    np.save(tmp_path / "c.npy", images(2).transpose(0, 3, 1, 2))
+    with pytest.raises(DataError, match=f"{tmp_path}/c.npy: its array has its channels first"):
+        ArrayFolderSource(tmp_path)
+    assert ArrayFolderSource(tmp_path, channels_first=True).count == 77
 
 
-def test_a_damaged_npz(tmp_path):
+def test_a_damaged_array_file(tmp_path):
     path = tmp_path / "a.npz"
     np.savez(path, images=images(200, (16, 16)))
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-    with pytest.raises(EvaluationError, match=r"the array images is damaged"):
-        gather(NpzSource(path))
+    with pytest.raises(DataError, match=r"the array images is damaged"):
+        gather(ArrayFileSource(path))
     path.write_bytes(content[:1000])
-    with pytest.raises(EvaluationError, match=f"`path={path}` cannot be read"):
-        NpzSource(path)
-    # A header that promises more than there is, in a whole zip file.
+    with pytest.raises(DataError, match=f"{path} cannot be read as an .npy or .npz"):
+        ArrayFileSource(path)
+    # A header that promises more than there is, in a whole zip file and alone.
     np.save(tmp_path / "b.npy", images(200))
     short = (tmp_path / "b.npy").read_bytes()[:-100]
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("images.npy", short)
-    with pytest.raises(EvaluationError, match=r"its header says shape \(200, 4, 5, 3\) .* it holds 11900 bytes"):
-        NpzSource(path)
+    (tmp_path / "b.npy").write_bytes(short)
+    for damaged in (path, tmp_path / "b.npy"):
+        with pytest.raises(DataError, match=r"its header says shape \(200, 4, 5, 3\) .* it holds 11900 bytes"):
+            ArrayFileSource(damaged)
+    (tmp_path / "b.npy").write_bytes(short[:20])
+    with pytest.raises(DataError, match=r"b.npy: its array cannot be read"):
+        ArrayFileSource(tmp_path / "b.npy")
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("notes.txt", "no array")
-    with pytest.raises(EvaluationError, match=f"`path={path}`: the array notes.txt cannot be read"):
-        NpzSource(path)
+    with pytest.raises(DataError, match=f"{path}: the array notes.txt cannot be read"):
+        ArrayFileSource(path)
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
@@ -253,8 +360,8 @@ def test_an_npz_of_which_any_byte_is_altered(tmp_path, write):
     refused = 0
     for place in altered(path):
         try:
-            found = gather(NpzSource(path))
-        except EvaluationError as error:
+            found = gather(ArrayFileSource(path))
+        except DataError as error:
             refused += 1
             assert str(path) in str(error)
         else:
@@ -262,12 +369,12 @@ def test_an_npz_of_which_any_byte_is_altered(tmp_path, write):
     assert refused > len(path.read_bytes())
 
 
-@pytest.mark.parametrize("kind", ["longdouble", "int64", "complex64"])
+@pytest.mark.parametrize("kind", ["longdouble", "int64", "complex64", "object"])
 def test_pixels_that_no_classifier_takes(tmp_path, kind):
     np.savez(tmp_path / "a.npz", images=images(2).astype(kind))
     name = np.dtype(kind).name
-    with pytest.raises(EvaluationError, match=rf"uint8, or floating point of at most 64 bits.* dtype {name}"):
-        NpzSource(tmp_path / "a.npz")
+    with pytest.raises(DataError, match=rf"uint8, or floating point of at most 64 bits.* dtype {name}"):
+        ArrayFileSource(tmp_path / "a.npz")
 
 
 # TFDS.

@@ -15,6 +15,7 @@ if keras.backend.backend() != "tensorflow":
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import (
     FeatureMoments,
+    FeatureStatistics,
     as_classifier,
     density_coverage,
     evaluate_images,
@@ -245,6 +246,31 @@ def test_the_sizes_that_just_suffice():
             kernel_block_size=block_size, neighbour_samples=6,
         )  # fmt: skip
         assert {"kernel_distance", "precision", "density", "frechet_distance"} < set(record)
+
+
+def test_statistics_of_others():
+    """In place of the reference, or of the moments of its images; refused at the first batch if they do not fit."""
+    source, real = ArraySource(images(70)), ArraySource(images(60, seed=1))
+    own, _, statistics = evaluate_images(source, mean_classifier(), real)
+    moments = FeatureMoments.from_arrays(statistics.moments.mean + 1, statistics.moments.covariance, None)
+    others = FeatureStatistics(moments, None, "", "", "", "fid.npz", "mu and sigma")
+    alone, _, _ = evaluate_images(source, mean_classifier(), others)
+    beside, _, kept = evaluate_images(source, mean_classifier(), real, others)
+    assert alone["frechet_distance"] == beside["frechet_distance"] > own["frechet_distance"] + 10
+    assert beside["precision"] == own["precision"] and "precision" not in alone
+    assert (alone["reference"]["num_samples"], beside["reference"]["num_samples"]) == (None, 60)
+    assert kept.moments.count == 60 and kept.classifier == "stand-in"
+
+    class FirstBatch(ArraySource):
+        def rows(self):
+            yield next(super().rows())
+            pytest.fail("more than the first batch was read")
+
+    few = FeatureMoments.from_arrays(np.zeros(3), np.eye(3), None)
+    others = FeatureStatistics(few, None, "", "", "", "fid.npz", "mu and sigma")
+    for reference in ((others,), (FirstBatch(images(300)), others)):
+        with pytest.raises(EvaluationError, match=r"the classifier's 12 features. Received: those of 3 features"):
+            evaluate_images(FirstBatch(images(300)), mean_classifier(), *reference, batch_size=8)
 
 
 def test_statistics_too_small_for_kid_are_refused_before_an_image_is_classified():

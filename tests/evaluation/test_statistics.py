@@ -147,6 +147,46 @@ def test_files_of_other_kinds(tmp_path):
         load_statistics(path)
 
 
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_statistics_of_others(tmp_path, write):
+    path = tmp_path / "fid.npz"
+    own = FeatureMoments.of(FEATURES)
+    write(path, mu=own.mean, sigma=own.covariance)
+    assert is_statistics_file(path)
+    found = load_statistics(path)
+    assert (found.source, found.split) == (str(path), "mu and sigma") and found.features is None
+    # Nobody recorded these.
+    assert found.count == 0 and found.classifier == found.classifier_digest == found.protocol == ""
+    np.testing.assert_array_equal(found.moments.mean, own.mean)
+    np.testing.assert_array_equal(found.moments.covariance, own.covariance)
+    with pytest.raises(EvaluationError, match="moments of an unknown number of samples"):
+        found.moments.update(FEATURES)
+
+
+_SIGMA = np.eye(4)
+
+
+@pytest.mark.parametrize(
+    ("mu", "sigma", "message"),
+    [
+        (np.zeros(4), np.where(_SIGMA, np.nan, 0), "`sigma` must be finite"),
+        (np.full(4, np.inf), _SIGMA, "`mu` must be finite"),
+        (np.zeros(4), _SIGMA[:3], r"`mu` and `sigma` must have .*Received: shapes \(4,\) and \(3, 4\)"),
+        (np.zeros(5), _SIGMA, r"Received: shapes \(5,\) and \(4, 4\)"),
+        (np.zeros((1, 4)), _SIGMA, r"Received: shapes \(1, 4\) and \(4, 4\)"),
+        (np.zeros(4), np.eye(4, k=1) + _SIGMA, "`sigma` must be symmetric"),
+        (np.zeros(4), 1 - _SIGMA, "a covariance must have no negative eigenvalue"),
+        (np.zeros(4), -_SIGMA, "a covariance must have no negative eigenvalue"),
+        (np.zeros(4), np.full((4, 4), None), "cannot be loaded"),
+    ],
+)
+def test_a_sigma_that_is_no_covariance_is_refused(tmp_path, mu, sigma, message):
+    path = tmp_path / "fid.npz"
+    np.savez(path, mu=mu, sigma=sigma)
+    with pytest.raises(EvaluationError, match=f"the statistics {path} cannot be read: .*{message}"):
+        load_statistics(path)
+
+
 def test_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(EvaluationError, match=r"cannot be written"):
         save_statistics(tmp_path / "none" / "a.npz", statistics())

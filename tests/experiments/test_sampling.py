@@ -17,8 +17,8 @@ from PIL import Image
 from igan_tf import __version__, load_run
 from igan_tf.data.image_sources import read_images
 from igan_tf.errors import ConfigError, DataError
+from igan_tf.evaluation.array_sources import ArrayFileSource, ArrayFolderSource
 from igan_tf.evaluation.folder_images import FolderSource
-from igan_tf.evaluation.npz_images import NpzFolderSource, NpzSource
 from igan_tf.experiments import sampling
 from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
 from igan_tf.images.arrays import as_bytes
@@ -83,7 +83,7 @@ def test_an_npz_is_numpys(tmp_path, shape):
     write_npz(tmp_path / "a.npz", model.generate_batches(230, 3), 230)
     np.savez_compressed(tmp_path / "b.npz", images=model.generate(230, 3))
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
-    assert NpzSource(tmp_path / "a.npz").count == 230
+    assert ArrayFileSource(tmp_path / "a.npz").count == 230
     np.testing.assert_array_equal(read_images(str(tmp_path / "a.npz")), as_bytes(model.generate(230, 3), ""))
 
 
@@ -136,7 +136,7 @@ def test_a_folder(tmp_path, file_format, count, names, shape):
     if file_format == "png":
         source = FolderSource(folder, channels=shape[-1])
     else:
-        source = NpzFolderSource(folder)
+        source = ArrayFolderSource(folder)
         sizes = [1000] * (count // 1000) + [count % 1000]
         assert [len(np.load(folder / name)["images"]) for name in names] == sizes[: len(names)]
     assert source.count == count and source.image_range is None
@@ -166,7 +166,7 @@ def test_a_killed_process_s_folder_is_continued_to_the_same_bytes(tmp_path, file
     with pytest.raises(Killed):
         fill(tmp_path / "killed", plan, Model(dies_at=dies_at))
     assert not (tmp_path / "killed" / "samples.json").exists()
-    for read in (lambda folder: read_images(str(folder)), FolderSource, NpzFolderSource):
+    for read in (lambda folder: read_images(str(folder)), FolderSource, ArrayFolderSource):
         with pytest.raises(DataError, match=f"{tmp_path}/killed is not finished: it holds samples.unfinished.json"):
             read(tmp_path / "killed")
     # What a death in the middle of a file leaves.
@@ -510,4 +510,4 @@ def test_memory_does_not_grow_with_the_number_of_images(here, run_dir):
     assert done.returncode == 0, done.stderr
     grown = [int(line) / 1000 for line in done.stdout.splitlines()]
     assert len(grown) == 2 and max(grown) < 9, grown
-    assert NpzSource("many.npz").count == NpzFolderSource("many").count == 200_000
+    assert ArrayFileSource("many.npz").count == ArrayFolderSource("many").count == 200_000

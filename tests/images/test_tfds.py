@@ -107,9 +107,11 @@ def test_without_data_dir_the_default_folder_is_named(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("read", READERS.values(), ids=READERS)
 def test_array_records_are_refused_in_the_same_words(tmp_path, read):
-    pytest.importorskip("array_record")
-    prepared_as(tmp_path, "array_record")
-    with pytest.raises(DataError, match=r"mnist in `data_dir=.*` must be prepared as TFRecords\. Received: array_re"):
+    prepared_as(tmp_path, "tfrecord")
+    description = tmp_path / "mnist/3.0.1/dataset_info.json"
+    description.write_text(description.read_text().replace('"tfrecord"', '"array_record"'))
+    words = r"mnist in `data_dir=.*` must be prepared as TFRecords, .*\n.*\nReceived: files of the format array_record$"
+    with pytest.raises(DataError, match=words):
         read(str(tmp_path))
 
 
@@ -128,7 +130,9 @@ def test_the_converter_reads_tfrecords_alone(tmp_path):
     pytest.importorskip("pyarrow")
     prepare(tmp_path, "parquet")
     assert len(read_images("tfds:tiny:train", data_dir=str(tmp_path))) == 5
-    with pytest.raises(DataError, match=r"`source=tfds:tiny`: tiny in .* as TFRecords\. Received: parquet\."):
+    with pytest.raises(
+        DataError, match=r"`source=tfds:tiny`: tiny in .* as TFRecords, .*\n.*\nReceived: files of the format parquet$"
+    ):
         open_source("tfds:tiny", str(tmp_path))
 
 

@@ -61,10 +61,13 @@ def test_a_bad_source_is_named_by_its_argument(tmp_path):
     good = save(tmp_path / "a.npz", grey())
     (tmp_path / "empty").mkdir()
     for place, words in ((tmp_path / "empty", "holds no images"), (tmp_path / "nowhere", "does not exist")):
-        with pytest.raises(StudyError, match=f"^`generated=b={place}`: .*{words}"):
+        with pytest.raises(StudyError, match=f"^`generated=b={place}`:? .*{words}"):
             read_sources(parse_sources(good, [f"b={place}"]), 100, seed=1)
-        with pytest.raises(StudyError, match=f"^`real={place}`: .*{words}"):
+        with pytest.raises(StudyError, match=f"^`real={place}`:? .*{words}"):
             read_sources(parse_sources(str(place), [f"b={good}"]), 100, seed=1)
+    place = save(tmp_path / "c.npz", grey().transpose(0, 3, 1, 2))
+    with pytest.raises(StudyError, match=rf"^`real={place}`: the array \w+ must have its channels last"):
+        read_sources(parse_sources(place, [f"b={good}"]), 100, seed=1)
 
 
 def test_grey_and_colour_are_made_alike(tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
+from igan_tf.images.arrays import holds_range
 
 RESIZE = "bilinear with half-pixel centres, antialiased where it shrinks"
 
@@ -174,9 +175,7 @@ def check_images(images: Any, image_range: tuple[float, float] | None, channels:
     lowest, highest = images.min(), images.max()
     if not np.isfinite([lowest, highest]).all():
         raise EvaluationError("`images` must be finite. Received: NaN or infinity among the pixels")
-    # Rounding may carry a tanh or a resize past its end by a few units in the last place.
-    slack = 1e-4 * (high - low)
-    if lowest < low - slack or highest > high + slack:
+    if not holds_range((low, high), lowest, highest):
         raise EvaluationError(
             f"`images` must be in the declared range from {low:g} to {high:g}. "
             f"Received: values from {lowest:.6g} to {highest:.6g}; say image_range=(black, white), or pass uint8"
