@@ -53,18 +53,18 @@ def load_svhn(config: DataSettings) -> ImageData:
 
 
 def _load_tfds(config: DataSettings, name: str) -> ImageData:
-    train_split, test_split = config.train_split or "train", config.test_split or "test"
+    splits = {"train_split": config.train_split or "train", "test_split": config.test_split or "test"}
     with prefixed(f"`dataset={config.dataset}`"):
         prepared = PreparedData(name, config.data_dir)
-        with renamed(split="train_split"):
-            train = prepared.arrays(train_split)
-        with renamed(split="test_split"):
-            test = prepared.arrays(test_split)
-    if shared := prepared.count_shared(train_split, test_split):
-        raise DataError(
-            f"`train_split` and `test_split` must have no images in common, and have {shared}. "
-            f"Received: train_split={train_split} test_split={test_split}"
-        )
+        for argument, split in splits.items():
+            with renamed(split=argument):
+                prepared.count(split)
+        if shared := prepared.count_shared(*splits.values()):
+            received = " ".join(f"{argument}={split}" for argument, split in splits.items())
+            raise DataError(
+                f"`train_split` and `test_split` must have no images in common, and have {shared}. Received: {received}"
+            )
+        train, test = map(prepared.arrays, splits.values())
     return ImageData(
         train["image"],
         train["label"].astype("int64"),
