@@ -11,13 +11,20 @@ Commands make their flags of these fields (`igan_tf.commands.flags`).
 
 import dataclasses
 import math
-import numbers
-from collections.abc import Sequence
-from typing import Any
+import os
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
 
 from igan_tf.errors import ConfigError, InputError
 
 GREATEST_SEED = 2**31 - 1
+# Of counts that nothing else bounds: images, examples, steps, epochs.
+MANY = 10**9
+# The most bytes that file systems take in a name, and systems in a path.
+_LONGEST_NAME, _LONGEST_PATH = 255, 4095
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "several texts"}
 
 
 def setting(
@@ -30,38 +37,47 @@ def setting(
     above: float | None = None,
     path: bool = False,
     optional: bool = False,
+    kind: type | None = None,
+    used_with: Sequence[str] = (),
     **more: Any,
 ) -> Any:
     """A field of a `Settings` dataclass.
 
     Args:
-        default: The default; its type is the setting's.
+        default: The default.
         help_text: What the setting means; other settings in backticks.
         choices: The values allowed.
         low, high: Bounds, included.
         above: A bound, excluded.
-        path: Whether the value is a path of the file system.
+        path: Whether the value is, or may be, a path of the file system.
         optional: Whether None is allowed, which command lines spell `none`.
+        kind: The setting's type; None: that of the default.
+        used_with: Other settings, of which one is needed for this one to have an effect: `name` for any value but 0,
+            false or empty, `name=value` for one.
         **more: Other metadata of the field.
     """
-    limits = {"choices": choices, "low": low, "high": high, "above": above, "optional": optional}
-    return dataclasses.field(default=default, metadata={"help": help_text, **limits, "path": path, **more})
+    limits = {"choices": choices, "low": low, "high": high, "above": above, "optional": optional, "path": path}
+    kinds = {"kind": kind or type(default), "used_with": tuple(used_with)}
+    return dataclasses.field(default=default, metadata={"help": help_text, **limits, **kinds, **more})
 
 
 class Settings:
-    """Base of frozen dataclasses whose fields are `setting`s; refuses values out of bounds.
+    """Base of frozen dataclasses whose fields are `setting`s; refuses values of another type or out of bounds.
 
-    A subclass checks combinations in `check`, and names its own kind of error as `Error`.
+    NumPy's scalars, and `Path`s where a path is meant, become what they stand for. A subclass
+    checks combinations in `check`, and names its own kind of error as `Error`.
 
     Raises:
         InputError: of the kind `Error`, with the field's name and the value received.
     """
 
     Error: type[InputError] = ConfigError
+    # `used_with` of fields that a base states for all its subclasses.
+    inherited_used_with: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            check_setting(field, getattr(self, field.name), self.Error)
+            object.__setattr__(self, field.name, as_setting(field, getattr(self, field.name), self.Error))
         self.check()
 
     def check(self) -> None:
@@ -76,16 +92,48 @@ def fields_of(settings: Any) -> list[dataclasses.Field]:
     return [fields[name] for name in dict.fromkeys(names)]
 
 
-def check_setting(field: dataclasses.Field, value: Any, error: type[InputError] = ConfigError) -> None:
-    """Raises `error` where `value` is not one that `field` allows."""
+def refuse_unused(settings: Settings, given: Collection[str]) -> None:
+    """Raises the settings' kind of error where one of the settings named in `given` has no effect beside the others."""
+    for field in fields_of(settings):
+        needed = field.metadata["used_with"] or settings.inherited_used_with.get(field.name, ())
+        if field.name not in given or not needed or any(_holds(settings, need) for need in needed):
+            continue
+        names = dict.fromkeys([field.name, *(need.partition("=")[0] for need in needed)])
+        received = " ".join(f"{name}={getattr(settings, name)}" for name in names)
+        purpose = " or ".join(f"`{need}`" for need in needed)
+        raise settings.Error(f"`{field.name}` is for {purpose}. Received: {received}")
+
+
+def _holds(settings: Settings, need: str) -> bool:
+    name, equals, value = need.partition("=")
+    return str(getattr(settings, name)) == value if equals else bool(getattr(settings, name))
+
+
+def as_setting(field: dataclasses.Field, value: Any, error: type[InputError] = ConfigError) -> Any:
+    """The value of a setting in the setting's own type.
+
+    Raises:
+        InputError: of the kind `error`, where `field` does not allow the value.
+    """
     name, limits = field.name, field.metadata
-    received = f"Received: {name}={value}"
+    kind = limits["kind"]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if limits["path"] and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    received = f"Received: {name}={_shown(value)}"
     if value is None and limits["optional"]:
-        return
+        return None
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    if not (whole if kind is int else isinstance(value, kind) or (kind is float and whole)):
+        expected = f"one of {', '.join(limits['choices'])}" if limits["choices"] else _KINDS[kind]
+        raise error(f"`{name}` must be {expected}. {received}")
     if limits["choices"] and value not in limits["choices"]:
-        raise error(f"`{name}` must be one of {', '.join(limits['choices'])}. {received}")
-    if type(field.default) is int and (isinstance(value, bool) or not isinstance(value, numbers.Integral)):
-        raise error(f"`{name}` must be a whole number. {received}")
+        raise error(f"`{name}` must be one of {', '.join(filter(None, limits['choices']))}. {received}")
+    if kind is float:
+        value = _as_float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise error(f"`{name}` must be a finite number. {received}")
     if limits["low"] is not None and not value >= limits["low"]:
@@ -94,3 +142,40 @@ def check_setting(field: dataclasses.Field, value: Any, error: type[InputError] 
         raise error(f"`{name}` must be above {limits['above']}. {received}")
     if limits["high"] is not None and not value <= limits["high"]:
         raise error(f"`{name}` must be at most {limits['high']}. {received}")
+    for text in value if kind is tuple else [value] if kind is str else []:
+        if problem := _problem_of(text, limits["path"], named=kind is tuple):
+            raise error(f"`{name}` must {problem}. {received}")
+    return value
+
+
+def _as_float(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def _problem_of(text: Any, is_path: bool, named: bool) -> str:
+    """What a text, or a path, must be instead; empty where nothing is wrong. `named`: the path as name=path."""
+    try:
+        text.encode()
+    except (AttributeError, UnicodeEncodeError):
+        return "be text that UTF-8 can hold"
+    if not is_path:
+        return ""
+    if "\0" in text or len((text + ".").splitlines()) > 1:
+        return "be a path in one line"
+    # An object store has limits of its own.
+    if "://" in text:
+        return ""
+    path = text.partition("=")[2] if named else text
+    if max(len(name.encode()) for name in path.split("/")) > _LONGEST_NAME or len(path.encode()) > _LONGEST_PATH:
+        return f"have names of at most {_LONGEST_NAME} bytes, {_LONGEST_PATH} in all"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    """A value as messages have it: in one line; numbers of thousands of digits, which Python does not print, cut."""
+    if isinstance(value, str):
+        return value if value.isprintable() else repr(value)
+    return hex(value)[:20] + "..." if isinstance(value, int) and value.bit_length() > 1000 else str(value)

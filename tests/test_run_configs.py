@@ -93,6 +93,15 @@ def test_the_published_mnist_with_minibatch_discrimination():
     assert (config.initialization_examples, config.adam) == (500, "inside_root")
 
 
+def test_the_published_mnist_with_labels_of_ones_own():
+    """As published: the first 8,000 test images to train on, the others to test on, all else as feature matching."""
+    config = read("mnist_custom_labels.cfg")
+    assert (config.train_split, config.test_split) == ("test[:8000]", "test[8000:]")
+    assert (config.labels, config.balance, config.seed_data, config.epochs) == (100, True, 1, 300)
+    plain = read("mnist_feature_matching.cfg")
+    assert dataclasses.replace(config, train_split="", test_split="", balance=None) == plain
+
+
 def test_the_published_imagenet_settings():
     """As published."""
     config = read("imagenet128.cfg", "--data_dir=d")

@@ -7,6 +7,7 @@ imports TensorFlow: help and refusals come at once.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import sys
@@ -29,15 +30,21 @@ _DEFINE: Mapping[type, Callable[..., Any]] = {
     int: flags.DEFINE_integer,
     float: flags.DEFINE_float,
     bool: flags.DEFINE_bool,
+    tuple: flags.DEFINE_multi_string,
 }
+_SWITCHED = {None: "neither", True: "on", False: "off"}
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
-class _OptionalInteger(flags.ArgumentParser):
-    """A whole number, or `none`."""
+class _Optional(flags.ArgumentParser):
+    """What another parser takes, or `none`."""
 
-    def parse(self, argument: Any) -> int | None:
-        return None if argument in (None, "none") else int(argument)
+    def __init__(self, parser: flags.ArgumentParser) -> None:
+        self._parser = parser
+        self.syntactic_help = parser.syntactic_help
+
+    def parse(self, argument: Any) -> Any:
+        return None if argument in (None, "none") else self._parser.parse(argument)
 
 
 class CommandLine:
@@ -54,16 +61,11 @@ class CommandLine:
         self.description = description
         self.takes_words = takes_words
         self.flag_values = flags.FlagValues()
+        # The flags that the user typed, whatever their values: not those that a flag file has.
+        self.typed: set[str] = set()
         # Topic -> flag -> its line of help, in the order of definition.
         self._topics: dict[str, dict[str, str]] = {}
-
-    def add(
-        self, topic: str, name: str, default: Any, help_text: str, limits: str = "", multiple: bool = False
-    ) -> None:
-        """Defines one flag; its type is that of `default`."""
-        define = flags.DEFINE_multi_string if multiple else _DEFINE[type(default)]
-        define(name, default, help_text, flag_values=self.flag_values)
-        self._topics.setdefault(topic, {})[name] = f"{help_text} {limits}".strip()
+        self._paths: list[str] = []
 
     def add_settings(self, settings: type[Settings], note: Callable[[str], str] = lambda name: "") -> None:
         """Defines a flag of each field of `settings`; a field that has its flag already shares it.
@@ -76,12 +78,14 @@ class CommandLine:
             if field.name not in self.flag_values:
                 words = [field.metadata["help"], limits_in_words(field), note(field.name)]
                 _define(self.flag_values, field)
+                if field.metadata["path"]:
+                    self._paths.append(field.name)
                 self._topics.setdefault(topic_of(settings, field.name), {})[field.name] = " ".join(filter(None, words))
 
     def parse(self, arguments: Sequence[str]) -> list[str]:
         """Takes the command line's arguments without the program's name; returns the words behind `--`.
 
-        Ends the program after `--help`.
+        Ends the program after `--help`. A path that begins with `~` starts from the user's home, as in a shell.
 
         Raises:
             ConfigError: for what is no flag of this command or not of its type, and for words that it does not take.
@@ -89,18 +93,27 @@ class CommandLine:
         if any(argument in _HELP for argument in arguments[: _end_of_flags(arguments)]):
             print(self.help(), flush=True)
             sys.exit(0)
-        arguments = expand_flagfiles(arguments)
         end = _end_of_flags(arguments)
-        given, words = arguments[:end], arguments[end + 1 :]
-        if ignoring := [argument for argument in given if re.match("--?undefok", argument)]:
+        words = list(arguments[end + 1 :])
+        self._parse(expand_flagfiles(arguments[:end], read=False))
+        self.typed = self.given
+        self.flag_values.unparse_flags()
+        self._parse(expand_flagfiles(arguments[:end]))
+        for name in self._paths:
+            self.flag_values[name].value = _from_home(self.flag_values[name].value)
+        if words and not self.takes_words:
+            raise ConfigError(f"unknown argument: {words[0]}")
+        return words
+
+    def _parse(self, arguments: Sequence[str]) -> None:
+        if ignoring := [argument for argument in arguments if re.match("--?undefok", argument)]:
             raise ConfigError(f"unknown flag: {ignoring[0]}")
         try:
-            _, *others = self.flag_values(["igan_tf", *given])
+            _, *others = self.flag_values(["igan_tf", *arguments])
         except flags.Error as error:  # its message names the flag and, where unknown, those that it may be
             raise ConfigError(str(error)) from error
-        if unknown := others or ([] if self.takes_words else words):
-            raise ConfigError(f"unknown argument: {unknown[0]}")
-        return words
+        if others:
+            raise ConfigError(f"unknown argument: {others[0]}")
 
     @property
     def given(self) -> set[str]:
@@ -163,10 +176,17 @@ def limits_in_words(field: dataclasses.Field) -> str:
 
 def _define(flag_values: flags.FlagValues, field: dataclasses.Field) -> None:
     name, default, help_text = field.name, field.default, field.metadata["help"]
+    _DEFINE[field.metadata["kind"]](name, default, help_text, flag_values=flag_values)
     if field.metadata["optional"]:
-        flags.DEFINE(_OptionalInteger(), name, default, help_text, flag_values=flag_values)
-    else:
-        _DEFINE[type(default)](name, default, help_text, flag_values=flag_values)
+        flag_values[name].parser = _Optional(flag_values[name].parser)
+
+
+def _from_home(value: Any) -> Any:
+    """A path, or the path of each name=path, with the user's home in the place of a `~` at its beginning."""
+    if isinstance(value, str):
+        return os.path.expanduser(value)
+    split = [text.partition("=") for text in value]
+    return [name + equals + os.path.expanduser(path) for name, equals, path in split]
 
 
 def in_flags(error: BaseException | str, flag_names: Collection[str], names: Mapping[str, str] = {}) -> str:
@@ -194,12 +214,14 @@ def in_flags(error: BaseException | str, flag_names: Collection[str], names: Map
     return head + mark + (RECEIVED_ARGUMENT.sub(received, tail) if mark else "")
 
 
-def expand_flagfiles(arguments: Sequence[str], folder: Path | str = "", including: tuple[Path, ...] = ()) -> list[str]:
+def expand_flagfiles(
+    arguments: Sequence[str], folder: Path | str = "", including: tuple[Path, ...] = (), read: bool = True
+) -> list[str]:
     """Command-line arguments with the lines of every `--flagfile=` in its place.
 
     A file is found by `find_config`: by path, or by its name in `run_configs/`. One named in another is looked for
     beside it, where absl would take the current directory: configurations that state their difference from another then
-    work from anywhere. Lines that start with `#` or `//` are comments.
+    work from anywhere. Lines that start with `#` or `//` are comments. Without `read`, files are left out.
 
     Raises:
         ConfigError: for a file that cannot be read or that includes itself.
@@ -215,7 +237,9 @@ def expand_flagfiles(arguments: Sequence[str], folder: Path | str = "", includin
             continue
         if not equals:
             value = next(remaining, "")
-        path = find_config(value, folder)
+        if not read:
+            continue
+        path = find_config(os.path.expanduser(value), folder)
         if path in including:
             raise ConfigError(f"--flagfile={path} includes itself")
         try:
@@ -231,6 +255,6 @@ def _end_of_flags(arguments: Sequence[str]) -> int:
 
 
 def _shown(name: str, flag: flags.Flag) -> str:
-    if isinstance(flag.default, bool):
-        return f"--[no]{name}, {'on' if flag.default else 'off'} by default"
+    if flag.boolean:
+        return f"--[no]{name}, {_SWITCHED[flag.default]} by default"
     return f"--{name}={'' if flag.default is None else flag.default}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, report
 from igan_tf.errors import ConfigError
 from igan_tf.records.settings import ConversionSettings, WorkSettings
+from igan_tf.settings import Settings, refuse_unused, setting
 
 if TYPE_CHECKING:
     from igan_tf.records.manifest import Manifest
@@ -21,6 +23,27 @@ _ARGUMENTS = {"data_dir": "tfds_data_dir", "split": "tfds_split"}
 # Each process of the converter imports this file: what it does not need is imported where it is used.
 
 
+@dataclasses.dataclass(frozen=True)
+class PlaceSettings(Settings):
+    """What is converted, and where to."""
+
+    topic = "What is converted"
+
+    source: str = setting(
+        "",
+        "A folder with one folder of images a class; ILSVRC2012_img_train.tar, read in place; or tfds:<name>, prepared "
+        "data of TFDS.",
+        path=True,
+    )
+    output_dir: str = setting("", "Folder of the records.", path=True)
+    tfds_data_dir: str = setting("", "TFDS's folder, of `source=tfds:<name>`; empty: TFDS's own.", path=True)
+    tfds_split: str = setting("train", "Split of `source=tfds:<name>`.")
+
+    def check(self) -> None:
+        if not self.output_dir:
+            raise ConfigError("`output_dir` must be a folder. Received: output_dir=")
+
+
 def command_line() -> CommandLine:
     """The command's flags: what is converted, then the settings of the conversion."""
     line = CommandLine(
@@ -28,17 +51,7 @@ def command_line() -> CommandLine:
         "Converts images to sharded TFRecords. The same command continues an interrupted conversion, and mends a "
         "finished one of which shards were lost.",
     )
-    what = "What is converted"
-    line.add(
-        what,
-        "source",
-        "",
-        "A folder with one folder of images a class; ILSVRC2012_img_train.tar, read in place; or tfds:<name>, prepared "
-        "data of TFDS.",
-    )
-    line.add(what, "output_dir", "", "Folder of the records.")
-    line.add(what, "tfds_data_dir", "", "TFDS's folder, of --source=tfds:<name>; empty: TFDS's own.")
-    line.add(what, "tfds_split", "train", "Split of --source=tfds:<name>.")
+    line.add_settings(PlaceSettings)
     line.add_settings(ConversionSettings)
     line.add_settings(WorkSettings)
     return line
@@ -66,13 +79,17 @@ def _convert(line: CommandLine) -> Manifest:
     from igan_tf.records.processes import start_fork_server
     from igan_tf.records.sources import open_source
 
-    settings, work = line.read(ConversionSettings), line.read(WorkSettings)
-    if not line.output_dir:
-        raise ConfigError("`output_dir` must be a folder. Received: output_dir=")
+    place, settings, work = line.read(PlaceSettings), line.read(ConversionSettings), line.read(WorkSettings)
+    refuse_unused(settings, line.typed)
+    for name in ("tfds_data_dir", "tfds_split"):
+        if name in line.typed and not place.source.startswith("tfds:"):
+            raise ConfigError(
+                f"`{name}` is for `source=tfds:<name>`. Received: {name}={getattr(place, name)} source={place.source}"
+            )
     start_fork_server(without_interrupts=True)
-    source = open_source(line.source, line.tfds_data_dir, line.tfds_split)
-    found = f"{len(source.entries)} images of {len(source.class_names)} classes in {line.source}"
+    source = open_source(place.source, place.tfds_data_dir, place.tfds_split)
+    found = f"{len(source.entries)} images of {len(source.class_names)} classes in {place.source}"
     report("; ".join(filter(None, [found, source.left_out])))
-    if Path(line.output_dir).resolve().is_relative_to(Path(line.source).resolve()):
-        raise ConfigError(f"`output_dir` must not be in `source`. Received: output_dir={line.output_dir}")
-    return convert(source, line.output_dir, settings, work.processes, work.max_unreadable, report)
+    if Path(place.output_dir).resolve().is_relative_to(Path(place.source).resolve()):
+        raise ConfigError(f"`output_dir` must not be in `source`. Received: output_dir={place.output_dir}")
+    return convert(source, place.output_dir, settings, work.processes, work.max_unreadable, report)

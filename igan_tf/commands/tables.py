@@ -2,21 +2,113 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from igan_tf.commands.flags import CommandLine, expand_flagfiles
+from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
+from igan_tf.commands.train import add_configs, config_of
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import RunConfig, config_from_lines
+from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.run_configs import find_config
+from igan_tf.settings import MANY, Settings, refuse_unused, setting
 from igan_tf.tables.published import TABLES, ErrorTable
+
+_ERROR_TABLES = tuple(f"table={name}" for name, table in TABLES.items() if isinstance(table, ErrorTable))
+_SCORE_TABLES = tuple(f"table={name}" for name, table in TABLES.items() if not isinstance(table, ErrorTable))
 
 if TYPE_CHECKING:
     from igan_tf.tables.error_grid import ErrorGrid
     from igan_tf.tables.score_grid import ScoreGrid
+
+
+@dataclasses.dataclass(frozen=True)
+class GridSettings(Settings):
+    """Which table, and how its runs are made."""
+
+    topic = "The table"
+
+    table: str = setting("", "Which of the paper's tables.", choices=tuple(TABLES))
+    data_dir: str = setting(
+        "",
+        "Folder of the TFDS data.",
+        path=True,
+        used_with=tuple(f"table={name}" for name in TABLES if name != "digits"),
+    )
+    output_dir: str = setting("", "Folder of the runs and the table; empty: tables/ and the table's name.", path=True)
+    epochs: int = setting(0, "Epochs of every run; 0: the flag file's.", low=0, high=MANY)
+    parallel: int = setting(1, "Runs that train at once.", low=1, high=1024)
+    seeds: int | None = setting(
+        None,
+        "Models of each subset (of several, ensembles) or row, `seed` 1, 2, ...; none: the table's own.",
+        low=1,
+        high=1000,
+        optional=True,
+        kind=int,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ErrorSettings(Settings):
+    """What tables of errors have."""
+
+    topic = "Error tables"
+
+    labels: str = setting(
+        "", "Columns: numbers of labels in all, with commas; empty: the paper's.", used_with=_ERROR_TABLES
+    )
+    subsets: str = setting(
+        "10",
+        "Labelled subsets, `seed_data` 1, 2, ...: one number, or one for each column.",
+        used_with=_ERROR_TABLES,
+    )
+
+    def check(self) -> None:
+        super().check()
+        for name in ("labels", "subsets"):
+            self.columns(name)
+
+    def columns(self, name: str) -> list[int]:
+        """The whole numbers of one of these settings, one for each column."""
+        texts = [text for text in getattr(self, name).split(",") if text]
+        for text in texts:
+            if not (text.isdecimal() and len(text) < 10 and int(text) >= 1):
+                raise ConfigError(
+                    f"`{name}` must be whole numbers from 1 to 999999999 with commas. Received: {name}={text}"
+                )
+        return [int(text) for text in texts]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScoreSettings(Settings):
+    """What tables of scores have."""
+
+    topic = "Tables of scores"
+
+    classifier: str = setting(
+        "", "What scores samples, as of evaluate; empty: the table's own.", path=True, used_with=_SCORE_TABLES
+    )
+    classifier_path: str = setting(
+        "", "Its weights, where they are not to be fetched.", path=True, used_with=_SCORE_TABLES
+    )
+    num_samples: int | None = setting(
+        None,
+        "Samples of each run that are scored; none: the table's own.",
+        low=10,
+        high=10**7,
+        optional=True,
+        kind=int,
+        used_with=_SCORE_TABLES,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TableSettings(GridSettings, ErrorSettings, ScoreSettings):
+    """The command's flags."""
 
 
 def command_line() -> CommandLine:
@@ -26,21 +118,7 @@ def command_line() -> CommandLine:
         "Makes one of the paper's tables from a grid of training runs; stopped and called again, it continues.",
         takes_words=True,
     )
-    table, errors, scores = "The table", "Error tables", "Tables of scores"
-    line.add(table, "table", "", "Which of the paper's tables.", f"One of {', '.join(TABLES)}.")
-    line.add(table, "data_dir", "", "Folder of the TFDS data.")
-    line.add(table, "output_dir", "", "Folder of the runs and the table; empty: tables/ and the table's name.")
-    line.add(table, "epochs", 0, "Epochs of every run; 0: the flag file's.", "At least 0.")
-    line.add(table, "parallel", 1, "Runs that train at once.", "At least 1.")
-    line.add(errors, "labels", "", "Columns: numbers of labels in all, with commas; empty: the paper's.")
-    line.add(errors, "subsets", "10", "Labelled subsets, --seed_data 1, 2, ...: one number, or one for each column.")
-    seeds = "Models of each subset (of several, ensembles) or row, --seed 1, 2, ...; not given: the table's own."
-    line.add(table, "seeds", 0, seeds, "At least 1.")
-    line.add(scores, "classifier", "", "What scores samples, as of evaluate; empty: the table's own.")
-    line.add(scores, "classifier_path", "", "Its weights, where they are not to be fetched.")
-    line.add(
-        scores, "num_samples", 0, "Samples of each run that are scored; not given: the table's own.", "At least 10."
-    )
+    line.add_settings(TableSettings)
     return line
 
 
@@ -49,29 +127,52 @@ def run(arguments: Sequence[str]) -> None:
     line = command_line()
     with ending_in_one_sentence(line):
         run_flags = line.parse(arguments)
-        _check(line)
-        failed = _make(line, run_flags)
+        settings = line.read(TableSettings)
+        refuse_unused(settings, line.typed)
+        failed = _make(settings, run_flags)
     if failed:
         sys.exit("igan_tf: these runs failed; the same command tries them again:\n  " + "\n  ".join(failed))
 
 
-def _check(line: CommandLine) -> None:
-    """Refuses what can be refused before anything is loaded."""
-    if line.table not in TABLES:
-        raise ConfigError(f"`table` must be one of {', '.join(TABLES)}. Received: table={line.table}")
-    for name, low in (("epochs", 0), ("parallel", 1), ("seeds", 1), ("num_samples", 10)):
-        value = getattr(line, name)
-        if value < low and name in line.given:
-            raise ConfigError(f"`{name}` must be at least {low}. Received: {name}={value}")
-    is_errors = isinstance(TABLES[line.table], ErrorTable)
-    foreign = ("classifier", "classifier_path", "num_samples") if is_errors else ("labels", "subsets")
-    for name in foreign:
-        if name in line.given:
-            raise ConfigError(f"`{name}` does not go with `table={line.table}`. Received: {name}={getattr(line, name)}")
+def _line_of_runs() -> CommandLine:
+    """The flags of every run."""
+    line = CommandLine("python -m igan_tf.tables ... --", "The flags of every run of the table.")
+    add_configs(line)
+    return line
 
 
-def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
+def _read(settings: TableSettings, run_flags: Sequence[str], flagfile: str, *own: str) -> RunConfig:
+    """The config of one run: a flag file's, with the flags of every run, the run's own, and the table's."""
+    line = _line_of_runs()
+    lines = [f"--flagfile={find_config(flagfile)}", *run_flags, *own]
+    lines += [f"--epochs={settings.epochs}"] if settings.epochs else []
+    lines += [f"--data_dir={settings.data_dir}"] if settings.data_dir else []
+    line.parse(lines)
+    return config_of(line).with_absolute_paths()
+
+
+def _check_run_flags(settings: TableSettings, run_flags: Sequence[str]) -> None:
+    """Refuses flags of every run that cannot be, that the table sets itself, and that no run uses."""
+    line = _line_of_runs()
+    with ending_in_one_sentence(line):
+        line.parse(run_flags)
+        table = TABLES[settings.table]
+        own = {name for name in ("epochs", "data_dir") if getattr(settings, name)}
+        if isinstance(table, ErrorTable):
+            own |= {"labels", "seed_data", "seed", "label_draws"}
+            first = _read(settings, run_flags, table.flagfile)
+        else:
+            own |= {"seed"} if (settings.seeds or table.seeds) > 1 else set()
+            # It has all the techniques that other rows leave out.
+            first = _read(settings, run_flags, table.rows[0].flagfile, *table.rows[0].flags)
+        for name in sorted(own & line.typed):
+            raise ConfigError(f"`{name}` of every run is set by the table itself: leave it out after --")
+        refuse_unused(first, line.typed)
+
+
+def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     """Runs the grid; returns a line for each failed run."""
+    _check_run_flags(settings, run_flags)
     tf = import_tensorflow()
 
     from igan_tf.experiments import experiment, run_directory
@@ -79,8 +180,8 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     from igan_tf.tables import grid
     from igan_tf.training.interruption import Interrupted
 
-    folder = Path(line.output_dir or f"tables/{line.table}")
-    table_grid = _grid_of(line, folder, run_flags)
+    folder = Path(settings.output_dir or f"tables/{settings.table}")
+    table_grid = _grid_of(settings, folder, run_flags)
     # All that can be refused is, before the first run starts.
     config = table_grid.runs[0].config
     data = recipe_of(config).load_data()
@@ -92,7 +193,7 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
         tf.config.experimental.set_memory_growth(device, True)
     try:
         with run_directory.sole_trainer(folder):
-            failed = grid.train(table_grid.runs, line.parallel, lambda run: table_grid.write())
+            failed = grid.train(table_grid.runs, settings.parallel, lambda run: table_grid.write())
             print(table_grid.write())
             failed |= table_grid.unusable
     except Interrupted as error:
@@ -101,33 +202,21 @@ def _make(line: CommandLine, run_flags: Sequence[str]) -> list[str]:
     return [f"{name}: {reason}" for name, reason in failed.items()]
 
 
-def _grid_of(line: CommandLine, folder: Path, run_flags: Sequence[str]) -> ErrorGrid | ScoreGrid:
-    def read(flagfile: str, *own: str) -> RunConfig:
-        lines = [f"--flagfile={find_config(flagfile)}", *run_flags, *own]
-        lines += [f"--epochs={line.epochs}"] if line.epochs else []
-        lines += [f"--data_dir={line.data_dir}"] if line.data_dir else []
-        return config_from_lines(expand_flagfiles(lines)).with_absolute_paths()
-
-    table = TABLES[line.table]
+def _grid_of(settings: TableSettings, folder: Path, run_flags: Sequence[str]) -> ErrorGrid | ScoreGrid:
+    read = functools.partial(_read, settings, run_flags)
+    table = TABLES[settings.table]
     if isinstance(table, ErrorTable):
         from igan_tf.tables.error_grid import ErrorGrid
 
-        return ErrorGrid(table, folder, read, _numbers(line, "labels"), _numbers(line, "subsets"), line.seeds or 1)
+        return ErrorGrid(
+            table, folder, read, settings.columns("labels"), settings.columns("subsets"), settings.seeds or 1
+        )
     from igan_tf.evaluation.classifiers import load_classifier
     from igan_tf.tables.score_grid import ScoreGrid
 
     # Fetched or refused now, not after days of training; `domain` is trained on the data when it is used.
-    classifier = line.classifier or table.classifier
+    classifier = settings.classifier or table.classifier
     if classifier != "domain":
-        load_classifier(classifier, path=line.classifier_path)
-    num_samples, seeds = line.num_samples or table.num_samples, line.seeds or table.seeds
-    return ScoreGrid(table, folder, read, classifier, line.classifier_path, num_samples, seeds)
-
-
-def _numbers(line: CommandLine, name: str) -> list[int]:
-    """The whole numbers of a flag, from 1."""
-    texts = [text for text in getattr(line, name).split(",") if text]
-    for text in texts:
-        if not (text.isdecimal() and int(text) >= 1):
-            raise ConfigError(f"`{name}` must be whole numbers from 1 with commas. Received: {name}={text}")
-    return [int(text) for text in texts]
+        load_classifier(classifier, path=settings.classifier_path)
+    num_samples, seeds = settings.num_samples or table.num_samples, settings.seeds or table.seeds
+    return ScoreGrid(table, folder, read, classifier, settings.classifier_path, num_samples, seeds)

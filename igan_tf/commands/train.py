@@ -2,32 +2,82 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Sequence
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import CONFIGS, RunConfig, build_config, flag_line, recipes_with, setting_fields
+from igan_tf.experiments.configs import (
+    CONFIGS,
+    RecipeSettings,
+    RunConfig,
+    build_config,
+    flag_line,
+    recipes_with,
+    setting_fields,
+)
+from igan_tf.settings import MANY, Settings, refuse_unused, setting
 
 MODES = ("train", "evaluate", "sample")
-_FORMATS = ("", "png", "npz")
+_OF_SAMPLES = ("mode=sample",)
+
+
+@dataclasses.dataclass(frozen=True)
+class TaskSettings(Settings):
+    """What is done, and in which run directory."""
+
+    topic = "What to do"
+
+    mode: str = setting("train", "Train; evaluate test errors; or sample images.", choices=MODES)
+    run_dir: str = setting(
+        "", "Folder of the run; empty: runs/ and the data set's name. A run in it continues.", path=True
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleSettings(Settings):
+    """Which samples are drawn, and where they go."""
+
+    topic = "Sampling"
+
+    num_samples: int = setting(100, "Images that `mode=sample` draws.", low=1, high=MANY, used_with=_OF_SAMPLES)
+    output: str = setting(
+        "samples.npz",
+        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/.",
+        path=True,
+        used_with=_OF_SAMPLES,
+    )
+    format: str = setting(
+        "",
+        "Files in `output=FOLDER/`: a png an image, or npz of 1,000 each; empty: png.",
+        choices=("", "png", "npz"),
+        used_with=_OF_SAMPLES,
+    )
+    nearest: bool = setting(
+        False, "Put each sample's nearest training image beside it, in a .png grid.", used_with=_OF_SAMPLES
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandSettings(TaskSettings, SampleSettings):
+    """The command's own flags, beside those of the runs' configs."""
 
 
 def command_line() -> CommandLine:
     """The command's flags: its own, then every recipe's settings."""
     line = CommandLine("python -m igan_tf.main", "Trains one of the paper's GANs, tests a run, or samples images.")
-    do, sampling = "What to do", "Sampling"
-    line.add(do, "mode", "train", "Train; evaluate test errors; or sample images.", f"One of {', '.join(MODES)}.")
-    line.add(do, "run_dir", "", "Folder of the run; empty: runs/ and the data set's name. A run in it continues.")
-    line.add(do, "recipe", "", "Which GAN; empty: the data set's own.", f"One of {', '.join(CONFIGS)}.")
-    line.add(sampling, "num_samples", 100, "Images that `mode=sample` draws.", "At least 1.")
-    line.add(sampling, "output", "samples.npz", "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/.")
-    line.add(sampling, "format", "", "Files in `output=FOLDER/`: a png an image, or npz of 1,000 each; empty: png.")
-    line.add(sampling, "nearest", False, "Put each sample's nearest training image beside it, in a .png grid.")
+    line.add_settings(CommandSettings)
+    add_configs(line)
+    return line
+
+
+def add_configs(line: CommandLine) -> None:
+    """Defines the flags that describe a run's config."""
+    line.add_settings(RecipeSettings)
     for config in CONFIGS.values():
         line.add_settings(config, note=_of_one_recipe)
-    return line
 
 
 def _of_one_recipe(name: str) -> str:
@@ -41,8 +91,9 @@ def run(arguments: Sequence[str]) -> None:
     # Ctrl-C outside of the training loop: there is nothing to save.
     with ending_in_one_sentence(line):
         line.parse(arguments)
-        _check(line)
-        _run(line, config_of(line))
+        settings, config = line.read(CommandSettings), config_of(line)
+        _refuse_unused(line, settings, config)
+        _run(settings, config)
 
 
 def config_of(line: CommandLine) -> RunConfig:
@@ -51,16 +102,29 @@ def config_of(line: CommandLine) -> RunConfig:
     return build_config(recipe=line.recipe, **given)
 
 
-def _check(line: CommandLine) -> None:
-    for name, choices in (("mode", MODES), ("format", _FORMATS)):
-        value = line.flag_values[name].value
-        if value not in choices:
-            raise ConfigError(f"`{name}` must be one of {', '.join(filter(None, choices))}. Received: {name}={value}")
-    if line.num_samples < 1:
-        raise ConfigError(f"`num_samples` must be at least 1. Received: num_samples={line.num_samples}")
+def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConfig) -> None:
+    """Raises a ConfigError for a flag that was typed and that the mode, or the config, does not use.
+
+    What a flag file says is about the run, which may be sampled and tested by the same file.
+    """
+    refuse_unused(settings, line.typed)
+    if settings.mode == "train":
+        refuse_unused(config, line.typed)
+        return
+    used = {field.name for field in dataclasses.fields(settings)}
+    # A data set's name leads to the folder.
+    used |= {"dataset"} if not settings.run_dir else set()
+    used |= {"seed"} if settings.mode == "sample" else set()
+    used |= {"data_dir"} if settings.mode == "evaluate" or settings.nearest else set()
+    for name in sorted(line.typed - used):
+        purpose = "`mode=train`, `mode=evaluate` and `nearest`" if name == "data_dir" else "`mode=train`"
+        place = f" run_dir={settings.run_dir}" if name == "dataset" else ""
+        raise ConfigError(
+            f"`{name}` is for {purpose}. Received: {name}={getattr(line, name)} mode={settings.mode}{place}"
+        )
 
 
-def _run(line: CommandLine, config: RunConfig) -> None:
+def _run(settings: CommandSettings, config: RunConfig) -> None:
     tf = import_tensorflow()
 
     from igan_tf.experiments import experiment, runs
@@ -69,22 +133,22 @@ def _run(line: CommandLine, config: RunConfig) -> None:
     from igan_tf.training.interruption import Interrupted
     from igan_tf.training.trainer import NonFiniteLossError
 
-    run_dir = line.run_dir or f"runs/{config.dataset}"
+    run_dir = settings.run_dir or f"runs/{config.dataset}"
     try:
-        if line.mode == "train":
+        if settings.mode == "train":
             _describe(config, run_dir)
             result = experiment.train(config, run_dir, report)
-        elif line.mode == "evaluate":
+        elif settings.mode == "evaluate":
             result = runs.test_errors(run_dir, config.data_dir)
         else:
             result = sample_run(
                 run_dir,
-                line.output,
-                line.num_samples,
+                settings.output,
+                settings.num_samples,
                 config.seed,
-                line.format or None,
+                settings.format or None,
                 report,
-                nearest=line.nearest,
+                nearest=settings.nearest,
                 data_dir=config.data_dir,
             )
         for number, draw in enumerate(result.pop("draws", []), start=1):

@@ -12,13 +12,93 @@ from urllib.parse import urlsplit
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
+from igan_tf.settings import Settings, refuse_unused, setting
 from igan_tf.turing_test.settings import StudyError, StudySettings
 
 if TYPE_CHECKING:
     from igan_tf.turing_test.storage import Storage
 
 _OWN_MACHINE = ("127.0.0.1", "localhost")
-_GREATEST_PORT = 65535
+_NOT_REPORT = ("report=False",)
+
+
+@dataclasses.dataclass(frozen=True)
+class PlaceSettings(Settings):
+    """Where the study is, and what of."""
+
+    Error = StudyError
+    topic = "The study"
+
+    study_dir: str = setting("", "Folder of the study; made if it is not there, then served again.", path=True)
+    real: str = setting(
+        "",
+        "Real images: a folder, an .npz file, tfds:<name>:<split>, or digits:<train or test>.",
+        path=True,
+        used_with=_NOT_REPORT,
+    )
+    generated: tuple[str, ...] = setting(
+        (),
+        "Generated images, as name=place: a run directory, or what `real` takes. May be given several times.",
+        path=True,
+        used_with=_NOT_REPORT,
+    )
+    data_dir: str = setting("", "Folder of TFDS data; by default TFDS's own.", path=True, used_with=_NOT_REPORT)
+    report: bool = setting(False, "Write and print the report on `study_dir` instead of serving it.")
+    output: str = setting(
+        "",
+        "Folder of the report's files; by default report/ in `study_dir`.",
+        path=True,
+        used_with=("report",),
+    )
+
+    def check(self) -> None:
+        super().check()
+        if not self.study_dir:
+            raise StudyError("`study_dir` must name the folder of the study. Received: study_dir=")
+
+
+@dataclasses.dataclass(frozen=True)
+class ServingSettings(Settings):
+    """How it is served."""
+
+    Error = StudyError
+    topic = "Serving"
+
+    host: str = setting(
+        "127.0.0.1",
+        "Address to serve on. Any but this machine's needs `public_url`.",
+        used_with=_NOT_REPORT,
+    )
+    port: int = setting(8765, "Port to serve on; 0: a free one.", low=0, high=65535, used_with=_NOT_REPORT)
+    public_url: str = setting(
+        "",
+        "What annotators' browsers reach the server by, such as https://study.example.org, where that is not its own "
+        "address. With https, cookies are sent over https alone.",
+        used_with=_NOT_REPORT,
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.host not in _OWN_MACHINE and not self.public_url:
+            raise StudyError(
+                "`host` other than 127.0.0.1 needs `public_url`, the address that annotators use. "
+                f"Received: host={self.host} public_url="
+            )
+        if not self.public_url:
+            return
+        received = f"Received: public_url={self.public_url}"
+        try:
+            parts = urlsplit(self.public_url)
+        except ValueError as error:
+            raise StudyError(f"`public_url` is no address: {error}. {received}") from error
+        more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        if parts.scheme not in ("http", "https") or not parts.netloc or more:
+            raise StudyError(f"`public_url` must be of the form https://name or https://name:port. {received}")
+
+
+@dataclasses.dataclass(frozen=True)
+class CommandSettings(PlaceSettings, ServingSettings):
+    """The command's own flags, beside the study's settings."""
 
 
 def command_line() -> CommandLine:
@@ -28,30 +108,7 @@ def command_line() -> CommandLine:
         "People tell real images from generated ones, in a browser: makes a study and serves it, serves it again, or "
         "reports on it.",
     )
-    study, serving = "The study", "Serving"
-    line.add(study, "study_dir", "", "Folder of the study; made if it is not there, then served again.")
-    line.add(
-        study, "real", "", "Real images: a folder, an .npy or .npz, tfds:<name>:<split>, or digits:<train or test>."
-    )
-    line.add(
-        study,
-        "generated",
-        [],
-        "Generated images, as name=place: a run directory, or what --real takes. May be given several times.",
-        multiple=True,
-    )
-    line.add(study, "data_dir", "", "Folder of TFDS data; by default TFDS's own.")
-    line.add(study, "report", False, "Write and print the report on --study_dir instead of serving it.")
-    line.add(study, "output", "", "Folder of the report's files; by default report/ in --study_dir.")
-    line.add(serving, "host", "127.0.0.1", "Address to serve on. Any but this machine's needs --public_url.")
-    line.add(serving, "port", 8765, "Port to serve on; 0: a free one.", f"At least 0, at most {_GREATEST_PORT}.")
-    line.add(
-        serving,
-        "public_url",
-        "",
-        "What annotators' browsers reach the server by, such as https://study.example.org, where that is not its own "
-        "address. With https, cookies are sent over https alone.",
-    )
+    line.add_settings(CommandSettings)
     line.add_settings(StudySettings)
     return line
 
@@ -62,12 +119,32 @@ def run(arguments: Sequence[str]) -> None:
     with ending_in_one_sentence(line):
         line.parse(arguments)
         _check_extra()
-        _check_flags(line)
-        settings = line.read(StudySettings)
-        if line.report:
-            _report(line)
+        settings, study = line.read(CommandSettings), line.read(StudySettings)
+        _refuse_unused(line, settings, study)
+        if settings.report:
+            _report(settings)
         else:
-            _serve(line, settings)
+            _serve(line, settings, study)
+
+
+def _refuse_unused(line: CommandLine, settings: CommandSettings, study: StudySettings) -> None:
+    """Raises a StudyError for a flag that was typed and has no effect."""
+    refuse_unused(settings, line.typed)
+    if settings.report:
+        for field in dataclasses.fields(study):
+            if field.name in line.typed:
+                raise StudyError(
+                    f"`{field.name}` is for a study that is made, not for `report`. "
+                    f"Received: {field.name}={getattr(study, field.name)}"
+                )
+        return
+    refuse_unused(study, line.typed)
+    places = [settings.real, *(text.partition("=")[2] for text in settings.generated)]
+    if "data_dir" in line.typed and any(places) and not any(place.startswith("tfds:") for place in places):
+        raise StudyError(
+            f"`data_dir` is for images of TFDS, tfds:<name>:<split>. Received: data_dir={settings.data_dir} "
+            f"real={settings.real}"
+        )
 
 
 def _check_extra() -> None:
@@ -76,53 +153,26 @@ def _check_extra() -> None:
         raise StudyError(f"{', '.join(missing)} not installed: pip install 'igan_tf[turing]'")
 
 
-def _check_flags(line: CommandLine) -> None:
-    """What can be refused before anything is read."""
-    if not line.study_dir:
-        raise StudyError("`study_dir` must name the folder of the study. Received: study_dir=")
-    host, url = line.host, line.public_url
-    if host not in _OWN_MACHINE and not url:
-        raise StudyError(
-            "`host` other than 127.0.0.1 needs `public_url`, the address that annotators use. "
-            f"Received: host={host} public_url="
-        )
-    if url:
-        parts = urlsplit(url)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.netloc
-            or parts.path.strip("/")
-            or parts.query
-            or parts.fragment
-            or parts.username
-        ):
-            raise StudyError(
-                f"`public_url` must be of the form https://name or https://name:port. Received: public_url={url}"
-            )
-    if not 0 <= line.port <= _GREATEST_PORT:
-        raise StudyError(f"`port` must be from 0 to {_GREATEST_PORT}. Received: port={line.port}")
-
-
-def _open_or_create(line: CommandLine, settings: StudySettings) -> Storage:
-    """The `Storage` of --study_dir, made from the flags if it is not there."""
+def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySettings) -> Storage:
+    """The `Storage` of `study_dir`, made from the flags if it is not there."""
     from igan_tf.turing_test import creation, storage
     from igan_tf.turing_test.report import plan_in_words
     from igan_tf.turing_test.sources import needs_tensorflow, parse_sources, read_sources
 
-    if not (Path(line.study_dir) / storage.FILE).exists():
-        sources = parse_sources(line.real, line.generated)
-        creation.check_new_folder(line.study_dir)
+    if not (Path(place.study_dir) / storage.FILE).exists():
+        sources = parse_sources(place.real, place.generated)
+        creation.check_new_folder(place.study_dir)
         print(plan_in_words(settings), flush=True)
         if any(needs_tensorflow(source.place) for source in sources):
             # Here, for its notices' sake.
             import_tensorflow()
         seed = creation.new_seed()
-        read = read_sources(sources, settings.images_per_source, seed, line.data_dir, settings)
-        creation.create_study(line.study_dir, settings, read, seed)
-        return storage.Storage(line.study_dir, serve=True)
-    study = storage.Storage(line.study_dir, serve=True)
+        read = read_sources(sources, settings.images_per_source, seed, place.data_dir, settings)
+        creation.create_study(place.study_dir, settings, read, seed)
+        return storage.Storage(place.study_dir, serve=True)
+    study = storage.Storage(place.study_dir, serve=True)
     try:
-        _refuse_differences(line, settings, study)
+        _refuse_differences(line.given, place, settings, study)
     except StudyError:
         study.close()
         raise
@@ -130,37 +180,37 @@ def _open_or_create(line: CommandLine, settings: StudySettings) -> Storage:
     return study
 
 
-def _refuse_differences(line: CommandLine, settings: StudySettings, study: Storage) -> None:
+def _refuse_differences(given: set[str], place: CommandSettings, settings: StudySettings, study: Storage) -> None:
     """Raises a StudyError if a flag was given that says something else than the study that is there."""
     changed = [
         f"`{field.name}`: the study has {getattr(study.settings, field.name)!r}, now {getattr(settings, field.name)!r}"
         for field in dataclasses.fields(StudySettings)
-        if field.name in line.given and getattr(settings, field.name) != getattr(study.settings, field.name)
+        if field.name in given and getattr(settings, field.name) != getattr(study.settings, field.name)
     ]
     (_, _, real, _), *generated = study.sources
-    if "real" in line.given and line.real != real:
-        changed.append(f"`real`: the study has {real!r}, now {line.real!r}")
+    if "real" in given and place.real != real:
+        changed.append(f"`real`: the study has {real!r}, now {place.real!r}")
     named = [f"{name}={place}" for name, _, place, _ in generated]
-    if "generated" in line.given and line.generated != named:
-        changed.append(f"`generated`: the study has {named}, now {line.generated}")
+    if "generated" in given and list(place.generated) != named:
+        changed.append(f"`generated`: the study has {named}, now {list(place.generated)}")
     if changed:
         raise StudyError(
-            f"`study_dir={line.study_dir}` holds a study with other settings; name another folder, or leave "
+            f"`study_dir={place.study_dir}` holds a study with other settings; name another folder, or leave "
             "these out:\n  " + "\n  ".join(changed)
         )
 
 
-def _serve(line: CommandLine, settings: StudySettings) -> None:
+def _serve(line: CommandLine, settings: CommandSettings, study_settings: StudySettings) -> None:
     """Serves until Ctrl-C or SIGTERM."""
     from igan_tf.turing_test import serving
 
     # Before anything is read that takes long.
-    with serving.listen(line.host, line.port) as listener:
-        study = _open_or_create(line, settings)
+    with serving.listen(settings.host, settings.port) as listener:
+        study = _open_or_create(line, settings, study_settings)
         try:
             port = listener.getsockname()[1]
-            origins = _origins(line.public_url, line.host, port)
-            serving.serve(study, listener, origins, proxied=bool(line.public_url), started=_announce)
+            origins = _origins(settings.public_url, settings.host, port)
+            serving.serve(study, listener, origins, proxied=bool(settings.public_url), started=_announce)
         finally:
             study.close()
 
@@ -180,15 +230,15 @@ def _announce(study: Storage, origin: str) -> None:
     print("Ctrl-C stops the server; the same command continues the study.", flush=True)
 
 
-def _report(line: CommandLine) -> None:
+def _report(settings: CommandSettings) -> None:
     """Writes the report's files and prints the numbers."""
     from igan_tf.turing_test.export import write_report
     from igan_tf.turing_test.report import in_words
     from igan_tf.turing_test.storage import Storage
 
-    study = Storage(line.study_dir)
+    study = Storage(settings.study_dir)
     try:
-        folder = Path(line.output or Path(line.study_dir) / "report")
+        folder = Path(settings.output or Path(settings.study_dir) / "report")
         report = write_report(study, folder)
     finally:
         study.close()

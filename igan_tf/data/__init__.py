@@ -4,7 +4,7 @@ What needs TensorFlow is imported on first use: reading images does not need it.
 """
 
 from igan_tf.data.image_data import ImageData
-from igan_tf.data.labelled_subset import labelled_subset, read_label_file
+from igan_tf.data.labelled_subset import labelled_subset, read_label_file, unbalanced_subset
 from igan_tf.data.settings import DataSettings
 from igan_tf.data.sources import DATASETS, load_data
 from igan_tf.errors import DataError
@@ -29,6 +29,7 @@ __all__ = [
     "labelled_subset",
     "load_data",
     "read_label_file",
+    "unbalanced_subset",
 ]
 
 __getattr__, __dir__ = lazy_names(__name__, _HOME)

@@ -39,6 +39,30 @@ def labelled_subset(labels: Sequence[int] | np.ndarray, per_class: int, seed_dat
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype="int64")
 
 
+def unbalanced_subset(labels: Sequence[int] | np.ndarray, count: int, seed_data: int) -> np.ndarray:
+    """Draws `count` examples of whatever classes, without replacement: the first of the permutation by `seed_data`.
+
+    Args:
+        labels: As of `labelled_subset`.
+        count: How many in all.
+        seed_data: Seed of the draw.
+
+    Returns:
+        `(count,)` sorted indices into `labels`.
+
+    Raises:
+        DataError: where fewer examples have a label.
+    """
+    labels = np.asarray(labels)
+    order = np.random.default_rng(seed_data).permutation(len(labels))
+    labelled = order[labels[order] >= 0]
+    if count > len(labelled):
+        raise DataError(
+            f"`count` must be at most the number of examples with a label, {len(labelled)}. Received: count={count}"
+        )
+    return np.sort(labelled[:count])
+
+
 def read_label_file(label_file: StrPath, num_examples: int, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
     """Reads a subset of the user's own, balanced or not.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from igan_tf.data.image_data import ImageData
-from igan_tf.errors import DataError, prefixed
+from igan_tf.errors import DataError, prefixed, renamed
 from igan_tf.images.class_folders import list_classes
 from igan_tf.images.folders import ImageFile, in_words
 from igan_tf.images.settings import image_size
@@ -57,9 +57,18 @@ def load_svhn(config: DataSettings) -> ImageData:
 
 
 def _load_tfds(config: DataSettings, name: str) -> ImageData:
+    splits = {"train_split": config.train_split or "train", "test_split": config.test_split or "test"}
     with prefixed(f"`dataset={config.dataset}`"):
         prepared = PreparedData(name, config.data_dir)
-        train, test = prepared.arrays("train"), prepared.arrays("test")
+        for argument, split in splits.items():
+            with renamed(split=argument):
+                prepared.count(split)
+        if shared := prepared.count_shared(*splits.values()):
+            received = " ".join(f"{argument}={split}" for argument, split in splits.items())
+            raise DataError(
+                f"`train_split` and `test_split` must have no images in common, and have {shared}. Received: {received}"
+            )
+        train, test = map(prepared.arrays, splits.values())
     return ImageData(
         train["image"],
         train["label"].astype("int64"),
@@ -158,19 +167,21 @@ class Dataset:
         recipe: The recipe that trains on it unless another is asked for.
         network: The networks of the semi-supervised recipe for it.
         streamed: Whether it is read from files while it is used; `load` then returns `ImageRecords`.
+        tfds: Whether it is one of TFDS, of which splits can be named.
     """
 
     load: Callable[[DataSettings], ImageData | ImageRecords]
     recipe: str
     network: str
     streamed: bool = False
+    tfds: bool = False
 
 
 DATASETS = {
     "digits": Dataset(load_digits, recipe="semi_supervised", network="digits"),
-    "mnist": Dataset(load_mnist, recipe="semi_supervised", network="mnist"),
-    "cifar10": Dataset(load_cifar10, recipe="semi_supervised", network="cifar10"),
-    "svhn": Dataset(load_svhn, recipe="semi_supervised", network="svhn"),
+    "mnist": Dataset(load_mnist, recipe="semi_supervised", network="mnist", tfds=True),
+    "cifar10": Dataset(load_cifar10, recipe="semi_supervised", network="cifar10", tfds=True),
+    "svhn": Dataset(load_svhn, recipe="semi_supervised", network="svhn", tfds=True),
     # Of any size: the dense networks are the ones that take all of them.
     "folder": Dataset(load_folder, recipe="semi_supervised", network="mnist"),
     "imagenet": Dataset(load_imagenet, recipe="imagenet", network="cifar10", streamed=True),

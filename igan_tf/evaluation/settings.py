@@ -14,7 +14,7 @@ from igan_tf.evaluation.names import CLASSIFIERS, PROTOCOLS
 from igan_tf.images.settings import ImageFileSettings
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.metrics.registry import options_class
-from igan_tf.settings import GREATEST_SEED, Settings, setting
+from igan_tf.settings import GREATEST_SEED, MANY, Settings, setting
 
 SOURCES = (
     "a run directory or one of its checkpoints/step-<n>, which generates; a folder of images or of .npy and .npz "
@@ -40,14 +40,15 @@ class ImageSettings(ImageFileSettings):
 
     topic = "Images"
 
-    source: str = setting("", f"What to score: {SOURCES}.")
+    source: str = setting("", f"What to score: {SOURCES}.", path=True)
     reference: str = setting(
         "",
         f"Real images to compare with: as `source`; {RUN_DATA}, the data of the run that is the `source`, as it was "
         "trained on them: its test images, or all where it holds none out; a file of `save_reference`; an .npz with mu "
         "and sigma, from which then comes the Frechet distance.",
+        path=True,
     )
-    num_samples: int = setting(0, "Images to take; 0: all, of a run 50000.", low=0)
+    num_samples: int = setting(0, "Images to take; 0: all, of a run 50000.", low=0, high=MANY)
     image_range: str = setting("", "The values black,white of an array of floats; empty: 0,1.")
     reference_range: str = setting("", "Those of `reference`; empty: `image_range`.")
     npz_key: str = setting("", "Array of the .npz; empty: the only one, or images, or arr_0.")
@@ -72,7 +73,7 @@ class ClassifierSettings(Settings):
 
     topic = "Classifier"
 
-    classifier: str = setting("inception", f"One of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file.")
+    classifier: str = setting("inception", f"One of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file.", path=True)
     classifier_path: str = setting(
         "", "Weights of inception or keras_inception_v3; empty: fetched on first use.", path=True
     )
@@ -109,7 +110,7 @@ class ComputationSettings(Settings):
         high=GREATEST_SEED,
         optional=True,
     )
-    batch_size: int = setting(64, "Images in a pass of the classifier.", low=1)
+    batch_size: int = setting(64, "Images in a pass of the classifier.", low=1, high=1_000_000)
 
 
 @dataclasses.dataclass(frozen=True)

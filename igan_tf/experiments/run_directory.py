@@ -29,10 +29,11 @@ def read_config(run_dir: StrPath) -> RunConfig:
     path = Path(run_dir) / FLAGS_FILE
     try:
         config = config_from_text(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: {error}") from error
     except ConfigError as error:
         raise ConfigError(f"`run_dir={run_dir}`: {FLAGS_FILE} cannot be used: {error}") from error
+    # A ValueError is of text that is no UTF-8, or of a NUL in the path.
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: {error}") from error
     # Before there was a choice of noise, all of it came from the table.
     return dataclasses.replace(config, noise="table") if config.noise == "auto" else config
 

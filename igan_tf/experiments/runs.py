@@ -8,11 +8,13 @@ from typing import Any
 
 from igan_tf.data import DATASETS
 from igan_tf.errors import ConfigError
+from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.files import StrPath
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.training.checkpoints import CheckpointError, Checkpoints, identity_of, restore_state
+from igan_tf.training.run_log import read_metrics
 
 
 def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
@@ -24,15 +26,29 @@ def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
     """
     config = read_config(run_dir)
     config = dataclasses.replace(config, data_dir=data_dir or config.data_dir)
-    recipe = recipe_of(config)
-    data = None if recipe.streams and DATASETS[config.dataset].streamed else recipe.load_data()
-    errors = {} if data is None else recipe.test_errors(load_run(run_dir), data)
-    if not errors:
-        raise ConfigError(
-            f"`run_dir={run_dir}` has no test error: `dataset={config.dataset}` with `recipe={config.recipe}` has no "
-            "labelled test set, or the run no labels; metrics.jsonl has its losses, igan_tf.evaluate scores samples"
-        )
-    return errors
+    reason = f"`dataset={config.dataset}` with `recipe={config.recipe}` has no labelled test set"
+    if isinstance(config, SemiSupervisedConfig) and not config.labelled:
+        reason = f"it was trained without labels, `labels={config.labels}`"
+    else:
+        recipe = recipe_of(config)
+        data = None if recipe.streams and DATASETS[config.dataset].streamed else recipe.load_data()
+        errors = {} if data is None else recipe.test_errors(load_run(run_dir), data)
+        if errors:
+            return errors
+    raise ConfigError(f"`run_dir={run_dir}` has no test error: {reason}. {_what_else(Path(run_dir))}")
+
+
+def _what_else(run_dir: Path) -> str:
+    """What a run has where it has no test error, as a sentence."""
+    steps = Checkpoints(run_dir / "checkpoints").steps()
+    weights = f"checkpoints of {len(steps)} steps, the last {steps[-1]}" if steps else "no checkpoint"
+    grids = len(list((run_dir / "samples").glob("*.png")))
+    last = (read_metrics(run_dir / "metrics.jsonl") or [{}])[-1]
+    losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name.endswith("_loss"))
+    return (
+        f"It has {weights}; {grids} grids in samples/; in metrics.jsonl {losses or 'no losses'}. `mode=sample` draws "
+        "samples, and igan_tf.evaluate scores them"
+    )
 
 
 def load_run(run_dir: StrPath, step: int | None = None) -> AdversarialModel:

@@ -124,6 +124,16 @@ class PreparedData:
         with self._reading(split, tf.errors.OpError):
             return tfds.as_numpy(self._dataset(split, batch_size=-1))
 
+    def count_shared(self, split: str, other: str) -> int:
+        """The number of examples that two splits have in common."""
+        splits = self._builder.info.splits
+        return sum(
+            max(0, min(one.skip + one.take, two.skip + two.take) - max(one.skip, two.skip))
+            for one in splits[split].file_instructions
+            for two in splits[other].file_instructions
+            if one.filename == two.filename
+        )
+
     def record_files(self, split: str) -> list[tuple[Path, int]]:
         """The TFRecord files of a split, whole and by its name alone, with the number of records in each.
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from igan_tf.errors import EvaluationError
 from igan_tf.metrics.checks import matrix, order, slices, whole_number
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
-from igan_tf.settings import setting
+from igan_tf.settings import MANY, setting
 
 
 def inception_score(
@@ -146,7 +146,7 @@ def _log(p: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Options(MetricOptions):
-    splits: int = setting(10, "Splits of the Inception Score.", low=1)
+    splits: int = setting(10, "Splits of the Inception Score.", low=1, high=MANY)
 
 
 @register

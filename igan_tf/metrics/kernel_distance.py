@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from igan_tf.errors import EvaluationError
 from igan_tf.metrics.checks import matrix, order, same_width, whole_number
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
-from igan_tf.settings import setting
+from igan_tf.settings import MANY, setting
 
 
 def _number_of_blocks(sizes: Iterable[int], block_size: int) -> int:
@@ -90,7 +90,7 @@ def _block_distance(x: np.ndarray, y: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class _Options(MetricOptions):
-    kernel_block_size: int = setting(1024, "Images in a block of the kernel distance, KID.", low=2)
+    kernel_block_size: int = setting(1024, "Images in a block of the kernel distance, KID.", low=2, high=MANY)
 
 
 @register

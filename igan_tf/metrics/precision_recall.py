@@ -12,7 +12,7 @@ from igan_tf.errors import EvaluationError
 from igan_tf.metrics.checks import matrix, order, same_width, whole_number
 from igan_tf.metrics.distances import Points, distance_blocks
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
-from igan_tf.settings import setting
+from igan_tf.settings import MANY, setting
 
 # k of the papers.
 _PRECISION_NEIGHBOURS = 3
@@ -150,6 +150,7 @@ class _Options(MetricOptions):
         10000,
         "Images of each set, at most, that precision, recall, density and coverage compare.",
         low=_DENSITY_NEIGHBOURS + 1,
+        high=MANY,
     )
 
 

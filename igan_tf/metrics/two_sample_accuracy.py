@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from igan_tf.metrics.checks import matrix, order, same_width, slices, whole_number
 from igan_tf.metrics.distances import Points, distance_blocks
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
-from igan_tf.settings import setting
+from igan_tf.settings import MANY, setting
 
 # The normal distribution's quantile of a two-sided 95 % interval.
 _QUANTILE = 1.959964
@@ -143,7 +143,9 @@ def _wilson(part: float, trials: int) -> tuple[float, float]:
 
 @dataclasses.dataclass(frozen=True)
 class _Options(MetricOptions):
-    two_sample_images: int = setting(5000, "Images of each set, at most, that the two-sample accuracy compares.", low=2)
+    two_sample_images: int = setting(
+        5000, "Images of each set, at most, that the two-sample accuracy compares.", low=2, high=MANY
+    )
 
 
 @register

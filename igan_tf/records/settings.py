@@ -23,7 +23,13 @@ class ConversionSettings(DecodingSettings):
 
     image_size: int = setting(128, "Height and width of the images.", low=4, high=1024)
     encoding: str = setting("jpeg", "How pixels are stored: jpeg, or raw bytes.", choices=tuple(PAYLOAD_KEYS))
-    jpeg_quality: int = setting(95, "Quality of `encoding=jpeg`; colours keep their full resolution.", low=1, high=100)
+    jpeg_quality: int = setting(
+        95,
+        "Quality of `encoding=jpeg`; colours keep their full resolution.",
+        low=1,
+        high=100,
+        used_with=("encoding=jpeg",),
+    )
     num_shards: int = setting(
         0, f"Number of files; 0: one for every {_IMAGES_PER_SHARD} images, at most {MOST_SHARDS}.", low=0, high=99999
     )
@@ -54,4 +60,4 @@ class WorkSettings(UnreadableSettings):
 
     topic = "The work"
 
-    processes: int = setting(0, "Processes at work; 0: one a processor.", low=0)
+    processes: int = setting(0, "Processes at work; 0: one a processor.", low=0, high=4096)

@@ -12,6 +12,8 @@ from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import ReadConfig, Run
 from igan_tf.tables.published import ErrorTable
 
+_MOST_RUNS = 10_000
+
 
 class ErrorGrid:
     """The grid of an `ErrorTable`.
@@ -34,10 +36,15 @@ class ErrorGrid:
         labels = labels or list(table.labels)
         if len(subsets) not in (1, len(labels)):
             raise ConfigError(
-                f"--subsets must be one number or one for each of the {len(labels)} columns. "
-                f"Received: --subsets={','.join(map(str, subsets))}"
+                f"`subsets` must be one number or one for each of the {len(labels)} columns. "
+                f"Received: subsets={','.join(map(str, subsets))}"
             )
         subsets = subsets * len(labels) if len(subsets) == 1 else subsets
+        if sum(subsets) * seeds > _MOST_RUNS:
+            raise ConfigError(
+                f"`subsets` and `seeds` must make at most {_MOST_RUNS} runs. "
+                f"Received: subsets={','.join(map(str, subsets))} seeds={seeds}"
+            )
         self._table, self._folder, self._seeds = table, folder, seeds
         self._cells: dict[int, list[Run]] = {}
         for count, last in zip(labels, subsets):

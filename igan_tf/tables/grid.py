@@ -8,12 +8,13 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
 
-from igan_tf.experiments.configs import RunConfig, as_lines
+from igan_tf.experiments.configs import RunConfig, as_text
 from igan_tf.experiments.run_directory import read_result
 from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import read_metrics
@@ -132,12 +133,13 @@ def train(
 
 def _start(run: Run) -> subprocess.Popen[bytes]:
     run.log.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-c", _LAUNCH, *as_lines(run.config), f"--run_dir={run.run_dir}"]
-    with open(run.log, "ab") as log:
+    # As a file: of the settings that a user types, each must have an effect.
+    command = [sys.executable, "-c", _LAUNCH, "--flagfile=/dev/stdin", f"--run_dir={run.run_dir}"]
+    with tempfile.TemporaryFile() as settings, open(run.log, "ab") as log:
+        settings.write(as_text(run.config).encode())
+        settings.seek(0)
         # A session of its own: Ctrl-C reaches this process alone, which then stops them in order.
-        return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-        )
+        return subprocess.Popen(command, stdin=settings, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
 
 
 def _last_line(path: Path) -> str:

@@ -62,7 +62,9 @@ class StudySettings(StudyImageSettings):
         "random.",
         choices=FEEDBACK,
     )
-    feedback_seconds: float = setting(1.2, "How long the right answer shows.", low=0.2, high=10)
+    feedback_seconds: float = setting(
+        1.2, "How long the right answer shows.", low=0.2, high=10, used_with=("feedback=on", "feedback=both")
+    )
     images_per_source: int = setting(
         1000, "Images taken from each source, at random; a run directory generates so many.", low=1, high=100_000
     )

@@ -8,9 +8,10 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment
-from igan_tf.experiments.configs import as_lines, config_from_lines
-from igan_tf.experiments.run_directory import sole_trainer
+from igan_tf.experiments.configs import as_lines, build_config, config_from_lines
+from igan_tf.experiments.run_directory import read_config, refuse_other_settings, sole_trainer
 from igan_tf.training import Checkpoints
 from igan_tf.training.run_log import tag as tag_of
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_here, run_process
@@ -78,13 +79,23 @@ def assert_refused(outcome, folder, *words):
         (["--epoch=3"], ["epoch"]),
         (["extra"], ["extra"]),
         (["--flagfile=none.cfg"], ["none.cfg"]),
-        (["--mode=evaluate"], ["--run_dir=runs/digits"]),
-        (["--mode=sample", "--run_dir=nowhere"], ["--run_dir=nowhere"]),
     ],
     ids=lambda value: value[-1] if value[-1].startswith("-") else None,
 )
 def test_a_wrong_value_is_named_and_leaves_nothing(empty_folder, capfd, arguments, words):
     assert_refused(run_here(capfd, "--dataset=digits", "--labels=50", *arguments), empty_folder, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        (["--mode=evaluate", "--dataset=digits"], "runs/digits"),
+        (["--mode=sample", "--run_dir=nowhere"], "nowhere"),
+        (["--mode=sample", "--run_dir=nowhere", "--flagfile=digits"], "nowhere"),
+    ],
+)
+def test_a_run_that_is_not_there_is_named(empty_folder, capfd, arguments, place):
+    assert_refused(run_here(capfd, *arguments), empty_folder, f"--run_dir={place} is not the directory of a run")
 
 
 @pytest.mark.parametrize("place", ["/dev/null", "/dev/null/run"])
@@ -266,8 +277,8 @@ def test_a_run_without_a_whole_checkpoint_is_refused(run_dir, empty_folder, tmp_
 def test_a_damaged_flags_file_is_named(run_dir, empty_folder, tmp_path, capfd):
     copy = shutil.copytree(run_dir, tmp_path / "copy")
     (copy / "flags.cfg").write_text("--epochs=some\n")
-    for mode in ("train", "evaluate"):
-        outcome = run_here(capfd, *FLAGS, f"--run_dir={copy}", f"--mode={mode}")
+    for arguments in (FLAGS, ["--mode=evaluate"]):
+        outcome = run_here(capfd, *arguments, f"--run_dir={copy}")
         assert_refused(outcome, empty_folder, str(copy), "--epochs=some")
 
 
@@ -290,11 +301,41 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
 
 
-def test_a_run_dir_that_cannot_be_searched_is_named(empty_folder, capfd):
+def test_a_run_dir_that_cannot_be_searched_is_named():
     # As root every folder can be searched; a name that is too long fails in the same place.
     run_dir = "a" * 300
-    outcome = run_here(capfd, *FLAGS, f"--run_dir={run_dir}")
-    assert_refused(outcome, empty_folder, f"--run_dir={run_dir} cannot be read")
+    with pytest.raises(ConfigError, match=f"`run_dir={run_dir}` cannot be read"):
+        refuse_other_settings(run_dir, build_config())
+    for unreadable in (run_dir, "a\0b"):
+        with pytest.raises(ConfigError, match="is not the directory of a run"):
+            read_config(unreadable)
+
+
+@pytest.mark.parametrize("spelling", ["~/run", "../home/run", "there/../../home/./run"])
+def test_a_run_of_any_spelling(run_dir, tmp_path, empty_folder, capfd, monkeypatch, spelling):
+    """From the user's home, beside the current folder, and around."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    shutil.copytree(run_dir, tmp_path / "home" / "run")
+    (empty_folder / "there").mkdir()
+    place = spelling.removesuffix("/run")
+    more = ["--num_samples=2", f"--output={place}/samples/"]
+    outcome = run_here(capfd, "--mode=sample", f"--flagfile={spelling}/flags.cfg", f"--run_dir={spelling}", *more)
+    assert outcome.code == 0, outcome.text
+    assert len(list((tmp_path / "home" / "samples").glob("*.png"))) == 2
+    assert [path.name for path in empty_folder.iterdir()] == ["there"]
+
+
+def test_a_run_without_labels_says_what_it_has(run_dir, empty_folder, tmp_path, capfd):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    settings = (copy / "flags.cfg").read_text()
+    (copy / "flags.cfg").write_text(settings.replace("--labels=50", "--labels=0"))
+    outcome = run_here(capfd, "--mode=evaluate", f"--run_dir={copy}")
+    reason = f"--run_dir={copy} has no test error: it was trained without labels, --labels=0."
+    assert_refused(outcome, empty_folder, reason, "--mode=sample draws samples")
+    found = (
+        r"It has checkpoints of 2 steps, the last 4; 2 grids in samples/; in metrics.jsonl discriminator_loss [\d.]+, "
+    )
+    assert re.search(found, outcome.text)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(tmp_path, capfd):

@@ -50,7 +50,7 @@ def parsed(*arguments):
     ("arguments", "words"),
     [
         ([], "--study_dir must name the folder of the study. Received: --study_dir="),
-        (["--study_dir=x", "--port=65536"], "--port must be from 0 to 65535. Received: --port=65536"),
+        (["--study_dir=x", "--port=65536"], "--port must be at most 65535. Received: --port=65536"),
         (["--study_dir=x", "--host=0.0.0.0"], "--host other than 127.0.0.1 needs --public_url"),
         (["--study_dir=x", "--public_url=study.example.org"], "Received: --public_url=study.example.org"),
         (["--study_dir=x", "--public_url=https://a.example/path"], "Received: --public_url=https://a.example/path"),
@@ -62,7 +62,7 @@ def parsed(*arguments):
 def test_flags_that_are_refused_before_anything_is_read(arguments, words):
     line = parsed(*arguments)
     with pytest.raises(StudyError) as caught:
-        command._check_flags(line)
+        line.read(command.CommandSettings)
     assert words in line.in_flags(caught.value)
 
 

@@ -3,7 +3,7 @@ import re
 import numpy as np
 import pytest
 
-from igan_tf.data import labelled_subset, read_label_file
+from igan_tf.data import labelled_subset, read_label_file, unbalanced_subset
 from igan_tf.errors import DataError
 
 LABELS = np.random.default_rng(0).integers(0, 4, 200)
@@ -48,6 +48,22 @@ def test_per_class_must_be_positive(per_class):
 def test_a_class_that_is_too_small_is_named():
     with pytest.raises(DataError, match=r"examples of class 2, which has 1\. Received: per_class=2"):
         labelled_subset([0, 0, 2, 1, 1], 2, 1)
+
+
+@pytest.mark.parametrize("labels", [LABELS, PARTLY], ids=["labelled", "partly_labelled"])
+def test_the_unbalanced_subset_is_the_first_of_a_permutation(labels):
+    chosen = unbalanced_subset(labels, 40, seed_data=3)
+    order = [index for index in np.random.default_rng(3).permutation(len(labels)) if labels[index] >= 0]
+    assert chosen.tolist() == sorted(order[:40])
+    assert set(chosen) < set(unbalanced_subset(labels, 90, seed_data=3))
+    assert not np.array_equal(chosen, unbalanced_subset(labels, 40, seed_data=4))
+    everything = unbalanced_subset(labels, np.sum(labels >= 0), seed_data=3)
+    assert everything.tolist() == np.flatnonzero(labels >= 0).tolist()
+
+
+def test_no_more_examples_are_drawn_than_have_a_label():
+    with pytest.raises(DataError, match=r"`count` must be at most .* a label, 133\. Received: count=134"):
+        unbalanced_subset(PARTLY, 134, 1)
 
 
 def write(tmp_path, text):

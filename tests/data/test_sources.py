@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -5,6 +7,7 @@ from PIL import Image
 from igan_tf.data import labelled_subset, load_data
 from igan_tf.errors import DataError
 from igan_tf.experiments.configs import build_config
+from igan_tf.images.tfds import PreparedData
 
 _ORIENTATION = 0x0112
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -49,6 +52,23 @@ def test_mnist(real_data_dir):
     assert np.bincount(data.test_labels)[[0, 1, 5]].tolist() == [980, 1135, 892]
     assert data.class_names == tuple("0123456789")
     assert np.bincount(data.train_labels[labelled_subset(data.train_labels, 10, 1)]).tolist() == [10] * 10
+
+
+def test_parts_of_mnist(real_data_dir):
+    test_set = PreparedData("mnist", real_data_dir / "tfds").arrays("test")
+    splits = {"train_split": "test[:8000]", "test_split": "test[8000:]"}
+    config = build_config(data_dir=str(real_data_dir / "tfds"), **splits)
+    data = load_data(config)
+    np.testing.assert_array_equal(data.train_images, test_set["image"][:8000])
+    np.testing.assert_array_equal(data.test_images, test_set["image"][8000:])
+    np.testing.assert_array_equal(np.append(data.train_labels, data.test_labels), test_set["label"])
+    for name, split, message in (
+        ("train_split", "tset", "`train_split` must be one of train, test"),
+        ("test_split", "test[:0]", "`test_split=test\\[:0\\]` of mnist is empty"),
+        ("test_split", "", "must have no images in common, and have 8000"),
+    ):
+        with pytest.raises(DataError, match=message):
+            load_data(dataclasses.replace(config, **{name: split}))
 
 
 def test_cifar10(real_data_dir):

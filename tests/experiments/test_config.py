@@ -1,5 +1,7 @@
 import re
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from igan_tf.commands.flags import expand_flagfiles, in_flags
@@ -45,6 +47,9 @@ OTHER_VALUES = {
     "channels": 1,
     "test_fraction": 1 / 3,
     "train_images": 30,
+    "train_split": "test[:8000]",
+    "test_split": "test[8000:]",
+    "balance": False,
     "network": "digits",
     "network_width": 0.3,
     "generator_norm": "virtual",
@@ -134,7 +139,7 @@ def test_each_setting_is_a_flag_and_passes_through_a_flag_file(name, tmp_path):
     line = command_line()
     assert line.parse([f"--flagfile={path}"]) == []
     assert config_of(line) == config_from_text(path.read_text()) == changed.with_absolute_paths()
-    assert type(getattr(config_of(line), name)) is type(FIELDS[name].default)
+    assert type(getattr(config_of(line), name)) is FIELDS[name].metadata["kind"]
 
 
 def test_flags_have_the_fields_defaults_and_help():
@@ -237,17 +242,69 @@ TOO_LOW = {
     "histogram_epochs": -1,
 }
 TOO_HIGH = {
-    "seed_data": 2**31,
+    **{name: field.metadata["high"] + 1 for name, field in FIELDS.items() if field.metadata["kind"] is int},
     "max_unreadable": 1.01,
     "max_megapixels": 178.1,
-    "channels": 4,
     "test_fraction": 0.91,
-    "seed": 2**31,
     "beta_1": 1.0,
     "label_smoothing": 1.0,
     "average_decay": 1.0,
     "generator_average_decay": 1.0,
 }
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "stands_for"),
+    [
+        ("epochs", np.int64(3), 3),
+        ("seed", np.uint8(3), 3),
+        ("beta_1", np.float32(0.5), 0.5),
+        ("beta_1", 0, 0.0),
+        ("supervised_baseline", np.True_, True),
+        ("data_dir", Path("a") / "b", "a/b"),
+        ("dataset", np.str_("digits"), "digits"),
+        ("balance", None, None),
+    ],
+)
+def test_what_stands_for_a_settings_value_becomes_it(name, value, stands_for):
+    found = getattr(build_config(**{name: value}), name)
+    assert found == stands_for and type(found) is type(stands_for)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("epochs", "3", "a whole number. Received: epochs=3"),
+        ("epochs", 3.0, "a whole number. Received: epochs=3.0"),
+        ("epochs", np.float64(3), "a whole number. Received: epochs=3.0"),
+        ("epochs", True, "a whole number. Received: epochs=True"),
+        ("epochs", None, "a whole number. Received: epochs=None"),
+        ("epochs", [3], r"a whole number. Received: epochs=\[3\]"),
+        ("epochs", 10**400, "at most 1000000000. Received: epochs=0x"),
+        ("beta_1", "0.5", "a number. Received: beta_1=0.5"),
+        ("beta_1", False, "a number. Received: beta_1=False"),
+        ("unlabelled_weight", 10**400, "a finite number. Received: unlabelled_weight=0x"),
+        ("supervised_baseline", 1, "true or false. Received: supervised_baseline=1"),
+        ("data_dir", 3, "text. Received: data_dir=3"),
+        ("data_dir", b"a", "text. Received: data_dir=b'a'"),
+        ("data_dir", "a\nb", r"a path in one line. Received: data_dir='a\\nb'"),
+        ("dataset", None, "one of digits, mnist"),
+        ("dataset", np.arange(2), "one of digits, mnist"),
+    ],
+)
+def test_what_a_setting_cannot_be_is_refused(name, value, message):
+    assert re.match(f"`{name}` must be {message}", refused(**{name: value}))
+
+
+@pytest.mark.parametrize(
+    "name", ["data ", " data", "#data", "//data", "--data", "da=ta", "--flagfile=x", "dätä", "da\tta"]
+)
+def test_odd_paths_are_read_back(name, tmp_path):
+    config = build_config(dataset="folder", data_dir=str(tmp_path / name), label_file=str(tmp_path / name))
+    (tmp_path / "flags.cfg").write_text(as_text(config))
+    line = command_line()
+    line.parse([f"--flagfile={tmp_path}/flags.cfg"])
+    assert config_of(line) == config_from_text(as_text(config)) == config
 
 
 def test_every_number_has_a_bound():
@@ -300,6 +357,14 @@ def test_floats_must_be_finite(name, value):
         ({"channels": 2}, "`channels` must be 1 or 3. Received: channels=2"),
         ({"dataset": "folder"}, "`dataset=folder` needs `data_dir`, .* Received: data_dir="),
         ({"label_file": "f", "label_draws": 2}, "`label_file` .* does not go with `label_draws=2`"),
+        (
+            {"label_file": "f", "labels": 0, "balance": True},
+            "`balance` needs `labels`.* Received: balance=True labels=0",
+        ),
+        (
+            {"dataset": "digits", "train_split": "train[:9]"},
+            "`train_split` is .*, not for `dataset=digits`. Received: tr",
+        ),
         ({"labels": 0, "supervised_baseline": True}, "`supervised_baseline` needs .* Received: labels=0"),
         ({"generator_steps": 0}, "`generator_steps=0` needs `unlabelled_weight=0`: .* unlabelled_weight=1.0"),
         (

@@ -1,5 +1,7 @@
 """Any recipe on any data set whose sizes it takes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -92,6 +94,58 @@ def test_images_without_a_class_are_refused_where_classes_are_learned(folder):
     unlabelled = ImageData(data.train_images, data.train_labels - 1, data.test_images, data.test_labels, ("cat", "dog"))
     with pytest.raises(ConfigError, match=r"`use_labels` needs a class .* 8 images without one"):
         recipe_of(config).check_against_data(unlabelled, replicas=1)
+
+
+@pytest.fixture
+def noisy(tmp_path):
+    """A label file of 100 digits, of which each has the class of its index, and those below 5 more examples."""
+    path = tmp_path / "labels.csv"
+    path.write_text("".join(f"{index},{index % 5 if index < 80 else index % 10}\n" for index in range(99, -1, -1)))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({}, [18] * 5 + [2] * 5),
+        ({"balance": True, "labels": 20}, [2] * 10),
+        ({"balance": False, "labels": 100}, [18] * 5 + [2] * 5),
+        ({"balance": False, "labels": 33}, None),
+    ],
+)
+def test_which_labels_of_a_file_are_used(noisy, settings, counts):
+    config = build_config(dataset="digits", label_file=str(noisy), **settings)
+    data = load_data(config)
+    indices, labels = recipe_of(config).labelled_examples(data)
+    # The file's labels, not the data's.
+    assert [index % 5 if index < 80 else index % 10 for index in indices] == labels.tolist()
+    assert len(set(indices.tolist())) == len(labels)
+    assert counts is None or np.bincount(labels, minlength=10).tolist() == counts
+    assert len(labels) == (settings["labels"] if settings else 100)
+    again = recipe_of(dataclasses.replace(config, seed_data=2)).labelled_examples(data)[0]
+    # Where there is a choice, `seed_data` makes it.
+    assert np.array_equal(again, indices) == (len(labels) == 100)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"balance": True, "labels": 30}, "`labels=30`: .* class 5, which has 2. Received: per_class=3"),
+        ({"balance": True, "labels": 25}, "`labels` must be a multiple of the 10 classes"),
+        ({"balance": False, "labels": 101}, "`labels=101`: .* with a label, 100. Received: count=101"),
+    ],
+)
+def test_more_labels_than_a_file_has_are_refused(noisy, settings, message):
+    config = build_config(dataset="digits", label_file=str(noisy), **settings)
+    with pytest.raises(ConfigError, match=message):
+        recipe_of(config).labelled_examples(load_data(config))
+
+
+def test_a_class_without_a_line_in_the_file_is_named(noisy):
+    noisy.write_text("0,1\n")
+    config = build_config(dataset="digits", label_file=str(noisy), labels=10, balance=True)
+    with pytest.raises(ConfigError, match=f"is of class '0'. Received: labels=10 label_file={noisy}"):
+        recipe_of(config).labelled_examples(load_data(config))
 
 
 @pytest.mark.parametrize("flip", [False, True])

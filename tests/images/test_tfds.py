@@ -69,6 +69,21 @@ def test_a_split_that_it_has_not(tiny, split):
             read(PreparedData("tiny", str(tiny)), split)
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "shared"),
+    [
+        ("train", "test", 0),
+        ("train[:2]", "train[2:]", 0),
+        ("train[:3]", "train[1:]", 2),
+        ("test", "train[:1]+test[1:]", 2),
+        ("train", "train", 5),
+    ],
+)
+def test_what_splits_have_in_common(tiny, one, other, shared):
+    data = PreparedData("tiny", tiny)
+    assert data.count_shared(one, other) == data.count_shared(other, one) == shared
+
+
 def test_an_empty_split(tiny):
     with pytest.raises(DataError, match=r"`split=train\[3:1\]` of tiny is empty"):
         PreparedData("tiny", str(tiny)).count("train[3:1]")

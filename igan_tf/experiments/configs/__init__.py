@@ -14,6 +14,7 @@ from igan_tf.experiments.configs.flag_lines import VERSION_LINE, flag_line, pars
 from igan_tf.experiments.configs.imagenet import ImageNetConfig
 from igan_tf.experiments.configs.parts import RunConfig, default_recipe
 from igan_tf.experiments.configs.semi_supervised import SemiSupervisedConfig
+from igan_tf.settings import Settings, fields_of, setting
 
 # What `recipe` chooses from.
 CONFIGS: dict[str, type[RunConfig]] = {config.recipe: config for config in (SemiSupervisedConfig, ImageNetConfig)}
@@ -22,6 +23,7 @@ __all__ = [
     "CONFIGS",
     "ConfigError",
     "ImageNetConfig",
+    "RecipeSettings",
     "RunConfig",
     "SemiSupervisedConfig",
     "as_lines",
@@ -33,6 +35,15 @@ __all__ = [
     "recipes_with",
     "setting_fields",
 ]
+
+
+@dataclasses.dataclass(frozen=True)
+class RecipeSettings(Settings):
+    """Which config other settings are of."""
+
+    topic = "What to do"
+
+    recipe: str = setting("", "Which GAN; empty: the data set's own.", choices=("", *CONFIGS))
 
 
 def setting_fields() -> dict[str, dataclasses.Field]:
@@ -61,9 +72,7 @@ def build_config(recipe: str = "", **settings: Any) -> RunConfig:
         ConfigError: for a setting that does not exist or that the recipe does not have, whatever its value, and for
             values and combinations that cannot be.
     """
-    recipe = recipe or default_recipe(settings)
-    if recipe not in CONFIGS:
-        raise ConfigError(f"`recipe` must be one of {', '.join(CONFIGS)}. Received: recipe={recipe}")
+    recipe = RecipeSettings(recipe).recipe or default_recipe(settings)
     own = {field.name for field in dataclasses.fields(CONFIGS[recipe])}
     for name, value in settings.items():
         if name in own:
@@ -84,10 +93,7 @@ def as_lines(config: RunConfig) -> list[str]:
 
 def config_from_lines(lines: Iterable[str]) -> RunConfig:
     """The config that lines of a flag file describe."""
-    # To type checkers, `field` gives its default.
-    recipe: Any = dataclasses.field(default="")
-    recipe.name = "recipe"
-    return build_config(**parse_lines(lines, {**setting_fields(), "recipe": recipe}))
+    return build_config(**parse_lines(lines, {**setting_fields(), "recipe": fields_of(RecipeSettings)[0]}))
 
 
 def config_from_text(text: str) -> RunConfig:

@@ -31,16 +31,21 @@ def flag_line(name: str, value: Any) -> str:
     """One setting as a command line has it."""
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
+    if value is None:
+        return f"--{name}=none"
     return f"--{name}={value}"
 
 
 def without_foreign_settings(text: str) -> list[str]:
     """The lines of a flag file that say something: no comments and, of an early flags.cfg, no other recipe's settings.
 
-    An early flags.cfg shows by holding all that only one recipe has, of either recipe, without a version line.
+    An early flags.cfg shows by holding all that only one recipe has, of either recipe, without a version line. With
+    one, lines are as they were written: a path may end with a space.
     """
-    lines = [line.strip() for line in text.splitlines()]
-    said = [line for line in lines if line and not line.startswith(("#", "//"))]
+    lines = text.splitlines()
+    if VERSION_LINE not in lines:
+        lines = [line.strip() for line in lines]
+    said = [line for line in lines if line.strip() and not line.strip().startswith(("#", "//"))]
     recipe = "imagenet" if "--dataset=imagenet" in said else "semi_supervised"
     names = {_name(line) for line in said}
     early = all(_name(line) in names for own in _FOREIGN_ONCE.values() for line in own)
@@ -76,7 +81,9 @@ def parse_lines(lines: Iterable[str], fields: Mapping[str, dataclasses.Field]) -
 
 
 def _value(name: str, text: str, field: dataclasses.Field) -> Any:
-    kind: Any = type(field.default)
+    kind: Any = field.metadata["kind"]
+    if field.metadata["optional"] and text == "none":
+        return None
     if kind is bool:
         if text.lower() not in ("true", "false", "1", "0", "t", "f"):
             raise ConfigError(f"`{name}` must be true or false. Received: {name}={text}")
@@ -94,4 +101,4 @@ def _name(line: str) -> str:
 
 
 def _is_bool(field: dataclasses.Field | None) -> bool:
-    return field is not None and isinstance(field.default, bool)
+    return field is not None and field.metadata["kind"] is bool

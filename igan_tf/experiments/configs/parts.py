@@ -17,7 +17,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.networks.registry import GENERATOR_NORMS
-from igan_tf.settings import GREATEST_SEED, Settings, fields_of, setting
+from igan_tf.settings import GREATEST_SEED, MANY, Settings, fields_of, setting
 from igan_tf.training.strategies import STRATEGIES
 
 
@@ -28,7 +28,13 @@ class NetworkSettings(Settings):
     topic = "Networks"
 
     generator_norm: str = setting("batch", "The generator's normalization.", choices=GENERATOR_NORMS)
-    reference_size: int = setting(100, "Examples in the reference batch of `generator_norm=virtual`.", low=1)
+    reference_size: int = setting(
+        100,
+        "Examples in the reference batch of `generator_norm=virtual`.",
+        low=1,
+        high=10_000,
+        used_with=("generator_norm=virtual",),
+    )
     minibatch_discrimination: bool = setting(False, "Give the discriminator minibatch features.")
     noise: str = setting(
         "auto",
@@ -45,13 +51,17 @@ class OptimizerSettings(Settings):
     topic = "Training"
 
     seed: int = setting(1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=GREATEST_SEED)
-    epochs: int = setting(300, "Passes over the unlabelled data.", low=1, free=True)
-    batch_size: int = setting(100, "Examples of each kind in a batch of each replica.", low=1)
+    epochs: int = setting(300, "Passes over the unlabelled data.", low=1, high=MANY, free=True)
+    batch_size: int = setting(100, "Examples of each kind in a batch of each replica.", low=1, high=MANY)
     discriminator_learning_rate: float = setting(0.003, "Adam's rate for the discriminator.", low=0)
     generator_learning_rate: float = setting(0.003, "Adam's rate for the generator.", low=0)
-    anneal_epochs: int = setting(0, "Epoch at which the rates reach 0; 0: they stay.", low=0)
+    anneal_epochs: int = setting(0, "Epoch at which the rates reach 0; 0: they stay.", low=0, high=MANY)
     anneal_start: float = setting(
-        2 / 3, "The share of `anneal_epochs` after which the rates begin to fall.", low=0, high=0.999999
+        2 / 3,
+        "The share of `anneal_epochs` after which the rates begin to fall.",
+        low=0,
+        high=0.999999,
+        used_with=("anneal_epochs",),
     )
     beta_1: float = setting(0.5, "Adam's decay of the first moment.", low=0, high=0.999999)
     adam: str = setting(
@@ -87,14 +97,24 @@ class ScoreSettings(Settings):
 
     topic = "Scores during training"
 
-    score_epochs: int = setting(0, "Epochs between scores of samples, the last included; 0: none.", low=0, free=True)
-    score_samples: int = setting(5000, "Samples, and at most as many real images, that are scored.", low=20)
+    score_epochs: int = setting(
+        0, "Epochs between scores of samples, the last included; 0: none.", low=0, high=MANY, free=True
+    )
+    score_samples: int = setting(
+        5000,
+        "Samples, and at most as many real images, that are scored.",
+        low=20,
+        high=10**7,
+        used_with=("score_epochs",),
+    )
     # Free to move; what it is is not: the run directory's score_protocol.json has its digest, and range and all.
     score_classifier: str = setting(
         "domain",
         "What scores them: domain, a small network trained on the data set's real images; inception; "
         "keras_inception_v3; or a .tflite file.",
         free=True,
+        path=True,
+        used_with=("score_epochs",),
     )
     score_classifier_range: str = setting(
         "", "The pixels black,white that a .tflite `score_classifier` of floats expects, such as -1,1.", free=True
@@ -128,15 +148,17 @@ class LogSettings(Settings):
 
     topic = "Checkpoints and logs"
 
-    checkpoint_epochs: int = setting(1, "Epochs between checkpoints.", low=1, free=True)
+    checkpoint_epochs: int = setting(1, "Epochs between checkpoints.", low=1, high=MANY, free=True)
     checkpoint_minutes: float = setting(0.0, "Minutes between checkpoints inside an epoch; 0: none.", low=0, free=True)
-    log_steps: int = setting(0, "Steps between losses in the log inside an epoch; 0: none.", low=0, free=True)
-    sample_epochs: int = setting(1, "Epochs between sample grids.", low=1, free=True)
+    log_steps: int = setting(
+        0, "Steps between losses in the log inside an epoch; 0: none.", low=0, high=MANY, free=True
+    )
+    sample_epochs: int = setting(1, "Epochs between sample grids.", low=1, high=MANY, free=True)
     sample_minutes: float = setting(0.0, "Minutes between sample grids inside an epoch; 0: none.", low=0, free=True)
     early_sample_steps: int = setting(
-        0, "Steps between sample grids within the first 300 steps; 0: none.", low=0, free=True
+        0, "Steps between sample grids within the first 300 steps; 0: none.", low=0, high=MANY, free=True
     )
-    histogram_epochs: int = setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, free=True)
+    histogram_epochs: int = setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, high=MANY, free=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,8 +233,8 @@ class RunConfig(
     def with_absolute_paths(self) -> RunConfig:
         """The same settings, usable from any working directory."""
         paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["path"]}
-        if self.score_classifier not in CLASSIFIERS:
-            paths["score_classifier"] = self.score_classifier
+        if self.score_classifier in CLASSIFIERS:
+            del paths["score_classifier"]
         # An object store's address is absolute as it stands.
         local = {name: path for name, path in paths.items() if path and "://" not in path}
         absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in local.items()}
@@ -222,4 +244,8 @@ class RunConfig(
 def default_recipe(settings: Mapping[str, Any]) -> str:
     """The recipe of the data set that `settings` name."""
     dataset = settings.get("dataset", DataSettings.dataset)
-    return DATASETS[dataset].recipe if dataset in DATASETS else DATASETS[DataSettings.dataset].recipe
+    return (
+        DATASETS[dataset].recipe
+        if isinstance(dataset, str) and dataset in DATASETS
+        else DATASETS[DataSettings.dataset].recipe
+    )

@@ -9,7 +9,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs.parts import RunConfig
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, INPUT_CORRUPTIONS, NETWORKS
-from igan_tf.settings import GREATEST_SEED, Settings, setting
+from igan_tf.settings import GREATEST_SEED, MANY, Settings, setting
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,9 +18,24 @@ class LabelSettings(Settings):
 
     topic = "Data"
 
-    labels: int = setting(100, "Labelled training examples in all, the same number of each class; 0: none.", low=0)
+    labels: int = setting(
+        100, "Labelled training examples in all, the same number of each class; 0: none.", low=0, high=MANY
+    )
     # Free to move; what it says is not: checkpoints know the labelled examples.
-    label_file: str = setting("", "File of `index,label` lines that replaces the drawn subset.", free=True, path=True)
+    label_file: str = setting(
+        "",
+        "File of `index,label` lines, index counted from 0 in the training images: its labels stand in for the data "
+        "set's. All of them are used, unless `balance` says to draw.",
+        free=True,
+        path=True,
+    )
+    balance: bool | None = setting(
+        None,
+        "Draw `labels` examples: --balance the same number of each class, by the labels of `label_file` where there is "
+        "one; --nobalance the first of a permutation by `seed_data`. By default all of a `label_file`, else balanced.",
+        optional=True,
+        kind=bool,
+    )
     seed_data: int = setting(1, "Seed of the draw of the labelled subset.", low=0, high=GREATEST_SEED)
 
 
@@ -44,7 +59,7 @@ class PlayerSettings(Settings):
         choices=INPUT_CORRUPTIONS,
     )
     initialization_examples: int = setting(
-        500, "Examples that the discriminator's data-dependent initialization sees; 0: none.", low=0
+        500, "Examples that the discriminator's data-dependent initialization sees; 0: none.", low=0, high=MANY
     )
 
 
@@ -59,7 +74,7 @@ class ObjectiveSettings(Settings):
     )
     feature_matching_norm: str = setting("l2", "Squared or absolute difference of mean features.", choices=("l2", "l1"))
     unlabelled_weight: float = setting(1.0, "Weight of the unsupervised loss.", low=0)
-    generator_steps: int = setting(1, "Generator updates after each discriminator update.", low=0)
+    generator_steps: int = setting(1, "Generator updates after each discriminator update.", low=0, high=1000)
     average_decay: float = setting(
         0.9999, "Decay of the running average of weights that is evaluated.", low=0, high=0.99999999
     )
@@ -73,7 +88,10 @@ class ComparisonSettings(Settings):
     topic = "Runs beside the run"
 
     label_draws: int = setting(
-        1, "How many labelled subsets to train on, one after the other: `seed_data`, `seed_data` + 1, ...", low=1
+        1,
+        "How many labelled subsets to train on, one after the other: `seed_data`, `seed_data` + 1, ...",
+        low=1,
+        high=10_000,
     )
     supervised_baseline: bool = setting(
         False, "First train the same discriminator on the labelled examples alone, for comparison."
@@ -98,10 +116,13 @@ class SemiSupervisedConfig(RunConfig, LabelSettings, PlayerSettings, ObjectiveSe
 
     def check(self) -> None:
         super().check()
-        if self.label_file and self.label_draws > 1:
+        if self.label_file and self.balance is None and self.label_draws > 1:
             raise ConfigError(
-                f"`label_file` gives one labelled subset: it does not go with `label_draws={self.label_draws}`"
+                "`label_file` without `balance` gives one labelled subset: it does not go with "
+                f"`label_draws={self.label_draws}`"
             )
+        if self.balance is not None and not self.labels:
+            raise ConfigError(f"`balance` needs `labels`, how many to draw. Received: balance={self.balance} labels=0")
         last_seed = self.seed_data + self.label_draws - 1
         if last_seed > GREATEST_SEED:
             raise ConfigError(

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 
 from igan_tf import losses
-from igan_tf.data import ImageData, labelled_subset, read_label_file
+from igan_tf.data import ImageData, labelled_subset, read_label_file, unbalanced_subset
 from igan_tf.data.batches import SemiSupervisedBatches
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
@@ -46,23 +46,36 @@ class SemiSupervisedRecipe(Recipe):
                 "the data has no classes: only `labels=0` without `label_file` goes with it. "
                 f"Received: labels={config.labels} label_file={config.label_file}"
             )
+        known = data.train_labels
         if config.label_file:
-            return read_label_file(config.label_file, len(data.train_images), data.num_classes)
+            indices, labels = read_label_file(config.label_file, len(known), data.num_classes)
+            if config.balance is None:
+                return indices, labels
+            known = np.full(len(known), -1, "int64")
+            known[indices] = labels
+        try:
+            if config.balance is False:
+                indices = unbalanced_subset(known, config.labels, config.seed_data)
+            else:
+                self._check_classes(known, data)
+                indices = labelled_subset(known, config.labels // data.num_classes, config.seed_data)
+        except DataError as error:
+            raise ConfigError(f"`labels={config.labels}`: {error}") from error
+        return indices, known[indices]
+
+    def _check_classes(self, known: np.ndarray, data: ImageData) -> None:
+        """Raises a ConfigError where `labels` cannot be the same number of each class, one or more."""
+        config = self.config
         if config.labels % data.num_classes:
             raise ConfigError(
                 f"`labels` must be a multiple of the {data.num_classes} classes. Received: labels={config.labels}"
             )
-        missing = sorted(set(range(data.num_classes)) - set(data.train_labels.tolist()))
+        missing = sorted(set(range(data.num_classes)) - set(known.tolist()))
         if missing:
             raise ConfigError(
-                f"no training image is of class {data.class_names[missing[0]]!r}. "
-                f"Received: labels={config.labels} train_images={config.train_images}"
+                f"no training image is of class {data.class_names[missing[0]]!r}. Received: labels={config.labels} "
+                + (f"label_file={config.label_file}" if config.label_file else f"train_images={config.train_images}")
             )
-        try:
-            indices = labelled_subset(data.train_labels, config.labels // data.num_classes, config.seed_data)
-        except ValueError as error:
-            raise ConfigError(f"`labels={config.labels}`: {error}") from error
-        return indices, data.train_labels[indices]
 
     def check_against_data(self, data: ImageData, replicas: int) -> None:
         if this_worker().count > 1 and (self.draws() or self.baseline()):
