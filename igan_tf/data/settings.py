@@ -1,6 +1,7 @@
 """What names a data set."""
 
 import dataclasses
+from typing import ClassVar
 
 from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
@@ -16,7 +17,7 @@ class DataSettings(ImageFileSettings):
     """Which data set, where it lies, and how its images are taken."""
 
     topic = "Data"
-    inherited_used_with = {field.name: ("dataset=folder",) for field in fields_of(ImageFileSettings)}
+    inherited_used_with: ClassVar = {field.name: ("dataset=folder",) for field in fields_of(ImageFileSettings)}
 
     dataset: str = setting("mnist", "What to train on.", choices=tuple(DATASETS))
     data_dir: str = setting(

@@ -52,6 +52,11 @@ class ImageSource:
         """What will be read, in one line."""
         return "; ".join(filter(None, [f"{self.name}: {self.count} images", self.left_out]))
 
+    def record(self) -> dict[str, Any]:
+        """What a record of scores says of the images."""
+        about = {"image_range": list(self.image_range or (0, 255)), "images": self.in_words()}
+        return {**about, "unreadable": list(self.unreadable.values())} if self.unreadable else about
+
     def fit(self, size: Sequence[int]) -> None:
         """Gives every image the aspect ratio of `size`, as `fitting` says; those of several sizes are brought to it.
 

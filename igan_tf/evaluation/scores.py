@@ -197,10 +197,7 @@ def evaluate_images(
             "num_samples": statistics.count or None,
         }
     if isinstance(reference, ImageSource):
-        scores["reference"]["image_range"] = list(reference.image_range or (0, 255))
-        scores["reference"]["images"] = reference.in_words()
-        if reference.unreadable:
-            scores["reference"]["unreadable"] = list(reference.unreadable.values())
+        scores["reference"].update(reference.record())
     if others is not None:
         scores["reference"]["frechet_distance_from"] = others.split
         rest = "; what else is compared comes from its images" if others is not statistics else ""
@@ -291,9 +288,7 @@ def _about(source: ImageSource, classifier: Classifier, classified: Classified) 
         "num_samples": count,
         "source": source.name,
         "split": classified.statistics.split,
-        "image_range": list(source.image_range or (0, 255)),
-        "images": source.in_words(),
-        **({"unreadable": list(source.unreadable.values())} if source.unreadable else {}),
+        **source.record(),
         "classifier": {
             "name": classifier.name,
             "sha256": classifier.digest,
