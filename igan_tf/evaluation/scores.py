@@ -191,11 +191,8 @@ def evaluate_images(
     compared = dataclasses.replace(statistics, moments=others.moments) if statistics and others else statistics
     scores, more_lines = score(classified, compared, chosen, seed)
     if statistics is not None:
-        scores["reference"] = {
-            "source": statistics.source,
-            "split": statistics.split,
-            "num_samples": statistics.count or None,
-        }
+        about = {"source": statistics.source, "split": statistics.split, "num_samples": statistics.count or None}
+        scores["reference"] = about
     if isinstance(reference, ImageSource):
         scores["reference"].update(reference.record())
     if others is not None:
