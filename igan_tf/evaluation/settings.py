@@ -75,11 +75,18 @@ class ClassifierSettings(Settings):
 
     classifier: str = setting("inception", f"One of {', '.join(CLASSIFIERS)}, or a .tflite or .keras file.", path=True)
     classifier_path: str = setting(
-        "", "Weights of inception or keras_inception_v3; empty: fetched on first use.", path=True
+        "",
+        "Weights of inception (classify_image_graph_def.pb, the .tgz that holds it, or TF-GAN's SavedModel) or of "
+        "keras_inception_v3; empty: fetched on first use.",
+        path=True,
     )
     classifier_sha256: str = setting("", "The digest that the weights must have; empty: any.")
     classifier_range: str = setting("", "The pixel values black,white that a file of floats expects.")
-    trust_classifier_file: bool = setting(False, "Open a .keras file, which decides which layers are made.")
+    trust_classifier_file: bool = setting(
+        False,
+        "Open a .keras file, which decides which layers are made, or run a graph of inception whose operations are not "
+        "all known to be arithmetic alone.",
+    )
     protocol: str = setting(
         "default", "original: Inception's 1008 logits without their bias, as published.", choices=PROTOCOLS
     )

@@ -1,6 +1,7 @@
 """`python -m igan_tf.evaluate`: every kind of source, what is written, and what is refused."""
 
 import dataclasses
+import hashlib
 import json
 import shutil
 import subprocess
@@ -33,6 +34,8 @@ from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.run_directory import save_config
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
+from tests.evaluation.inception_graphs import Builder, graph, pack, write
+from tests.evaluation.inception_graphs import expected as inception_expected
 from tests.evaluation.tflite_files import convert, network
 from tests.records.record_sets import convert_here, make_photos
 
@@ -236,6 +239,36 @@ def test_generated_images_have_the_discriminators_labels(run_dir):
 def test_uniform_noise(here, cache):
     record = run(cache, "--source=noise:8x8x1", "--num_samples=60", "--splits=1")
     assert record["source"] == "uniform noise 8x8x1" and record["num_samples"] == 60
+
+
+def test_the_published_inception_file(here, capsys):
+    """The command that the README writes out for CIFAR-10, on images that are made here."""
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype="uint8")
+    np.savez("images.npz", images=images)
+    archive = pack(write(here))
+    command = ["--source=images.npz", "--classifier=inception", f"--classifier_path={archive}", "--splits=3"]
+    evaluate.run([*command, "--protocol=original"])
+    record = json.loads((here / "scores.json").read_text())
+    mean, deviation = inception_score(inception_expected(images, bias=False)[0], 3, 0)
+    assert record["inception_score"]["mean"] == pytest.approx(mean, rel=1e-5)
+    assert record["inception_score"]["std"] == pytest.approx(deviation, rel=1e-4)
+    assert record["classifier"]["name"] == "inception, protocol original" and record["classifier"]["outputs"] == 1008
+    assert record["classifier"]["sha256"] == hashlib.sha256(archive.read_bytes()).hexdigest()
+    evaluate.run(command)
+    assert json.loads((here / "scores.json").read_text())["inception_score"]["mean"] != pytest.approx(mean, rel=1e-3)
+    with_a_file = Builder()
+    with_a_file.graph_def.CopyFrom(graph())
+    with_a_file.add("unused", "WriteFile")
+    write(here, with_a_file.graph_def, "writes.pb")
+    (here / "half.tgz").write_bytes(archive.read_bytes()[:9000])
+    for file, words in (
+        ("writes.pb", "--trust_classifier_file must be True to run --classifier_path=writes.pb"),
+        ("half.tgz", "--classifier_path=half.tgz holds no Inception graph that can be read"),
+    ):
+        text = refused(
+            capsys, "--source=images.npz", "--classifier=inception", f"--classifier_path={file}", "--output=o"
+        )
+        assert words in text and not (here / "o").exists()
 
 
 def test_class_ordered_sources(here, cache):
@@ -473,6 +506,7 @@ UNUSED = [
     (["--source=RUN", "--data_dir=d", "--classifier_range=0,1"], "--classifier_range is for a .keras", "=0,1"),
     (["--source=RUN", "--trust_classifier_file"], "--trust_classifier_file is for a .keras file", "classifier=domain"),
     (["--source=RUN", "--trust_classifier_file", "--classifier=b.tflite"], "is for a .keras file", "=b.tflite"),
+    (["--source=a.npz", "--trust_classifier_file", "--classifier=inception", "--classifier_path=no.pb"], None, "no.pb"),
 ]
 
 

@@ -33,11 +33,13 @@ def load_classifier(
     """Loads, fetches or trains a classifier.
 
     Args:
-        name: "inception": TF-GAN's 2015 graph; "keras_inception_v3"; "domain": a small network trained on `data`; or
-            a file's path, .tflite or .keras.
-        path: The weights of the first two; empty: they are fetched on first use.
+        name: "inception": the 2015 graph; "keras_inception_v3"; "domain": a small network trained on `data`; or a
+            file's path, .tflite or .keras.
+        path: The weights of the first two, of "inception" as `inception.load` takes them; empty: they are fetched on
+            first use, of "inception" TF-GAN's.
         sha256: The digest that the weights must have; empty: any.
-        trust_file: Whether a .keras file may be opened: it decides which layers are made.
+        trust_file: Whether a .keras file may be opened, which decides which layers are made; whether the graph of
+            "inception" may have operations that are not known to be arithmetic alone.
         value_range: The pixel range that a .keras file, or a .tflite file of floats, expects.
         protocol: "original": Inception's logits without their bias, over 1008 outputs, as published.
         data: The `ImageData` of "domain".
@@ -57,7 +59,7 @@ def load_classifier(
     if name == "inception":
         from igan_tf.evaluation.classifiers import inception
 
-        return inception.load(path, sha256, protocol, cache, report)
+        return inception.load(path, sha256, protocol, cache, report, trust_file)
     if name == "keras_inception_v3":
         from igan_tf.evaluation.classifiers import keras_models
 
@@ -99,5 +101,7 @@ def check_arguments(
             "`value_range` is for a .keras file, or a .tflite file of floats. "
             f"Received: value_range={value_range[0]:g},{value_range[1]:g} name={name}"
         )
-    if trust_file and suffix != ".keras":
-        raise EvaluationError(f"`trust_file` is for a .keras file. Received: trust_file={trust_file} name={name}")
+    if trust_file and name != "inception" and suffix != ".keras":
+        raise EvaluationError(
+            f"`trust_file` is for a .keras file, or `name=inception`. Received: trust_file={trust_file} name={name}"
+        )

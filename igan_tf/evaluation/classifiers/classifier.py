@@ -45,6 +45,7 @@ class Classifier:
         channels: 3 or 1.
         whole_pixels: Whether pixels are rounded to whole numbers of its range, as for a quantized network.
         test_error: Its error on labelled test images, as a fraction, where it is known.
+        own_resize: Whether the network itself resizes images, of any size, to `input_size`.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Classifier:
         channels: int = 3,
         whole_pixels: bool = False,
         test_error: float | None = None,
+        own_resize: bool = False,
     ):
         self._function = function
         self.name = name
@@ -68,13 +70,17 @@ class Classifier:
         self.channels = channels
         self.whole_pixels = whole_pixels
         self.test_error = test_error
+        self.own_resize = own_resize
         self._prepare = tf.function(self._prepared, reduce_retracing=True, autograph=False)
 
     @property
     def protocol(self) -> str:
         """How images reach the network, in one line."""
         low, high = self.value_range
-        size = "as they come" if self.input_size is None else f"to {'x'.join(map(str, self.input_size))}, {RESIZE}"
+        size = "as they come"
+        if self.input_size is not None:
+            how = "by the network itself" if self.own_resize else RESIZE
+            size = f"to {'x'.join(map(str, self.input_size))}, {how}"
         pixels = ", whole numbers" if self.whole_pixels else ""
         outputs = "logits" if self.from_logits else "probabilities"
         return f"resize: {size}; {self.channels} channels in [{low:g}, {high:.6g}]{pixels}; {outputs}"
@@ -123,9 +129,13 @@ class Classifier:
         """Scales pixels to the network's range and resizes the images once."""
         if images.shape[-1] != self.channels:
             images = tf.repeat(images, self.channels, axis=-1)
+        size = None if self.own_resize else self.input_size
+        if size is None and (low, high) == self.value_range:
+            # Bytes arrive as they are, without rounding.
+            return tf.cast(images, tf.float32)
         unit = (tf.cast(images, tf.float32) - low) / (high - low)
-        if self.input_size is not None:
-            unit = resize(unit, self.input_size)
+        if size is not None:
+            unit = resize(unit, size)
         black, white = self.value_range
         pixels = black + unit * (white - black)
         return tf.round(pixels) if self.whole_pixels else pixels

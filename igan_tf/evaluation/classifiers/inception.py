@@ -1,7 +1,9 @@
-"""The 2015 Inception network that published scores are made with, as TF-GAN's SavedModel."""
+"""The 2015 Inception network that published scores are made with: its frozen graph, or TF-GAN's SavedModel."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,50 +13,57 @@ from typing import Any
 import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
+from igan_tf.evaluation.classifiers import frozen_graph, operations
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import check_digest, fetch
+from igan_tf.evaluation.classifiers.frozen_graph import INPUT_SIZE, VALUE_RANGE
 
-INPUT_SIZE = (299, 299)
 # As TF-GAN names the outputs: logits over 1008 classes, and the 2048 features of the last pooling.
 LOGITS, FEATURES = "logits", "pool_3"
-# The 2015 graph takes (pixel - 128) / 128.
-VALUE_RANGE = (-1.0, 127 / 128)
-NUM_OUTPUTS = 1008
 _ARCHIVE = "tfgan_inception_2015.tar.gz"
-_CHUNK = 1 << 20
-# Operations that do not change what passes through them, or add the bias: between the product and the output.
-_AFTER_PRODUCT = ("Identity", "Reshape", "Squeeze", "BiasAdd", "Add", "AddV2")
+_GZIP = b"\x1f\x8b"
+# What is read into memory, unpacked; the network has 96 MB.
+_MOST_BYTES = 256 << 20
 
 
 def load(
-    path: str | Path, sha256: str, protocol: str, cache: str | Path, report: Callable[[str], Any] = print
+    path: str | Path,
+    sha256: str,
+    protocol: str,
+    cache: str | Path,
+    report: Callable[[str], Any] = print,
+    trust_file: bool = False,
 ) -> Classifier:
-    """Loads TF-GAN's Inception graph from a file, or fetches it into the cache on first use.
+    """Loads the 2015 Inception graph from a file, or fetches TF-GAN's into the cache on first use.
 
     Args:
-        path: The SavedModel: its folder, or the .tar.gz in which TF-Hub serves it; empty: the cache.
+        path: A frozen graph, classify_image_graph_def.pb, or the .tgz that holds it; or a SavedModel: its folder, or
+            the .tar.gz in which TF-Hub serves it; empty: the cache.
         sha256: The digest that it must have; empty: any.
         protocol: "default": the graph's own logits. "original": the last matrix product without its bias, which the
             published script took.
         cache: Folder of fetched files.
         report: Called with each line for the user.
+        trust_file: Whether it may have other operations than those of `operations.ARITHMETIC`.
 
     Returns:
         A `Classifier`.
 
     Raises:
-        EvaluationError: for a graph that cannot be fetched or read, has another digest, or is another network.
+        EvaluationError: for a graph that cannot be fetched or read, has another digest, is another network, or has
+            operations that need trust.
     """
     if path:
-        digest = check_digest(path, sha256)
+        digest, place = check_digest(path, sha256), f"`path={path}`"
     else:
         path, url = Path(cache) / _ARCHIVE, archive_url()
-        digest = fetch(url, path, sha256, report, lambda file: _network(file, url))
-    function = _network(path, path)
-    if protocol == "original":
-        function = _without_bias(function, path)
+        place = f"`name=inception`: {path}"
+        digest = fetch(
+            url, path, sha256, report, lambda file: _network(file, f"`name=inception`: {url}", "default", trust_file)
+        )
+    function, value_range, own_resize = _network(path, place, protocol, trust_file)
     name = "inception" if protocol == "default" else f"inception, protocol {protocol}"
-    return Classifier(function, name, digest, VALUE_RANGE, True, INPUT_SIZE)
+    return Classifier(function, name, digest, value_range, True, INPUT_SIZE, own_resize=own_resize)
 
 
 def archive_url() -> str:
@@ -64,39 +73,69 @@ def archive_url() -> str:
     return f"{tfgan.eval.INCEPTION_TFHUB}?tf-hub-format=compressed"
 
 
-def _network(path: str | Path, place: str | Path) -> tf.types.experimental.PolymorphicFunction:
-    """The network of a SavedModel as a function of images to (logits, features).
+def _network(
+    path: str | Path, place: str, protocol: str, trust_file: bool
+) -> tuple[Callable[[Any], Any], tuple[float, float], bool]:
+    """The network of a file as a function of images to (logits, features), their range, and whether it resizes them.
 
     Args:
-        path: Its folder or archive.
+        path: The file or folder.
         place: What the messages call it.
+        protocol: As of `load`.
+        trust_file: As of `load`.
 
     Raises:
         EvaluationError: for another network, or a damaged one.
     """
     try:
-        return _outputs_of(_load_saved_model(Path(path)), place)
+        if Path(path).is_dir():
+            return _saved_model(path, place, protocol, trust_file), VALUE_RANGE, False
+        content = _read(Path(path), place)
+        # Both from the bytes in memory: an archive's name may mislead.
+        if not tarfile.is_tarfile(io.BytesIO(content)):
+            return frozen_graph.load(content, place, protocol, trust_file)
+        with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+            members = archive.getmembers()
+            # A sparse file's size is not what it takes in the archive.
+            _check_size(sum(member.size for member in members), place)
+            for member in members:
+                if Path(member.name).name in frozen_graph.FILES and (file := archive.extractfile(member)):
+                    return frozen_graph.load(file.read(), place, protocol, trust_file)
+            with tempfile.TemporaryDirectory() as folder:
+                archive.extractall(folder, filter="data")
+                return _saved_model(folder, place, protocol, trust_file), VALUE_RANGE, False
     except EvaluationError:
         raise
     except Exception as error:
         # Reading a damaged graph, TensorFlow raises KeyError, RuntimeError and others.
-        raise EvaluationError(f"`name=inception`: {place} holds no SavedModel that can be read: {error}") from error
+        raise EvaluationError(f"{place} holds no Inception graph that can be read: {error}") from error
 
 
-def _load_saved_model(path: Path) -> Any:
-    """Loads the network from the bytes whose digest was taken: an archive is unpacked anew each time."""
-    if path.is_dir():
-        return tf.saved_model.load(str(path))
-    with tempfile.TemporaryDirectory() as folder:
-        with tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
-            # The compressed file's checksum stands at its end, behind the archive within.
-            while archive.fileobj.read(_CHUNK):
-                pass
-        return tf.saved_model.load(folder)
+def _read(path: Path, place: str) -> bytes:
+    """The file's bytes, decompressed; to the end of a compressed file, where its checksum stands."""
+    with path.open("rb") as plain:
+        compressed = plain.read(len(_GZIP)) == _GZIP
+        plain.seek(0)
+        with gzip.open(plain) if compressed else plain as file:
+            content = file.read(_MOST_BYTES + 1)
+    _check_size(len(content), place)
+    return content
 
 
-def _outputs_of(network: Any, place: str | Path) -> tf.types.experimental.PolymorphicFunction:
+def _check_size(size: int, place: str) -> None:
+    if size > _MOST_BYTES:
+        raise EvaluationError(f"{place} must hold at most {_MOST_BYTES >> 20} MiB, unpacked. Received: more")
+
+
+def _saved_model(folder: str | Path, place: str, protocol: str, trust_file: bool) -> Callable[[Any], Any]:
+    """A SavedModel as a function of images to (logits, features)."""
+    if not trust_file:
+        operations.check_saved_model(folder, place)
+    function = _outputs_of(tf.saved_model.load(str(folder)), place)
+    return function if protocol == "default" else _without_bias(function, place)
+
+
+def _outputs_of(network: Any, place: str) -> tf.types.experimental.PolymorphicFunction:
     """The network as a function of images to (logits, features)."""
     # The closure keeps the object that holds the variables, which live as long as it.
     call = network if callable(network) else network.signatures["serving_default"]
@@ -107,36 +146,19 @@ def _outputs_of(network: Any, place: str | Path) -> tf.types.experimental.Polymo
         result = call(images)
         found = sorted(result) if isinstance(result, Mapping) else result
         if not isinstance(found, list) or not {LOGITS, FEATURES} <= set(found):
-            raise EvaluationError(
-                f"`name=inception`: {place} must have the outputs {LOGITS} and {FEATURES}. Received: {found}"
-            )
+            raise EvaluationError(f"{place} must have the outputs {LOGITS} and {FEATURES}. Received: {found}")
         return result[LOGITS], result[FEATURES]
 
-    outputs.get_concrete_function()
+    logits, features = outputs.get_concrete_function().outputs
+    frozen_graph.check_outputs(logits.shape, features.shape, place)
     return outputs
 
 
-def _without_bias(function: Any, path: str | Path) -> Callable:
+def _without_bias(function: Any, place: str) -> Callable[[Any], Any]:
     """The same network with the logits' last matrix product in place of the logits."""
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
     # One flat graph, functions inlined: the product may lie inside one.
     frozen = convert_variables_to_constants_v2(function.get_concrete_function())
-    product = _last_product(frozen.outputs[0].op)
-    if product is None or product.outputs[0].shape[-1] != NUM_OUTPUTS:
-        last = frozen.outputs[0] if product is None else product.outputs[0]
-        raise EvaluationError(
-            f"`protocol=original` needs a matrix product of {NUM_OUTPUTS} outputs before the logits' bias. "
-            f"Received: {path}, which ends in {last.op.type} of shape {last.shape}"
-        )
-    pruned = frozen.prune(frozen.inputs, [product.outputs[0], frozen.outputs[1]])
+    pruned = frozen.prune(frozen.inputs, [frozen_graph.product_of(frozen.outputs[0], place), frozen.outputs[1]])
     return lambda images: pruned(images)
-
-
-def _last_product(operation: tf.Operation) -> tf.Operation | None:
-    """The matrix product from which `operation` differs by a bias at most, or None."""
-    if operation.type == "MatMul":
-        return operation
-    if operation.type not in _AFTER_PRODUCT:
-        return None
-    return next(filter(None, (_last_product(tensor.op) for tensor in operation.inputs)), None)

@@ -118,11 +118,11 @@ def test_the_original_protocol_leaves_the_bias_out(tmp_path, archive, last):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (StandIn(num_outputs=1000), r"product of 1008 outputs .* ends in MatMul of shape \(None, 1000\)"),
+        (StandIn(num_outputs=1000), r"must give logits of the shape \(None, 1008\).* Received: .*\(None, 1000\)"),
         (StandIn(last="softmax"), "product of 1008 outputs .* ends in Identity"),
         (StandIn(last="no features"), r"must have the outputs logits and pool_3. Received: \['logits'\]"),
         (StandIn(last="no dict"), r"must have the outputs logits and pool_3. Received: Tensor"),
-        (OfAnotherSize(), r"other.tar.gz holds no SavedModel that can be read: .*"),
+        (OfAnotherSize(), r"other.tar.gz` holds no Inception graph that can be read: .*"),
     ],
     ids=["1000 outputs", "softmax", "no features", "no dict", "another size"],
 )
@@ -145,7 +145,7 @@ def test_what_is_no_saved_model(tmp_path, archive):
     empty = tmp_path / "empty"
     empty.mkdir()
     for path in (half, empty, shutil.copy(__file__, tmp_path / "text.tar.gz")):
-        with pytest.raises(EvaluationError, match=f"^`name=inception`: {path} holds no SavedModel that can be read"):
+        with pytest.raises(EvaluationError, match=f"^`path={path}` holds no Inception graph that can be read"):
             load_classifier("inception", path=path)
 
 
@@ -160,7 +160,7 @@ def test_an_archive_of_which_a_byte_is_altered(tmp_path, archive):
             classifier = load_classifier("inception", path=path)
         except EvaluationError as error:
             refused += 1
-            assert f"{path} holds no SavedModel that can be read: " in str(error)
+            assert f"`path={path}` holds no Inception graph that can be read: " in str(error)
             continue
         np.testing.assert_allclose(classifier(images()).values, expected()[0], atol=1e-2, err_msg=str(place))
     assert refused > 3 * 60
@@ -221,7 +221,7 @@ def test_what_is_served_in_its_place_is_not_kept(tmp_path, archive, monkeypatch,
     content = archive.read_bytes()
     pages = {"page": b"<html>Log in to use this network</html>", "cut": content[:-9]}
     pages["other archive"] = gzip.compress(bytes(10240))
-    message = r"http://.*/inception holds no SavedModel that can be read"
+    message = r"http://.*/inception holds no Inception graph that can be read"
     with served(pages[bad], monkeypatch, length=False), pytest.raises(EvaluationError, match=message):
         load_classifier("inception", cache_dir=tmp_path, report=str)
     assert list(tmp_path.iterdir()) == []

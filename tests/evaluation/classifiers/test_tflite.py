@@ -7,6 +7,8 @@ import pytest
 if keras.backend.backend() != "tensorflow":
     pytest.skip("classifiers need the TensorFlow backend", allow_module_level=True)
 
+import tensorflow as tf
+
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
@@ -70,6 +72,23 @@ def test_what_is_refused(tmp_path):
         EvaluationError, match=r"must take \(1, height, width, 3\) and give \(1, K\). Received: \(1, 5\)"
     ):
         load_classifier(str(convert(vectors, tmp_path / "vectors.tflite")), value_range=(0, 1))
+
+
+def test_tensorflows_operations_in_it_do_not_run(tmp_path):
+    """They could write files; TFLite's own cannot."""
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 3), tf.float32)], autograph=False)
+    def call(images):
+        tf.io.write_file(str(tmp_path / "written"), "written")
+        return tf.reduce_mean(images, (1, 2)) @ tf.ones((3, 4))
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], tf.Module())
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    path = tmp_path / "writes.tflite"
+    path.write_bytes(converter.convert())
+    with pytest.raises(EvaluationError, match=r"^`name=.*writes.tflite` is no image classifier .*FlexWriteFile"):
+        load_classifier(str(path), value_range=(0, 1))
+    assert not (tmp_path / "written").exists()
 
 
 def test_the_real_one(real_data_dir):
