@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,6 +41,7 @@ class ImageSource:
         self.unreadable: dict[int, str] = {}
         self.left_out = ""
         self._size: tuple[int, int] | None = None
+        self._resizes = True
         self.fitting = DecodingSettings()
         # Of the images seen so far.
         self._shapes: set[tuple[int, ...]] = set()
@@ -57,16 +59,17 @@ class ImageSource:
         about = {"image_range": list(self.image_range or (0, 255)), "images": self.in_words()}
         return {**about, "unreadable": list(self.unreadable.values())} if self.unreadable else about
 
-    def fit(self, size: Sequence[int]) -> None:
+    def fit(self, size: Sequence[int], resizes: bool = True) -> None:
         """Gives every image the aspect ratio of `size`, as `fitting` says; those of several sizes are brought to it.
 
         Images of one size keep it: what resizes those is the classifier, by the same function.
 
         Args:
             size: `(height, width)`.
+            resizes: Whether images of several sizes are resized; otherwise a batch ends where the size changes.
         """
         height, width = size
-        self._size = (height, width)
+        self._size, self._resizes = (height, width), resizes
         # Of those that were brought to the size, whose levels are no whole numbers.
         self.image_range = self.image_range or (0.0, 255.0)
 
@@ -87,7 +90,7 @@ class ImageSource:
         raise EvaluationError(f"{self.name} must hold {self.count} images. Received: {position}")
 
     def batches(self, batch_size: int, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
-        """Yields arrays of `batch_size` images, the last one shorter.
+        """Yields arrays of `batch_size` images, the last one shorter, and others where `fit` says so.
 
         Args:
             batch_size: Images in an array.
@@ -100,10 +103,10 @@ class ImageSource:
         for rows in self.chosen(np.arange(self.count) if indices is None else np.asarray(indices)):
             waiting.extend(self._shaped(rows))
             while len(waiting) >= batch_size:
-                yield self._stacked(waiting[:batch_size])
+                yield from self._stacked(waiting[:batch_size])
                 waiting = waiting[batch_size:]
         if waiting:
-            yield self._stacked(waiting)
+            yield from self._stacked(waiting)
 
     def _shaped(self, images: np.ndarray) -> np.ndarray:
         """Images cut or padded to the aspect ratio wanted."""
@@ -121,7 +124,7 @@ class ImageSource:
             return padded.astype(images.dtype)
         return images[:, top : top + height, left : left + width]
 
-    def _stacked(self, images: Sequence[np.ndarray]) -> np.ndarray:
+    def _stacked(self, images: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
         shapes = {image.shape for image in images}
         self._shapes |= shapes
         channels = {shape[-1] for shape in self._shapes}
@@ -131,10 +134,12 @@ class ImageSource:
                 f"Received: {' and '.join(map(str, sorted(self._shapes)[:2]))}"
             )
         if len(shapes) == 1:
-            return np.stack(images)
-        assert self._size is not None
-        size = self._size
-        return np.concatenate([np.asarray(resize(image[None].astype("float32"), size)) for image in images])
+            yield np.stack(images)
+        elif self._resizes and (size := self._size):
+            yield np.concatenate([np.asarray(resize(image[None].astype("float32"), size)) for image in images])
+        else:
+            for _, group in itertools.groupby(images, lambda image: image.shape):
+                yield np.stack(list(group))
 
 
 def _levels(colour: Sequence[int], channels: int) -> np.ndarray:

@@ -76,7 +76,7 @@ def classify(
         EvaluationError: for images that cannot be read or are not in their range, or another number of features.
     """
     if classifier.input_size is not None:
-        source.fit(classifier.input_size)
+        source.fit(classifier.input_size, resizes=not classifier.own_resize)
     wanted = np.arange(source.count) if indices is None else np.asarray(indices)
     count = len(wanted)
     values: Any = None

@@ -144,6 +144,11 @@ def test_several_sizes_are_brought_to_one(tmp_path):
     weights /= weights.sum(1, keepdims=True)
     expected = np.einsum("ih,jw,hwc->ijc", weights, weights, images(1, (12, 12))[0].astype(float))
     np.testing.assert_allclose(found[1], expected, atol=1e-3)
+    # Or each as it is, for a classifier that resizes by itself.
+    source.fit((6, 6), resizes=False)
+    batches = list(source.batches(3))
+    assert [batch.shape for batch in batches] == [(1, 6, 6, 3), (1, 12, 12, 3), (1, 7, 7, 3)]
+    np.testing.assert_array_equal(batches[1][0], images(1, (12, 12))[0])
 
 
 def test_a_folder_without_images_and_a_damaged_file(tmp_path):
