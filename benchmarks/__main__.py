@@ -23,6 +23,7 @@ BENCHMARKS = {
     "frechet_time_ratio": evaluation.frechet_time_ratio,
     "evaluation_peak_gigabytes": evaluation.evaluation_peak_gigabytes,
     "records_throughput_ratio": records.records_throughput_ratio,
+    "folder_reading_ratio": records.folder_reading_ratio,
     "records_reading_rate": records.records_reading_rate,
 }
 

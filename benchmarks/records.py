@@ -45,6 +45,36 @@ def records_throughput_ratio():
     return {"value": best["conversion"] / best["image work alone"], "details": details}
 
 
+def folder_reading_ratio():
+    """Images/s of `dataset=folder` over those of decoding and resizing alone, with as many threads.
+
+    The data set lists and sniffs the folder, opens files and ends with an array; the image work alone begins with all
+    files in memory. They take turns.
+    """
+    from igan_tf.data import load_data
+    from igan_tf.experiments.configs import build_config
+    from igan_tf.images.decoding import decode, fitted
+
+    rates = {"folder": [], "image work alone": []}
+    with tempfile.TemporaryDirectory() as folder:
+        photos = Path(folder) / "photos"
+        source = _photos(photos, READ)
+        for number in range(PHOTOS):
+            (photos / f"{number}.JPEG").unlink()
+        config = build_config(dataset="folder", data_dir=str(photos), image_size=128, test_fraction=0.0)
+        contents = [Path(entry.path).read_bytes() for entry in source.entries]
+        for _ in range(ROUNDS):
+            with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+                start = time.perf_counter()
+                list(threads.map(lambda content: fitted(decode(content, config), (128, 128), config), contents))
+                rates["image work alone"].append(len(contents) / (time.perf_counter() - start))
+            start = time.perf_counter()
+            load_data(config)
+            rates["folder"].append(len(contents) / (time.perf_counter() - start))
+    details = {name: ", ".join(f"{rate:.0f}" for rate in values) + " images/s" for name, values in rates.items()}
+    return {"value": max(rates["folder"]) / max(rates["image work alone"]), "details": details}
+
+
 def records_reading_rate():
     """Images/s that the reader delivers as float32 batches of 16, mirrored at random, from JPEG records of 128x128."""
     from igan_tf.data import ImageRecords, RecordBatches

@@ -95,7 +95,8 @@ def _read_folder(
     for path, image in found:
         if image.shape[:2] != first.shape[:2]:
             raise DataError(
-                f"images must all have one size. Received: {path} with {_size(image)}, {first_path} with {_size(first)}"
+                "images must all have one size; `fit` brings those of a folder to one. "
+                f"Received: {path} with {_size(image)}, {first_path} with {_size(first)}"
             )
     channels = max(image.shape[2] for _, image in found)
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for _, image in found])
