@@ -130,9 +130,7 @@ class Classifier:
         if images.shape[-1] != self.channels:
             images = tf.repeat(images, self.channels, axis=-1)
         size = None if self.own_resize else self.input_size
-        if size is None and (low, high) == self.value_range:
-            # Bytes arrive as they are, without rounding.
-            return tf.cast(images, tf.float32)
+        # Bytes for a network of bytes come out as they were: float32 has x / 255 * 255 = x for each of them.
         unit = (tf.cast(images, tf.float32) - low) / (high - low)
         if size is not None:
             unit = resize(unit, size)
