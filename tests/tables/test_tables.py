@@ -157,13 +157,22 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--labels=20,many"], "--labels must be whole numbers from 1 with commas. Received: --labels=many"),
-        (["--subsets=0"], "--subsets must be whole numbers from 1 with commas. Received: --subsets=0"),
+        (
+            ["--labels=20,many"],
+            "--labels must be whole numbers from 1 to 999999999 with commas. Received: --labels=many",
+        ),
+        (["--subsets=0"], "--subsets must be whole numbers from 1 to 999999999 with commas. Received: --subsets=0"),
         (["--subsets=1,2,3"], "one for each of the 2 columns. Received: --subsets=1,2,3"),
         (["--labels=25", "--subsets=1"], "--labels must be a multiple of the 10 classes. Received: --labels=25"),
-        (["--labels=0", "--subsets=1"], "--labels must be whole numbers from 1 with commas. Received: --labels=0"),
-        (["--num_samples=100"], "--num_samples does not go with --table=digits. Received: --num_samples=100"),
-        (["--table=inception_score"], "--labels does not go with --table=inception_score"),
+        (
+            ["--labels=0", "--subsets=1"],
+            "--labels must be whole numbers from 1 to 999999999 with commas. Received: --labels=0",
+        ),
+        (
+            ["--num_samples=100"],
+            "--num_samples is for --table=inception_score or --table=ablation_small. Received: --num_samples=100",
+        ),
+        (["--table=inception_score"], "--labels is for --table=digits or --table=mnist or"),
         (["--table=imagenet"], "imagenet"),
         (["--seeds=0"], "--seeds=0"),
         (["--num_samples=9"], "--num_samples must be at least 10"),
