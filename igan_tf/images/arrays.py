@@ -8,9 +8,16 @@ from igan_tf.errors import DataError
 
 
 def as_unit_range(images: Any) -> Any:
-    """Divides uint8 images by 255, for NumPy arrays and TensorFlow tensors alike; float32 ones stay as they are."""
-    if images.dtype == "float32":
+    """Divides uint8 images by 255, for NumPy arrays and TensorFlow tensors alike; floating-point ones stay as they are.
+
+    Raises:
+        DataError: for another type.
+    """
+    name = getattr(images.dtype, "name", images.dtype)
+    if name in ("float16", "bfloat16", "float32", "float64"):
         return images
+    if name != "uint8":
+        raise DataError(f"`images` must be uint8, or floats in [0, 1]. Received: images.dtype={name}")
     if isinstance(images, np.ndarray):
         return images.astype("float32") / np.float32(255)
     import tensorflow as tf

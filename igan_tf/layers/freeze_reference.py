@@ -24,8 +24,10 @@ def freeze_reference(model: keras.layers.Layer, inputs: Tensor = None) -> keras.
     `unfreeze_reference`, which forgets the statistics, before further training. Freezing a frozen model again takes the
     statistics anew. Seeds are left as they were. On an error the model is as before.
 
-    `model.fit`, `evaluate` and `predict` trace anew afterwards. A `tf.function` (or `jax.jit`) of your own, or an
-    outer model that is not the one given here, keeps what it traced before: make it after freezing.
+    `fit`, `evaluate` and `predict` trace anew afterwards: those of `model`, of the models in it, of an outer model that
+    has called it, and of this package's GAN that trains it. A `tf.function` (or `jax.jit`) of your own keeps what it
+    traced before: make it after freezing. So does a Keras model whose own `train_step` calls `model`: call its
+    `make_train_function(force=True)`.
 
     Args:
         model: A Keras model, or one layer that holds others.
@@ -59,7 +61,7 @@ def freeze_reference(model: keras.layers.Layer, inputs: Tensor = None) -> keras.
     for layer, (mean, variance) in statistics:
         layer.store_reference(mean, variance)
     _set_frozen(layers, [True] * len(layers))
-    _reset_functions(model)
+    _renew_functions(model, layers)
     return model
 
 
@@ -80,7 +82,7 @@ def unfreeze_reference(model: keras.layers.Layer) -> keras.layers.Layer:
     for layer in layers:
         if isinstance(layer, VirtualBatchNorm):
             layer.forget_reference()
-    _reset_functions(model)
+    _renew_functions(model, layers)
     return model
 
 
@@ -151,8 +153,13 @@ def _placeholder_inputs(model: keras.layers.Layer) -> Tensor:
     return keras.tree.map_structure(zeros, model.input)
 
 
-def _reset_functions(model: keras.layers.Layer) -> None:
-    # Each was traced with the layers as they were.
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.Model):
-            layer.train_function = layer.test_function = layer.predict_function = None
+def _renew_functions(model: keras.layers.Layer, layers: Iterable[ReferenceLayer]) -> None:
+    """Makes the functions anew that were traced with the layers as they were."""
+    callers = [caller for layer in layers if isinstance(layer, VirtualBatchNorm) for caller in layer.callers]
+    for user in {id(user): user for user in (*model._flatten_layers(), *callers)}.values():
+        if not isinstance(user, keras.Model):
+            continue
+        for kind in ("train", "test", "predict"):
+            # Not None: a callback of `fit` may freeze its model, sample from it and unfreeze it.
+            if getattr(user, f"{kind}_function") is not None:
+                getattr(user, f"make_{kind}_function")(force=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import Any
 
@@ -39,6 +40,9 @@ class MinibatchDiscrimination(keras.layers.Layer):
     computed in float32 under the mixed and half precision policies (the outputs are in the compute dtype), in
     float64 under float64. The gradient of |.| at 0 is 0, so coinciding rows have finite gradients. No tensor larger
     than N*N*B or N*B*C is built, forward or backward; a second derivative keeps N of the latter.
+
+    TensorFlow Lite converts a model with this layer at a fixed batch size, `keras.Input(batch_shape=(N, ...))`; at an
+    unknown one its error names `TFLite_needs_a_fixed_batch_size`.
 
     Args:
         num_kernels: B, the number of features per group.
@@ -262,8 +266,7 @@ class MinibatchDiscrimination(keras.layers.Layer):
 def pairwise_distances(projections: Tensor) -> Tensor:
     """Computes the L1 distances D (N, N, B) between the rows of M (N, B, C), per kernel.
 
-    Loops over shifts of the batch, forward, and over its rows, backward, so that N*N*B and N*B*C are the largest
-    sizes; automatic differentiation would keep every step of the loop.
+    Loops over shifts of the batch, forward, and over its rows, backward: N*N*B and N*B*C are the largest sizes.
     """
     num_kernels = projections.shape[1]
     # Kernels innermost: sums over C then add whole vectors.
@@ -276,7 +279,9 @@ def pairwise_distances(projections: Tensor) -> Tensor:
         shifted = ops.take(points, ops.mod(rows + shift, num_rows), axis=0)
         return ops.sum(ops.abs(points - shifted), axis=1)
 
-    by_shift = ops.map(distances_to_shifted, ops.arange(num_rows // 2 + 1, dtype="int32"))
+    # TensorFlow Lite cannot convert a loop over unknown many rows; the name stands in its error.
+    with contextlib.nullcontext() if points.shape[0] else keras.name_scope("TFLite_needs_a_fixed_batch_size"):
+        by_shift = ops.map(distances_to_shifted, ops.arange(num_rows // 2 + 1, dtype="int32"))
     shift = ops.mod(rows - ops.expand_dims(rows, 1), num_rows)
     first = ops.where(shift <= num_rows // 2, ops.expand_dims(rows, 1), rows)
     pair = ops.minimum(shift, num_rows - shift) * num_rows + first

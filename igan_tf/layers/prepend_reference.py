@@ -96,6 +96,7 @@ class PrependReference(ReferenceLayer):
         self.refuse_training(training)
         if self.frozen:
             return inputs
+        self.open_reference()
         return ops.concatenate([ops.cast(self.reference, inputs.dtype), inputs], axis=0)
 
     def set_reference(self, reference: Tensor) -> None:

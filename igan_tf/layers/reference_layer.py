@@ -5,8 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from igan_tf.types import Shape, Tensor
+
+# What Keras's context of the outermost call holds for this package: the sizes of the references prepended in it.
+_PREPENDED = "igan_tf_prepended_references"
 
 
 class ReferenceLayer(keras.layers.Layer):
@@ -64,9 +69,45 @@ class ReferenceLayer(keras.layers.Layer):
                 "Call `igan_tf.layers.unfreeze_reference(model)` before training."
             )
 
+    def open_reference(self) -> None:
+        """Tells the layers after this one, in this call of the outermost model, that reference rows come first."""
+        context = get_global_attribute("current_call_ctx")
+        if context is not None:
+            context.set_value(_PREPENDED, context.get_value(_PREPENDED, frozenset()) | {self.reference_size})
+
+    def check_reference(self, shape: Shape) -> bool:
+        """Raises a ValueError where no reference of this layer's size was prepended in the outermost model's call.
+
+        Returns:
+            Whether one was; False, too, where that cannot be known.
+        """
+        context = get_global_attribute("current_call_ctx")
+        # Without a call there is no context; in a symbolic one, of a part of a model, nothing is computed.
+        if context is None or in_symbolic_scope():
+            return False
+        sizes = context.get_value(_PREPENDED, frozenset())
+        if not sizes:
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) has no reference batch: no PrependReference comes before "
+                f"it in {context.entry_layer.name!r}, the outermost layer called, and the first rows of its input are "
+                "examples. Put PrependReference in front, in one model with this layer, or say "
+                "`external_reference=True` where the rows come from elsewhere. "
+                f"Received: input shape {tuple(shape)}"
+            )
+        if self.reference_size not in sizes:
+            raise ValueError(
+                f"Layer {self.name!r} ({type(self).__name__}) must have the `reference_size` of the PrependReference "
+                f"before it, {', '.join(map(str, sorted(sizes)))}. Received: reference_size={self.reference_size}"
+            )
+        return True
+
     def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         reference = upstream_reference(inputs)
-        if reference is not None and reference.reference_size != self.reference_size:
+        if (
+            reference is not None
+            and reference.reference_role == "begin"
+            and reference.reference_size != self.reference_size
+        ):
             raise ValueError(
                 f"Layer {self.name!r} ({type(self).__name__}) must have the `reference_size` of the layer "
                 f"{reference.name!r} that prepends the reference rows, {reference.reference_size}. "
@@ -78,9 +119,19 @@ class ReferenceLayer(keras.layers.Layer):
         return super().get_config() | {"reference_size": self.reference_size, "frozen": self.frozen}
 
 
+def outermost_layer() -> keras.layers.Layer | None:
+    """The layer or model whose call all others of this moment are part of; None outside of a call."""
+    context = get_global_attribute("current_call_ctx")
+    return None if context is None else context.entry_layer
+
+
 def upstream_reference(tensor: Tensor) -> ReferenceLayer | None:
-    """Finds the layer of a functional model that put the reference rows into symbolic `tensor`, if there is one."""
-    pending, seen = [tensor], set()
+    """Finds what happened last to the reference rows in symbolic `tensor`, as far as its functional model knows.
+
+    Returns:
+        The layer that put them in; where none did, one that took them out; None where neither is in this model.
+    """
+    pending, seen, ended = [tensor], set(), None
     while pending:
         history = getattr(pending.pop(), "_keras_history", None)
         if history is None or (id(history.operation), history.node_index) in seen:
@@ -92,4 +143,6 @@ def upstream_reference(tensor: Tensor) -> ReferenceLayer | None:
             return layer
         if role is None:
             pending.extend(layer._inbound_nodes[history.node_index].input_tensors)
-    return None
+        else:
+            ended = layer
+    return ended

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from igan_tf.layers.reference_layer import ReferenceLayer
+from igan_tf.layers.reference_layer import ReferenceLayer, outermost_layer, upstream_reference
 from igan_tf.layers.row_statistics import row_moments, scale_rows, to_rows
 from igan_tf.precision import wide_dtype
 from igan_tf.types import Shape, Tensor
@@ -29,7 +30,8 @@ _record: contextvars.ContextVar[dict[VirtualBatchNorm, list[tuple[Tensor, Tensor
 class VirtualBatchNorm(ReferenceLayer):
     """Normalizes each example with the statistics of one fixed reference batch plus the example itself.
 
-    The first R = `reference_size` rows of the batch are the reference rows, as `PrependReference` puts them there.
+    The first R = `reference_size` rows of the batch are the reference rows, as `PrependReference` puts them there. A
+    layer that is called with none of its size before it in the model refuses: it would take examples for the reference.
     With m, q (R + N, C) the means of x and of x^2 over each row's own positions (for rank 2, x and x^2 themselves),
     m_ref, q_ref (C,) the means of m[:R] and q[:R], new = 1 / (R + 1) and old = R / (R + 1), an example i has
 
@@ -56,6 +58,8 @@ class VirtualBatchNorm(ReferenceLayer):
         scale: Whether to multiply by `gamma`.
         gamma_initializer: Initializer of `gamma`; None is N(1, 0.02).
         beta_initializer: Initializer of `beta`.
+        external_reference: Whether the reference rows come from elsewhere than a `PrependReference` in the same model,
+            as where the model is called in parts; the first rows are then taken for them unchecked.
         frozen: Set by `freeze_reference`.
         **kwargs: `keras.layers.Layer` arguments.
 
@@ -69,7 +73,8 @@ class VirtualBatchNorm(ReferenceLayer):
 
     Raises:
         ValueError: for `reference_size` below 1, rank below 2, an `axis` that is no channel axis, a batch of R rows or
-            fewer, and a `reference_size` other than that of the `PrependReference` before it in a functional model.
+            fewer, a `reference_size` other than that of the `PrependReference` before it, and none before it: after
+            `DropReference` in a functional model at once, otherwise where the outermost model is called.
 
     ```python
     z = keras.Input((100,))
@@ -93,6 +98,7 @@ class VirtualBatchNorm(ReferenceLayer):
         scale: bool = True,
         gamma_initializer: Any = None,
         beta_initializer: Any = "zeros",
+        external_reference: bool = False,
         frozen: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -109,6 +115,11 @@ class VirtualBatchNorm(ReferenceLayer):
         self.beta_initializer = keras.initializers.get(beta_initializer)
         self.gamma = None
         self.beta = None
+        self.external_reference = bool(external_reference)
+        # Whether a PrependReference was found before it, in its functional model or in a call.
+        self._prepended = False
+        # The models whose functions have traced it, beside those that hold it in the model that is frozen.
+        self.callers: weakref.WeakSet[keras.layers.Layer] = weakref.WeakSet()
 
     def build(self, input_shape: Shape) -> None:
         axis = self._channel_axis(input_shape)
@@ -140,6 +151,10 @@ class VirtualBatchNorm(ReferenceLayer):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         self.refuse_training(training)
+        if not (self.frozen or self.external_reference or self._prepended):
+            self._prepended = self.check_reference(inputs.shape)
+        if (outermost := outermost_layer()) is not None:
+            self.callers.add(outermost)
         self.check_batch_size(inputs.shape)
         axis = self._channel_axis(inputs.shape)
         x = ops.moveaxis(ops.cast(inputs, wide_dtype(inputs.dtype)), axis, -1)
@@ -228,6 +243,16 @@ class VirtualBatchNorm(ReferenceLayer):
             )
         return axis
 
+    def compute_output_spec(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        reference = upstream_reference(inputs)
+        if reference is not None and reference.reference_role == "end" and not self.external_reference:
+            raise ValueError(
+                f"Layer {self.name!r} (VirtualBatchNorm) must stand before {reference.name!r}, which removes the "
+                f"reference rows, or after another PrependReference. Received: inputs={inputs}"
+            )
+        self._prepended = self._prepended or reference is not None
+        return super().compute_output_spec(inputs, *args, **kwargs)
+
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         self._channel_axis(input_shape)
         self.check_batch_size(input_shape)
@@ -241,6 +266,7 @@ class VirtualBatchNorm(ReferenceLayer):
             "scale": self.scale,
             "gamma_initializer": keras.initializers.serialize(self.gamma_initializer),
             "beta_initializer": keras.initializers.serialize(self.beta_initializer),
+            "external_reference": self.external_reference,
         }
 
 

@@ -17,6 +17,7 @@ from igan_tf.losses.adversarial import (
 from igan_tf.losses.feature_matching import FeatureMatching, feature_matching_loss
 from igan_tf.losses.historical_averaging import HistoricalAveraging, HistoricalPenalty
 from igan_tf.losses.semi_supervised import (
+    UNLABELLED,
     explicit_gan_logit,
     gan_logit,
     semi_supervised_generator_loss,
@@ -28,6 +29,7 @@ from igan_tf.losses.semi_supervised import (
 from igan_tf.losses.technique import PlayerStep, Technique
 
 __all__ = [
+    "UNLABELLED",
     "FeatureMatching",
     "HistoricalAveraging",
     "HistoricalPenalty",

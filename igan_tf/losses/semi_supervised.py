@@ -14,6 +14,9 @@ from igan_tf.losses.adversarial import check_target, sigmoid_kl_with_logits
 from igan_tf.precision import mean, to_wide
 from igan_tf.types import Tensor
 
+# The label of an example that has none.
+UNLABELLED = -1
+
 
 def gan_logit(logits: Tensor) -> Tensor:
     """Computes the logit of "x is real" from K class logits, the generated class's being 0.
@@ -74,13 +77,14 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
         mean_n [ logsumexp(l_n) - l_n[labels_n] ]
 
-    With K logits it is over the K classes, the generated one left out; with K + 1 explicit logits it is over all of
-    them, as in the ImageNet code, and so differs by softplus(-(log Z - l_{K+1})). A label outside the logits' columns
-    makes the loss NaN, so that it cannot pass unseen.
+    over the labelled examples n, those whose label is not -1; 0 where there are none. With K logits it is over the K
+    classes, the generated one left out; with K + 1 explicit logits it is over all of them, as in the ImageNet code, and
+    so differs by softplus(-(log Z - l_{K+1})). Any other label outside the logits' columns makes the loss NaN, so that
+    it cannot pass unseen.
 
     Args:
         logits: `(N, K)` or `(N, K + 1)`.
-        labels: `(N,)`, integers from 0.
+        labels: `(N,)`, integers from 0; `UNLABELLED`, -1, where an example has none.
 
     Returns:
         A scalar.
@@ -111,7 +115,15 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
     chosen = ops.equal(ops.expand_dims(labels, -1), ops.arange(classes, dtype="int32"))
     # `where`, not a product with a one-hot array: a logit of -inf elsewhere in the row does no harm.
     losses = -ops.sum(ops.where(chosen, log_probabilities, ops.zeros_like(log_probabilities)), axis=-1)
-    return mean(ops.where(ops.any(chosen, axis=-1), losses, ops.full_like(losses, float("nan"))))
+    losses = ops.where(ops.any(chosen, axis=-1), losses, ops.full_like(losses, float("nan")))
+    return mean_of_labelled(losses, labels)
+
+
+def mean_of_labelled(values: Tensor, labels: Tensor) -> Tensor:
+    """Computes the mean of `values`, `(N,)`, over the examples whose label is not -1; 0 where there is none."""
+    labelled = ops.not_equal(labels, UNLABELLED)
+    count = ops.sum(ops.cast(labelled, values.dtype))
+    return ops.sum(ops.where(labelled, values, ops.zeros_like(values))) / ops.maximum(count, 1.0)
 
 
 def unsupervised_real_loss(logits: Tensor, real_target: float = 1.0, explicit_fake_class: bool = False) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import numbers
 import re
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +53,7 @@ class Technique(keras.layers.Layer):
         **kwargs: `keras.layers.Layer` arguments.
 
     Raises:
-        ValueError: for a negative `weight`.
+        ValueError: for a `weight` that is negative or not finite.
 
     ```python
     @keras.saving.register_keras_serializable("example")
@@ -66,8 +68,12 @@ class Technique(keras.layers.Layer):
     """
 
     def __init__(self, weight: float, name: str | None = None, **kwargs: Any) -> None:
-        if not weight >= 0:
-            raise ValueError(f"`weight` of {type(self).__name__} must not be negative. Received: weight={weight}")
+        is_number = isinstance(weight, numbers.Real)
+        if not is_number or not 0 <= weight < math.inf:
+            raise ValueError(
+                f"`weight` of {type(self).__name__} must not be negative, infinite or no number. "
+                f"Received: weight={weight!r}"
+            )
         super().__init__(name=name or re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", type(self).__name__).lower(), **kwargs)
         self.weight = weight
         # Keras's `fit` would otherwise call the model on its data, to build this layer.

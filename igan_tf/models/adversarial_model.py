@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from igan_tf.errors import InputError
+from igan_tf.layers import VirtualBatchNorm
 from igan_tf.losses import FeatureMatching, HistoricalAveraging, PlayerStep, Technique
+from igan_tf.losses.semi_supervised import mean_of_labelled
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state
 from igan_tf.models.sampling import LatentSampling
+from igan_tf.models.user_data import UserData, as_images
 
 # Arguments of `compile` in files saved before they became techniques, in the order in which their terms were added.
 _FORMER_ARGUMENTS = {"feature_matching": FeatureMatching, "historical_averaging": HistoricalAveraging}
@@ -23,7 +28,7 @@ _OWN_GROUPS = (
 )
 
 
-class AdversarialModel(LatentSampling, keras.Model):
+class AdversarialModel(LatentSampling, UserData, keras.Model):
     """Builds, compiles and saves a generator and a discriminator.
 
     A subclass has `compile`, which calls `_compile_players`, `train_step`, and `get_compile_config` where its `compile`
@@ -52,6 +57,10 @@ class AdversarialModel(LatentSampling, keras.Model):
         for argument, network in (("generator", generator), ("discriminator", discriminator)):
             if not getattr(network, "built", False):
                 raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
+            for layer in network._flatten_layers():
+                if isinstance(layer, VirtualBatchNorm):
+                    # `train_step` calls the network itself: freezing that must renew this model's functions.
+                    layer.callers.add(self)
         self.generator = generator
         self.discriminator = discriminator
         self.latent_range = tuple(latent_range)
@@ -65,25 +74,37 @@ class AdversarialModel(LatentSampling, keras.Model):
                 f"Received: discriminator={discriminator} returning {outputs}"
             )
         self.num_outputs = outputs["logits"].shape[-1]
+        self.num_classes = self.num_outputs
+        self.image_shape = tuple(generator.output_shape[1:])
         self.built = True
 
     def _compile_players(
         self,
-        discriminator_optimizer: keras.optimizers.Optimizer,
-        generator_optimizer: keras.optimizers.Optimizer,
+        discriminator_optimizer: Any,
+        generator_optimizer: Any,
         label_smoothing: float,
-        techniques: Sequence[Technique],
+        techniques: Sequence[Technique] | None,
         generator_average_decay: float,
         **kwargs: Any,
     ) -> None:
         """Sets the optimizers and what every GAN has beside them, and creates their state."""
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"`label_smoothing` must be in [0, 1). Received: label_smoothing={label_smoothing}")
-        if not all(isinstance(technique, Technique) for technique in techniques):
+        techniques = () if techniques is None else techniques
+        if not isinstance(techniques, Sequence) or not all(isinstance(each, Technique) for each in techniques):
             raise ValueError(f"`techniques` must be `igan_tf.losses.Technique`s. Received: techniques={techniques}")
         names = [technique.name for technique in techniques]
         if len(set(names)) < len(names):
             raise ValueError(f"`techniques` must have different names. Received: techniques named {names}")
+        if unused := {"loss", "loss_weights", "metrics", "weighted_metrics"} & kwargs.keys():
+            raise InputError(f"`{min(unused)}` must be left out: a GAN's losses are its own. Received: {min(unused)}")
+        discriminator_optimizer = _optimizer("discriminator_optimizer", discriminator_optimizer)
+        generator_optimizer = _optimizer("generator_optimizer", generator_optimizer)
+        if discriminator_optimizer is generator_optimizer:
+            raise InputError(
+                "`generator_optimizer` must be another object than `discriminator_optimizer`: each keeps one player's "
+                f"state. Received: generator_optimizer={generator_optimizer}"
+            )
         # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
         keras.Model.compile(self, optimizer=discriminator_optimizer, **kwargs)
         self.discriminator_optimizer = self.optimizer
@@ -112,8 +133,8 @@ class AdversarialModel(LatentSampling, keras.Model):
             )
 
     def call(self, images: tf.Tensor, training: bool = False) -> tf.Tensor:
-        """Returns the discriminator's logits, a classifier's output: `(N, ...)` -> `(N, num_outputs)`."""
-        return self.discriminator(images, training=training)["logits"]
+        """Returns the discriminator's logits, a classifier's output: `(N, ...)`, as for `fit` -> `(N, num_outputs)`."""
+        return self.discriminator(as_images(images, self.image_shape), training=training)["logits"]
 
     def _generate(self, count: int | tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         """Generates `count` images in training mode."""
@@ -209,9 +230,18 @@ class AdversarialModel(LatentSampling, keras.Model):
         self.compile(**arguments)
 
 
+def _optimizer(name: str, identifier: Any) -> keras.optimizers.Optimizer:
+    """Returns the optimizer that Keras knows under a name or a configuration, or the one given."""
+    with contextlib.suppress(ValueError, TypeError):
+        if optimizer := keras.optimizers.get(identifier):
+            return optimizer
+    raise InputError(f"`{name}` must be an optimizer, or the name of one of Keras's. Received: {name}={identifier!r}")
+
+
 def classification_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Computes the fraction of wrongly classified examples."""
-    return tf.reduce_mean(tf.cast(tf.argmax(logits, axis=-1) != tf.cast(labels, tf.int64), tf.float32))
+    """Computes the fraction of wrongly classified examples among the labelled ones; 0 where there are none."""
+    labels = tf.cast(labels, tf.int64)
+    return mean_of_labelled(tf.cast(tf.argmax(logits, axis=-1) != labels, tf.float32), labels)
 
 
 def couples_any_examples(network: keras.Model) -> bool:
@@ -223,14 +253,3 @@ def couples_any_examples(network: keras.Model) -> bool:
         getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
         for layer in network._flatten_layers()
     )
-
-
-def as_batch(data: Any) -> dict[str, tf.Tensor]:
-    """Returns the dict form of what `fit` hands over."""
-    if isinstance(data, dict):
-        return data
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-    batch = {"unlabelled_images": images}
-    if labels is not None:
-        batch.update(labelled_images=images, labels=labels)
-    return batch

@@ -12,6 +12,7 @@ from igan_tf import losses
 from igan_tf.models.adversarial_model import AdversarialModel, classification_error
 from igan_tf.models.randomness import drawing_from, fold_in, step_key
 from igan_tf.models.running_error import RunningError
+from igan_tf.models.user_data import as_batch
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -70,21 +71,23 @@ class ImageNetGAN(AdversarialModel):
         **kwargs: Any,
     ) -> None:
         super().__init__(generator, discriminator, latent_range, seed, **kwargs)
+        # One logit more is the generated class's.
+        self.num_classes = max(1, self.num_outputs - 1)
         self.running_error = RunningError(name="running_error")
 
     def compile(
         self,
-        discriminator_optimizer: keras.optimizers.Optimizer,
-        generator_optimizer: keras.optimizers.Optimizer,
+        discriminator_optimizer: keras.optimizers.Optimizer | str,
+        generator_optimizer: keras.optimizers.Optimizer | str,
         label_smoothing: float = 0.25,
-        techniques: Sequence[losses.Technique] = (),
+        techniques: Sequence[losses.Technique] | None = (),
         generator_average_decay: float = 0.0,
         **kwargs: Any,
     ) -> None:
         """Sets optimizers and techniques, and creates all state that training needs.
 
         Args:
-            discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`; built here.
+            discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`s or Keras's names; built here.
             label_smoothing: The discriminator's target of real data is `1 - label_smoothing`; with 0 the generator's
                 target is 1, too.
             techniques: `igan_tf.losses.Technique`s that add terms to the losses, summed in this order.
@@ -109,21 +112,20 @@ class ImageNetGAN(AdversarialModel):
         """Updates both players once.
 
         Args:
-            data: A dict of `images` in [0, 1] and, unless the discriminator has one logit, `labels`; or
-                `(images, labels)`, or images alone.
+            data: A dict of `images`, uint8 or floats in [0, 1], and, unless the discriminator has one logit,
+                `labels`; or `(images, labels)`, or images alone. The class loss leaves out labels of -1.
 
         Returns:
             Dict of scalars: every loss and, where there are labels, the top-1 errors: `error` of this batch and
             `running_error`, an average over about a hundred batches.
 
         Raises:
-            ValueError: for data without labels where the discriminator has classes.
+            DataError: for images or labels of another form, weights of examples, and data without labels where the
+                discriminator has classes.
         """
-        images, labels = _images_and_labels(data)
-        if self.num_outputs == 1:
-            labels = None
-        elif labels is None:
-            raise ValueError("ImageNetGAN's discriminator has classes: `data` must hold labels. Received: images alone")
+        needed = ("images",) if self.num_outputs == 1 else ("images", "labels")
+        batch = as_batch(data, self.image_shape, names=("images",), needed=needed)
+        images, labels = batch["images"], batch["labels"] if self.num_outputs > 1 else None
         key = step_key(self.seed, self.discriminator_optimizer.iterations)
         players = ("discriminator", "generator")
         with tf.GradientTape(persistent=True) as tape:
@@ -201,10 +203,3 @@ class ImageNetGAN(AdversarialModel):
 
     def _state_groups(self) -> dict[str, list[keras.Variable]]:
         return {**super()._state_groups(), "running_error": self.running_error.variables}
-
-
-def _images_and_labels(data: Any) -> tuple[tf.Tensor, tf.Tensor | None]:
-    if isinstance(data, dict):
-        return data["images"], data.get("labels")
-    images, labels, _ = keras.utils.unpack_x_y_sample_weight(data)
-    return images, labels

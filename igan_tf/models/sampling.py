@@ -12,6 +12,7 @@ import tensorflow as tf
 from igan_tf.layers import VirtualBatchNorm, freeze_reference
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in
+from igan_tf.models.user_data import check_integer
 
 BATCH_SIZE = 100
 
@@ -56,7 +57,8 @@ class LatentSampling:
             `(count, height, width, channels)`, a function of `seed`, the batch size and the weights alone.
 
         Raises:
-            ValueError: for `averaged=True` where the model keeps no average.
+            ValueError: for a `count` or `batch_size` below 1, a negative `seed`, and `averaged=True` where the model
+                keeps no average.
         """
         return np.concatenate(list(self.generate_batches(count, seed, batch_size, averaged=averaged)))
 
@@ -78,8 +80,12 @@ class LatentSampling:
             averaged: As of `generate`.
 
         Raises:
-            ValueError: for `averaged=True` where the model keeps no average.
+            ValueError: for `averaged=True` where the model keeps no average, and with the first batch for what
+                `generate` refuses.
         """
+        check_integer("count", count, 1)
+        check_integer("batch_size", batch_size, 1)
+        check_integer("seed", seed, 0)
         draw = self._sampler(averaged)
         for index in range(math.ceil(count / batch_size)) if batches is None else batches:
             key = fold_in(tf.constant([seed, 1], tf.int32), index)

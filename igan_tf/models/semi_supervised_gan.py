@@ -10,11 +10,12 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.layers import data_dependent_initialization
-from igan_tf.models.adversarial_model import AdversarialModel, as_batch, classification_error, couples_any_examples
+from igan_tf.models.adversarial_model import AdversarialModel, classification_error, couples_any_examples
 from igan_tf.models.averaged_classifier import AveragedClassifier
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in, step_key
+from igan_tf.models.user_data import as_batch, as_images, check_integer, check_weight
 
 
 @keras.saving.register_keras_serializable("igan_tf")
@@ -82,12 +83,12 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
 
     def compile(
         self,
-        discriminator_optimizer: keras.optimizers.Optimizer,
-        generator_optimizer: keras.optimizers.Optimizer,
+        discriminator_optimizer: keras.optimizers.Optimizer | str,
+        generator_optimizer: keras.optimizers.Optimizer | str,
         generator_objective: str = "feature_matching",
         feature_matching_norm: str = "l2",
         label_smoothing: float = 0.0,
-        techniques: Sequence[losses.Technique] = (),
+        techniques: Sequence[losses.Technique] | None = (),
         unlabelled_weight: float = 1.0,
         generator_steps: int = 1,
         average_decay: float = 0.9999,
@@ -98,7 +99,7 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         """Sets optimizers and techniques, and creates all state that training needs.
 
         Args:
-            discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`; built here.
+            discriminator_optimizer, generator_optimizer: `keras.optimizers.Optimizer`s or Keras's names; built here.
             generator_objective: "feature_matching", "minimax" or "non_saturating".
             feature_matching_norm: "l2" or "l1".
             label_smoothing: The target of real data is `1 - label_smoothing`; that of generated data stays 0.
@@ -108,26 +109,21 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
             generator_steps: Generator updates after each discriminator update.
             average_decay: Decay of the running average of D's parameters.
             average_debias: Whether the average is corrected for its start at 0.
-            generator_average_decay: Decay of a running average of the generator's parameters, debiased, that takes them
-                in after each of its updates and with which `generate` draws; 0 keeps none.
+            generator_average_decay: Decay of a debiased running average of the generator's parameters, taken in after
+                each of its updates, with which `generate` draws; 0 keeps none.
             **kwargs: `run_eagerly`, `jit_compile`, ... of `keras.Model.compile`.
 
         Raises:
             ValueError: that names the argument and the value received.
         """
-        if generator_objective not in GENERATOR_OBJECTIVES:
-            raise ValueError(
-                f"`generator_objective` must be one of {GENERATOR_OBJECTIVES}. "
-                f"Received: generator_objective={generator_objective!r}"
-            )
-        if feature_matching_norm not in ("l1", "l2"):
-            raise ValueError(
-                "`feature_matching_norm` must be 'l1' or 'l2'. "
-                f"Received: feature_matching_norm={feature_matching_norm!r}"
-            )
-        for argument, value in (("unlabelled_weight", unlabelled_weight), ("generator_steps", generator_steps)):
-            if not value >= 0:
-                raise ValueError(f"`{argument}` must not be negative. Received: {argument}={value}")
+        for name, value, choices in (
+            ("generator_objective", generator_objective, GENERATOR_OBJECTIVES),
+            ("feature_matching_norm", feature_matching_norm, ("l1", "l2")),
+        ):
+            if value not in choices:
+                raise ValueError(f"`{name}` must be one of {choices}. Received: {name}={value!r}")
+        check_weight("unlabelled_weight", unlabelled_weight)
+        check_integer("generator_steps", generator_steps, 0)
         self._compile_players(
             discriminator_optimizer, generator_optimizer, label_smoothing, techniques, generator_average_decay, **kwargs
         )
@@ -143,10 +139,13 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         """Initializes the players from data, before the first step: see `data_dependent_initialization`.
 
         Args:
-            images: The examples that the discriminator sees; the published code has 500.
-            seed: Of the noise on them and of the latents.
+            images: The examples that the discriminator sees, as of `fit`; the published code has 500.
+            seed: Of noise and latents.
             num_latents: How many latents the generator sees; 0 leaves it as it is.
         """
+        self._check_arrays(images)
+        check_integer("num_latents", num_latents, 0)
+        images = as_images(images, self.image_shape)
         key = tf.constant([seed, 2], tf.int32)
         with drawing_from(self.discriminator, fold_in(key, 0)):
             data_dependent_initialization(self.discriminator, images)
@@ -165,12 +164,17 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         Args:
             data: A dict of `labelled_images` with `labels`, `unlabelled_images` and, for feature matching,
                 `unlabelled_images_2` (the first batch serves where it is missing); or `(images, labels)`, or images
-                alone.
+                alone. Their forms are those of `fit`; an example with the label -1 has no supervised loss.
 
         Returns:
             Dict of scalars: every loss, `train_error` where there are labels.
+
+        Raises:
+            DataError: for data of another form. A label out of range, which a graph does not see, makes the loss NaN.
         """
-        batch = as_batch(data)
+        needed = ["unlabelled_images"] * bool(self.unlabelled_weight or self.generator_steps)
+        needed += ["labelled_images"] * (not self.unlabelled_weight)
+        batch = as_batch(data, self.image_shape, ("labelled_images", "unlabelled_images"), needed)
         key = step_key(self.seed, self.discriminator_optimizer.iterations)
         logs = self._train_discriminator(batch, fold_in(key, 0))
         for index in range(self.generator_steps):

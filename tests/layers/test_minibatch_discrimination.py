@@ -219,6 +219,24 @@ def test_features_against_a_half_ignore_the_other_half(float64):
     assert np.all(after[:3, 1] != before[:3, 1])
 
 
+@tensorflow_only
+def test_tflite_gives_the_same_at_a_fixed_batch_size_and_says_that_it_needs_one():
+    import tensorflow as tf
+
+    model = keras.Sequential([keras.Input((5,)), random_layer(dtype="float32", num_groups=2)])
+    fixed = keras.Input(batch_shape=(8, 5))
+    converter = tf.lite.TFLiteConverter.from_keras_model(keras.Model(fixed, model(fixed)))
+    interpreter = tf.lite.Interpreter(model_content=converter.convert())
+    interpreter.allocate_tensors()
+    inputs = normal(8, 5).astype("float32")
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], inputs)
+    interpreter.invoke()
+    outputs = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(outputs, ops.convert_to_numpy(model(inputs)), rtol=1e-5, atol=1e-6)
+    with pytest.raises(Exception, match="TFLite_needs_a_fixed_batch_size"):
+        tf.lite.TFLiteConverter.from_keras_model(model).convert()
+
+
 def test_predict_sees_the_batch_that_it_is_given():
     """Documented: predictions depend on `batch_size`."""
     model = keras.Sequential([keras.Input((5,)), random_layer(dtype="float32")])

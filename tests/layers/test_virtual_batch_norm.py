@@ -27,7 +27,7 @@ def numbers(*shape, seed=0):
 
 def layer_with_weights(shape, **arguments):
     """A built layer whose gamma and beta are far from 1 and 0."""
-    layer = VirtualBatchNorm(3, **arguments)
+    layer = VirtualBatchNorm(3, external_reference=True, **arguments)
     layer.build(shape)
     layer.gamma.assign(np.linspace(0.5, 2.0, layer.gamma.shape[0]))
     layer.beta.assign(np.linspace(-1.0, 1.0, layer.beta.shape[0]))
@@ -68,7 +68,7 @@ def norms(model):
 @pytest.mark.parametrize("shape", [(7, 4), (5, 3, 2, 4)], ids=["rank2", "rank4"])
 def test_conformance(shape):
     check_layer(
-        lambda: VirtualBatchNorm(3),
+        lambda: VirtualBatchNorm(3, external_reference=True),
         shape,
         expected_output_shape=shape,
         expected_weights=[
@@ -100,7 +100,7 @@ def test_channels_first_equals_channels_last():
 
 def test_without_center_and_scale():
     inputs = numbers(6, 4, 3)
-    layer = VirtualBatchNorm(3, center=False, scale=False, epsilon=0.1)
+    layer = VirtualBatchNorm(3, center=False, scale=False, epsilon=0.1, external_reference=True)
     expected = virtual_batch_norm(inputs, 3, np.ones(3), np.zeros(3), epsilon=0.1)
     np.testing.assert_allclose(call(layer, inputs), expected, rtol=1e-5, atol=1e-5)
     assert [weight.name for weight in layer.weights] == ["reference_mean", "reference_variance"]
@@ -185,7 +185,7 @@ def test_gradients_reach_the_layers_before_through_the_reference():
 def test_large_offset_does_not_cancel():
     # E[x^2] - E[x]^2 in float32 would be off by 0.06 here, where the variance is 1e-2.
     inputs = (1000.0 + 0.1 * np.random.default_rng(0).normal(size=(40, 3))).astype("float32")
-    layer = VirtualBatchNorm(30, scale=False)
+    layer = VirtualBatchNorm(30, scale=False, external_reference=True)
     expected = virtual_batch_norm(inputs, 30, np.ones(3), np.zeros(3))
     np.testing.assert_allclose(call(layer, inputs), expected, atol=2e-2)
 
@@ -195,14 +195,14 @@ def test_constant_inputs_stay_finite():
     rows = np.random.default_rng(0).uniform(1.0, 3000.0, size=50)
     for row in rows:
         inputs = np.full((5, 7, 7, 2), row, "float32")
-        outputs = call(VirtualBatchNorm(2), inputs)
+        outputs = call(VirtualBatchNorm(2, external_reference=True), inputs)
         assert np.all(np.isfinite(outputs))
 
 
 def test_statistics_are_float32_under_mixed_precision():
     # Their squares overflow float16.
     inputs = (300.0 * numbers(6, 4, 4, 3)).astype("float16")
-    layer = VirtualBatchNorm(3, dtype="mixed_float16", scale=False)
+    layer = VirtualBatchNorm(3, dtype="mixed_float16", scale=False, external_reference=True)
     outputs = layer(ops.convert_to_tensor(inputs))
     assert keras.backend.standardize_dtype(outputs.dtype) == "float16"
     expected = virtual_batch_norm(inputs, 3, np.ones(3), np.zeros(3))
@@ -394,14 +394,14 @@ def test_wrong_rank_and_axis():
         VirtualBatchNorm(2)(np.zeros(8, "float32"))
     for axis in (0, -2, 2, -3):
         with pytest.raises(ValueError, match=rf"`axis`.*Received: axis={axis} for input shape \(8, 3\)"):
-            VirtualBatchNorm(2, axis=axis)(np.zeros((8, 3), "float32"))
+            VirtualBatchNorm(2, axis=axis, external_reference=True)(np.zeros((8, 3), "float32"))
     with pytest.raises(ValueError, match=r"known number of channels. Received: input shape \(4, None\)"):
         VirtualBatchNorm(2).build((4, None))
 
 
 def test_batch_no_larger_than_the_reference():
     message = r"larger than its reference_size=3 reference rows.*Received: input shape \(3, 4\)"
-    for layer in (VirtualBatchNorm(3), DropReference(3)):
+    for layer in (VirtualBatchNorm(3, external_reference=True), DropReference(3)):
         with pytest.raises(ValueError, match=message):
             layer(np.zeros((3, 4), "float32"))
         with pytest.raises(ValueError, match=message):
@@ -420,6 +420,118 @@ def test_other_reference_size_than_upstream():
     y = DropReference(4)(x)
     VirtualBatchNorm(3)(PrependReference(3)(y))
     ConcatenateNoise(2)(y)
+
+
+def in_turn(*stack):
+    """A subclassed model, which knows nothing of its layers' order."""
+
+    class InTurn(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.stack = list(stack)
+
+        def call(self, inputs):
+            for layer in self.stack:
+                inputs = layer(inputs)
+            return inputs
+
+    return InTurn()
+
+
+def nested(layer):
+    """A functional model that has the layer in one of its own, made before it."""
+    inner, outer = keras.Input((4,)), keras.Input((7,))
+    return keras.Model(outer, keras.Model(inner, layer(inner))(keras.layers.Dense(4)(outer)))
+
+
+@pytest.mark.parametrize(
+    "build_model",
+    [
+        lambda: VirtualBatchNorm(3),
+        lambda: nested(VirtualBatchNorm(3)),
+        lambda: keras.Sequential([keras.Input((7,)), VirtualBatchNorm(3)]),
+        lambda: keras.Sequential([VirtualBatchNorm(3)]),
+        lambda: in_turn(keras.layers.Dense(4), VirtualBatchNorm(3)),
+    ],
+    ids=["layer", "functional", "sequential", "sequential, unbuilt", "subclassed"],
+)
+def test_without_a_reference_it_takes_no_examples_for_one(build_model):
+    model, message = build_model(), r"has no reference batch: no PrependReference comes before it in '.*Received: input"
+    with pytest.raises(ValueError, match=message):
+        model(numbers(5, 7))
+    if isinstance(model, keras.Model):
+        with pytest.raises(ValueError, match=message):
+            model.predict(numbers(5, 7), verbose=0)
+
+
+def test_a_reference_is_found_wherever_the_layer_stands():
+    """In a nested model of either kind, built symbolically or from its first batch, in a clone and a graph."""
+
+    def around(part):
+        z = keras.Input((7,))
+        return keras.Model(z, DropReference(3)(part(PrependReference(3, seed=0)(z))))
+
+    z = numbers(5, 7)
+    parts = [
+        in_turn(keras.layers.Dense(4), VirtualBatchNorm(3)),
+        keras.Sequential([keras.Input((7,)), keras.layers.Dense(4), VirtualBatchNorm(3)]),
+        nested(VirtualBatchNorm(3)),
+    ]
+    models = [around(part) for part in parts]
+    models.append(in_turn(PrependReference(3), in_turn(VirtualBatchNorm(3)), DropReference(3)))
+    models.append(keras.Sequential([PrependReference(3), nested(VirtualBatchNorm(3)), DropReference(3)]))
+    models[-2].build((None, 7))
+    models.append(keras.models.clone_model(models[2]))
+    for model in models:
+        outputs = call(model, z)
+        assert outputs.shape[0] == 5 and model(keras.Input((7,))).shape[0] is None
+    np.testing.assert_allclose(models[0].predict(z, verbose=0), call(models[0], z), rtol=1e-5, atol=1e-5)
+
+
+def test_rows_from_elsewhere_are_taken_when_said_so():
+    inputs, z = numbers(5, 7), keras.Input((7,))
+    layer = VirtualBatchNorm(3, external_reference=True)
+    model = keras.Model(z, VirtualBatchNorm(3)(PrependReference(3)(DropReference(3)(layer(z)))))
+    assert call(model, inputs).shape == (5, 7)
+    assert VirtualBatchNorm.from_config(layer.get_config()).external_reference
+    # A configuration from before there was the argument.
+    config = layer.get_config()
+    del config["external_reference"]
+    assert not VirtualBatchNorm.from_config(config).external_reference
+
+
+def test_other_reference_size_than_in_the_outer_model():
+    with pytest.raises(ValueError, match=r"the PrependReference before it, 4\. Received: reference_size=3"):
+        in_turn(PrependReference(4), VirtualBatchNorm(3), DropReference(4))(numbers(5, 7))
+
+
+def test_after_the_end_of_the_reference():
+    z = keras.Input((7,))
+    with pytest.raises(ValueError, match=r"must stand before 'end', which removes the reference rows"):
+        VirtualBatchNorm(3)(DropReference(3, name="end")(PrependReference(3)(z)))
+
+
+def test_freezing_renews_what_an_outer_model_has_traced():
+    """Without it the outer model would go on training while the inner one samples with what it had stored."""
+    inner = keras.Sequential([keras.Input((7,)), PrependReference(3), keras.layers.Dense(4), VirtualBatchNorm(3)])
+    inner.add(DropReference(3))
+    latents, z, target = keras.Input((7,)), numbers(5, 7), np.zeros((5, 4), "float32")
+    outer = keras.Model(latents, inner(latents))
+    outer.compile(keras.optimizers.SGD(1.0), "mse")
+
+    def freeze_and_unfreeze(*_):
+        freeze_reference(inner)
+        unfreeze_reference(inner)
+
+    # In the midst of `fit`, too.
+    callback = keras.callbacks.LambdaCallback(on_epoch_end=freeze_and_unfreeze)
+    outer.fit(z, target, epochs=2, verbose=0, callbacks=[callback] if keras.backend.backend() != "jax" else [])
+    predicted = outer.predict(z, verbose=0)
+    freeze_reference(inner)
+    inner.layers[0].reference.assign(np.zeros((3, 7)))
+    np.testing.assert_allclose(outer.predict(z, verbose=0), predicted, atol=1e-5)
+    with pytest.raises(ValueError, match="is frozen and cannot be called with training=True"):
+        outer.fit(z, target, verbose=0)
 
 
 def test_freeze_names_differing_sizes_and_missing_layers():

@@ -151,7 +151,14 @@ def test_supervised_loss_is_exact_between_large_logits():
     assert_close(supervised_loss(np.array([[0.5, -np.inf]], "float32"), np.array([0])), 0.0)
 
 
-@pytest.mark.parametrize("label", [-1, 4])
+def test_unlabelled_examples_are_left_out_of_the_mean():
+    labels = np.where(np.arange(len(LABELS)) % 2, LABELS, -1)
+    expected = oracle.supervised_loss(REAL[1::2], LABELS[1::2])
+    assert_close(supervised_loss(REAL, labels), expected, rtol=1e-5)
+    assert ops.convert_to_numpy(supervised_loss(REAL, np.full_like(LABELS, -1))) == 0
+
+
+@pytest.mark.parametrize("label", [-2, 4])
 def test_a_label_without_a_column_gives_nan(label):
     labels = LABELS.copy()
     labels[2] = label

@@ -6,11 +6,11 @@ import pytest
 from igan_tf.losses import FeatureMatching, HistoricalAveraging, Technique
 
 
-@pytest.mark.parametrize("weight", [-1, float("nan")])
+@pytest.mark.parametrize("weight", [-1, float("nan"), float("inf"), None])
 @pytest.mark.parametrize("kind", [Technique, HistoricalAveraging, FeatureMatching])
 def test_refused_weight(kind, weight):
     with pytest.raises(
-        ValueError, match=f"`weight` of {kind.__name__} must not be negative. Received: weight={weight}"
+        ValueError, match=f"`weight` of {kind.__name__} must not be negative, infinite .*Received: weight={weight}"
     ):
         kind(weight)
 

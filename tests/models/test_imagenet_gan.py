@@ -267,7 +267,7 @@ def test_state_variables_hold_all_that_a_step_changes():
     ("settings", "message"),
     [
         ({"label_smoothing": 1.0}, "`label_smoothing` must be in .* Received: label_smoothing=1.0"),
-        ({"feature_matching": -1}, "`weight` of FeatureMatching must not be negative. Received: weight=-1"),
+        ({"feature_matching": -1}, "`weight` of FeatureMatching must not be negative, infinite .* Received: weight=-1"),
     ],
 )
 def test_refused_compile_arguments(settings, message):

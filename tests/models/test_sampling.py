@@ -9,7 +9,15 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from igan_tf.layers import ConcatenateNoise, DropReference, PrependReference, VirtualBatchNorm, freeze_reference
+from igan_tf.errors import InputError
+from igan_tf.layers import (
+    ConcatenateNoise,
+    DropReference,
+    PrependReference,
+    VirtualBatchNorm,
+    freeze_reference,
+    unfreeze_reference,
+)
 from igan_tf.models import ImageNetGAN, SemiSupervisedGAN, sampling
 from igan_tf.models.randomness import drawing_from, fold_in
 from igan_tf.models.sampling import LatentSampling
@@ -176,6 +184,32 @@ def test_a_generator_that_its_user_froze_stays_frozen():
     np.testing.assert_array_equal(model.generate(3, seed=0), images)
     np.testing.assert_array_equal(make_model(lambda: freeze_reference(virtual_generator())).generate(3, seed=0), images)
     assert all(layer.frozen for layer in model.generator.layers if hasattr(layer, "frozen"))
+
+
+def test_a_generator_frozen_after_training_began_is_not_trained_on():
+    """The traced step knows no frozen reference: on it goes, and what samples with stored statistics stays behind."""
+    model = make_model()
+    model.fit(images_of(), verbose=0)
+    freeze_reference(model.generator)
+    with pytest.raises(ValueError, match=r"is frozen and cannot be called with training=True.*unfreeze_reference"):
+        model.fit(images_of(), verbose=0)
+    unfreeze_reference(model.generator)
+    model.fit(images_of(), verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"count": 0}, "`count` must be an integer of at least 1. Received: count=0"),
+        ({"count": -1}, "`count` must be an integer of at least 1. Received: count=-1"),
+        ({"count": 1.5}, "`count` must be an integer of at least 1. Received: count=1.5"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1. Received: batch_size=0"),
+        ({"seed": 0.5}, "`seed` must be an integer of at least 0. Received: seed=0.5"),
+    ],
+)
+def test_refused_arguments(arguments, message):
+    with pytest.raises(InputError, match=message):
+        make_model(plain_generator).generate(**{"count": 3, "seed": 0, **arguments})
 
 
 def test_replicas_variables_are_copied():

@@ -53,7 +53,7 @@ def discriminator_network(noise=0.0, classes=CLASSES, couple=None):
 
 def make_model(noise=0.0, classes=CLASSES, couple=None, seed=0, optimizer=None, kind=SemiSupervisedGAN, **settings):
     """A compiled model whose weights are the same at every call; `historical_averaging` is the technique's weight."""
-    settings["techniques"] = [HistoricalAveraging(settings.pop("historical_averaging", 0))]
+    settings = {"techniques": [HistoricalAveraging(settings.pop("historical_averaging", 0))], **settings}
     compile_settings = {key: settings.pop(key) for key in list(settings) if key not in ("joint_passes", "latent_range")}
     keras.utils.set_random_seed(0)
     model = kind(
@@ -792,15 +792,26 @@ def test_fit_and_evaluate_on_two_replicas(strategy):
     ("settings", "message"),
     [
         ({"generator_objective": "hinge"}, r"`generator_objective` must be one of .*Received: .*='hinge'"),
-        ({"feature_matching_norm": "l3"}, r"`feature_matching_norm` must be 'l1' or 'l2'. Received: .*='l3'"),
+        ({"feature_matching_norm": "l3"}, r"`feature_matching_norm` must be one of \('l1', 'l2'\). Received: .*='l3'"),
         ({"label_smoothing": 1.0}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=1.0"),
         ({"label_smoothing": -0.1}, r"`label_smoothing` must be in \[0, 1\). Received: label_smoothing=-0.1"),
         (
             {"historical_averaging": -1.0},
             "`weight` of HistoricalAveraging must not be .* Received: weight=-1.0",
         ),
-        ({"unlabelled_weight": float("nan")}, r"`unlabelled_weight` must not be negative. Received: .*=nan"),
-        ({"generator_steps": -1}, "`generator_steps` must not be negative. Received: generator_steps=-1"),
+        (
+            {"unlabelled_weight": float("nan")},
+            r"`unlabelled_weight` must not be negative or infinite. Received: .*=nan",
+        ),
+        (
+            {"unlabelled_weight": float("inf")},
+            r"`unlabelled_weight` must not be negative or infinite. Received: .*=inf",
+        ),
+        ({"generator_steps": -1}, "`generator_steps` must be an integer of at least 0. Received: generator_steps=-1"),
+        ({"generator_steps": 1.5}, "`generator_steps` must be an integer of at least 0. Received: generator_steps=1.5"),
+        ({"techniques": 1.0}, "`techniques` must be `igan_tf.losses.Technique`s. Received: techniques=1.0"),
+        ({"loss": "mse"}, "`loss` must be left out"),
+        ({"metrics": ["accuracy"]}, "`metrics` must be left out"),
         ({"average_decay": 1.0}, r"`decay` must be in \[0, 1\). Received: decay=1.0"),
     ],
 )
