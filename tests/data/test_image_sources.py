@@ -138,7 +138,9 @@ def test_arrays_that_are_no_images(images, words):
 def test_mixed_sizes_name_both_files(tmp_path):
     save(tmp_path / "a", pixels(1))
     save(tmp_path / "b", pixels(1, (6, 7, 3)))
-    message = r"images must all have one size; `fit` .*\. Received: .*b/000.png with 7x6 pixels, .*a/000.png with 7x5 pixels"
+    message = (
+        r"images must all have one size; `fit` .*\. Received: .*b/000.png with 7x6 pixels, .*a/000.png with 7x5 pixels"
+    )
     with pytest.raises(DataError, match=message):
         read_images(str(tmp_path))
 
