@@ -43,8 +43,8 @@ class ImageSettings(ImageFileSettings):
     source: str = setting("", f"What to score: {SOURCES}.", path=True)
     reference: str = setting(
         "",
-        f"Real images to compare with: as `source`; {RUN_DATA}, the data of the run that is the `source`, as it was "
-        "trained on them: its test images, or all where it holds none out; a file of `save_reference`; an .npz with mu "
+        f"Real images to compare with: as `source`; {RUN_DATA}, the data of the run that is the `source`, at its size "
+        "and channels: the test images, or all where it holds none out; a file of `save_reference`; an .npz with mu "
         "and sigma, from which then comes the Frechet distance.",
         path=True,
     )
@@ -52,7 +52,7 @@ class ImageSettings(ImageFileSettings):
     image_range: str = setting("", "The values black,white of an array of floats; empty: 0,1.")
     reference_range: str = setting("", "Those of `reference`; empty: `image_range`.")
     npz_key: str = setting("", "Array of the .npz; empty: the only one, or images, or arr_0.")
-    reference_npz_key: str = setting("", "That of `reference`; empty: `npz_key` where it has it, or as that.")
+    reference_npz_key: str = setting("", "That of `reference`; empty: `npz_key` if it is there, else found like it.")
     channels_first: bool = setting(False, "Take arrays of (N, channels, height, width); others stay as they are.")
     center_square: bool = setting(False, "The same as `fit=crop`.")
     data_dir: str = setting("", "Folder of the TFDS data.", path=True)

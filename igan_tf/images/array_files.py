@@ -26,7 +26,8 @@ _ROWS = 64
 
 def array_files(folder: StrPath) -> list[Path]:
     """The .npy and .npz files in a folder without image files, sorted; hidden ones are left out."""
-    found = sorted(path for path in Path(folder).iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    named = (path for path in Path(folder).iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    found = sorted(path for path in named if path.is_file())
     return [] if found and image_files(folder) else found
 
 

@@ -506,7 +506,17 @@ UNUSED = [
     (["--source=RUN", "--data_dir=d", "--classifier_range=0,1"], "--classifier_range is for a .keras", "=0,1"),
     (["--source=RUN", "--trust_classifier_file"], "--trust_classifier_file is for a .keras file", "classifier=domain"),
     (["--source=RUN", "--trust_classifier_file", "--classifier=b.tflite"], "is for a .keras file", "=b.tflite"),
-    (["--source=a.npz", "--trust_classifier_file", "--classifier=inception", "--classifier_path=no.pb"], None, "no.pb"),
+    (
+        [
+            "--source=a.npz",
+            "--splits=1",
+            "--trust_classifier_file",
+            "--classifier=inception",
+            "--classifier_path=no.pb",
+        ],
+        None,
+        "no.pb",
+    ),
 ]
 
 
@@ -567,7 +577,13 @@ def test_statistics_of_others_as_a_reference(here, cache, capsys):
     assert beside["frechet_distance"] == alone["frechet_distance"] != own["frechet_distance"]
     for name in ("kernel_distance", "precision", "recall", "density", "coverage", "two_sample_accuracy"):
         assert beside[name] == own[name]
-    about = {"source": "adm.npz", "split": "arr_0", "num_samples": 300, "image_range": [0, 1]}
+    about = {
+        "source": "adm.npz",
+        "split": "arr_0",
+        "num_samples": 300,
+        "image_range": [0, 1],
+        "images": "adm.npz: 300 images",
+    }
     assert beside["reference"] == about | {"frechet_distance_from": "mu and sigma"}
     assert any("what else is compared comes from its images" in line for line in beside["warnings"])
 

@@ -26,6 +26,7 @@ from igan_tf.evaluation import (
     precision_recall,
     save_statistics,
 )
+from igan_tf.evaluation.array_sources import ArrayFileSource
 from igan_tf.evaluation.images import ArraySource, chosen_indices
 from igan_tf.evaluation.scores import classify, score
 from igan_tf.metrics.registry import options_class
@@ -271,6 +272,19 @@ def test_statistics_of_others():
     for reference in ((others,), (FirstBatch(images(300)), others)):
         with pytest.raises(EvaluationError, match=r"the classifier's 12 features. Received: those of 3 features"):
             evaluate_images(FirstBatch(images(300)), mean_classifier(), *reference, batch_size=8)
+
+
+@pytest.mark.parametrize("of", ["source", "reference"])
+def test_floats_that_leave_their_range_late_are_named(tmp_path, of):
+    """Among the later images: found while the classifier works."""
+    array = np.zeros((100, 4, 4, 3), "float32")
+    array[99] = 255
+    np.save(tmp_path / "a.npy", array)
+    floats, good = ArrayFileSource(tmp_path / "a.npy"), ArraySource(images(20))
+    name = {"source": "image_range", "reference": "reference_range"}[of]
+    words = rf"values from 0 to 255, .* such as `{name}=0,255`\. Received: {name}=0,1$"
+    with pytest.raises(EvaluationError, match=words):
+        evaluate_images(*((floats, mean_classifier(), good) if of == "source" else (good, mean_classifier(), floats)))
 
 
 def test_statistics_too_small_for_kid_are_refused_before_an_image_is_classified():
