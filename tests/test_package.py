@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import igan_tf
+from igan_tf.commands.start import import_tensorflow
+from igan_tf.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,3 +96,28 @@ def test_the_installed_package_finds_its_configurations_anywhere(distribution, t
     names, found = process.stdout.splitlines()
     assert names.split() == sorted(path.stem for path in (ROOT / "run_configs").glob("*.cfg"))
     assert found == str(tmp_path / "installed/igan_tf/run_configs/digits.cfg")
+
+
+def test_models_say_that_they_need_tensorflow():
+    """In a process whose Keras is on another backend; NumPy's is always there."""
+    program = (
+        "import igan_tf\n"
+        "for name in ('SemiSupervisedGAN', 'models.ImageNetGAN'):\n"
+        "    try:\n"
+        "        eval(f'igan_tf.{name}')\n"
+        "    except ImportError as error:\n"
+        "        print(error)\n"
+    )
+    environment = os.environ | {"KERAS_BACKEND": "numpy"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.splitlines() == [
+        f"igan_tf.models.{name} needs Keras on TensorFlow, as igan_tf.layers and igan_tf.losses do not. "
+        "Received: KERAS_BACKEND=numpy"
+        for name in ("SemiSupervisedGAN", "ImageNetGAN")
+    ]
+
+
+def test_commands_refuse_another_backend(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(InputError, match=r"the commands need Keras on TensorFlow.* Received: KERAS_BACKEND=jax"):
+        import_tensorflow()
