@@ -10,9 +10,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import keras
 import pytest
 
 import igan_tf
+from igan_tf.commands.start import import_tensorflow
+from igan_tf.errors import InputError
 
 ROOT = Path(__file__).parents[1]
 
@@ -94,3 +97,16 @@ def test_the_installed_package_finds_its_configurations_anywhere(distribution, t
     names, found = process.stdout.splitlines()
     assert names.split() == sorted(path.stem for path in (ROOT / "run_configs").glob("*.cfg"))
     assert found == str(tmp_path / "installed/igan_tf/run_configs/digits.cfg")
+
+
+@pytest.mark.parametrize("name", ["SemiSupervisedGAN", "ImageNetGAN"])
+def test_models_say_that_they_need_tensorflow(monkeypatch, name):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ImportError, match=rf"models\.{name} needs Keras on TensorFlow, .*Received: KERAS_BACKEND=jax"):
+        getattr(igan_tf.models, name)
+
+
+def test_commands_refuse_another_backend(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(InputError, match=r"the commands need Keras on TensorFlow.* Received: KERAS_BACKEND=jax"):
+        import_tensorflow()

@@ -58,7 +58,15 @@ def import_tensorflow() -> ModuleType:
     """Imports TensorFlow and returns it; what it prints meanwhile comes through, but for its start-up notices.
 
     It takes seconds, in which Ctrl-C just ends the program.
+
+    Raises:
+        InputError: where KERAS_BACKEND names another backend; that of keras.json does not count.
     """
+    backend = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    if backend != "tensorflow":
+        raise InputError(
+            f"the commands need Keras on TensorFlow: unset KERAS_BACKEND. Received: KERAS_BACKEND={backend}"
+        )
     collect_garbage_rarely()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]

@@ -65,6 +65,8 @@ class BlockedConv2DTranspose(keras.layers.Conv2DTranspose):
         padding: str = "same",
         **kwargs: Any,
     ) -> None:
+        # Whatever keras.json says: there is no other here.
+        kwargs.setdefault("data_format", "channels_last")
         super().__init__(filters, kernel_size, strides=strides, padding=padding, **kwargs)
         required = {
             "strides": (1, 1),

@@ -70,7 +70,7 @@ def build_generator(
     pixels = _upsample(channels, "pixels_deconv", activation="tanh" if centred else "sigmoid")
     images = WeightNorm(pixels, init_std=_OUTPUT_INIT_STD, name="pixels")(normalize.end(hidden))
     if sides := _border(image_shape, multiple):
-        images = keras.layers.Cropping2D(sides, name="crop")(images)
+        images = keras.layers.Cropping2D(sides, data_format="channels_last", name="crop")(images)
     if centred:
         images = keras.layers.Rescaling(0.5, 0.5, name="images")(images)
     return keras.Model(latents, images, name="generator")
@@ -84,7 +84,14 @@ def _border(image_shape: tuple[int, int, int], multiple: int) -> tuple[tuple[int
 
 def _upsample(filters: int, name: str, **kwargs: Any) -> keras.layers.Layer:
     return keras.layers.Conv2DTranspose(
-        filters, 5, strides=2, padding="same", kernel_initializer=normal(KERNEL_STDDEV), name=name, **kwargs
+        filters,
+        5,
+        strides=2,
+        padding="same",
+        data_format="channels_last",
+        kernel_initializer=normal(KERNEL_STDDEV),
+        name=name,
+        **kwargs,
     )
 
 
@@ -126,7 +133,13 @@ def build_discriminator(
 
     def convolution(count: int, size: int, name: str, **settings: Any) -> keras.layers.Layer:
         layer = keras.layers.Conv2D(
-            count, size, activation="leaky_relu", kernel_initializer=normal(KERNEL_STDDEV), name=name, **settings
+            count,
+            size,
+            data_format="channels_last",
+            activation="leaky_relu",
+            kernel_initializer=normal(KERNEL_STDDEV),
+            name=name,
+            **settings,
         )
         return normalized_weights(layer, weight_norm, train_scale=False)
 
@@ -138,7 +151,7 @@ def build_discriminator(
     layer = TableGaussianNoise if corruption == "noise" else keras.layers.Dropout
     hidden = layer(0.2, name="corruption")(hidden)
     if sides := _border(image_shape, 8):
-        hidden = keras.layers.ZeroPadding2D(sides, name="border")(hidden)
+        hidden = keras.layers.ZeroPadding2D(sides, data_format="channels_last", name="border")(hidden)
     first, second, third = filters
     for block, count in enumerate((first, second), start=1):
         for index, strides in enumerate((1, 1, 2), start=1):
@@ -146,7 +159,7 @@ def build_discriminator(
         hidden = keras.layers.Dropout(0.5, name=f"dropout_{block}")(hidden)
     for index, size in enumerate((3, 1, 1), start=1):
         hidden = convolution(third, size, f"conv_3_{index}", padding="valid")(hidden)
-    features = keras.layers.GlobalAveragePooling2D(name="features")(hidden)
+    features = keras.layers.GlobalAveragePooling2D(data_format="channels_last", name="features")(hidden)
     hidden = features
     if minibatch_discrimination:
         hidden = MinibatchDiscrimination(name="minibatch_discrimination")(hidden)

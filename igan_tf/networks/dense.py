@@ -90,7 +90,9 @@ def build_discriminator(
     if corruption not in ("auto", "noise"):
         raise ValueError(f"`corruption` must be 'auto' or 'noise'. Received: corruption={corruption!r}")
     images = keras.Input(image_shape, name="images")
-    hidden = TableGaussianNoise(input_noise, name="noise_0")(keras.layers.Flatten(name="flatten")(images))
+    hidden = TableGaussianNoise(input_noise, name="noise_0")(
+        keras.layers.Flatten(data_format="channels_last", name="flatten")(images)
+    )
     for index, units in enumerate(hidden_units, start=1):
         dense = keras.layers.Dense(units, "relu", kernel_initializer=normal(_KERNEL_STDDEV), name=f"dense_{index}")
         features = normalized_weights(dense, weight_norm, train_scale=False, epsilon=0.0)(hidden)

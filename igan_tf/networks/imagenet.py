@@ -84,7 +84,13 @@ def build_generator(
         side = _FIRST_SIDE << index
         filters = gf_dim * _MAPS[min(index, len(_MAPS) - 1)]
         hidden = keras.layers.Conv2DTranspose(
-            filters, 5, strides=2, padding="same", kernel_initializer=normal(0.02), name=f"deconv_{side}"
+            filters,
+            5,
+            strides=2,
+            padding="same",
+            data_format="channels_last",
+            kernel_initializer=normal(0.02),
+            name=f"deconv_{side}",
         )(hidden)
         hidden = stage(hidden, side, index)
     # Nothing is normalized any more: the reference need not become images.
@@ -150,11 +156,12 @@ def build_discriminator(
             3,
             strides=2 if index in _HALVING[:halvings] else 1,
             padding="same",
+            data_format="channels_last",
             kernel_initializer=keras.initializers.TruncatedNormal(stddev=0.02),
             name=f"conv_{index + 1}",
         )(hidden)
         hidden = activated(hidden, f"{index + 1}")
-    hidden = keras.layers.Flatten(name="flatten")(hidden)
+    hidden = keras.layers.Flatten(data_format="channels_last", name="flatten")(hidden)
     hidden = keras.layers.Dense(df_dim * _DENSE_UNITS, kernel_initializer=normal(0.02), name="dense")(hidden)
     features = hidden = activated(hidden, "dense")
     if minibatch_discrimination:

@@ -74,9 +74,13 @@ def build_discriminator(
     hidden = images
     for index, count in enumerate(filters, start=1):
         hidden = TableGaussianNoise(_NOISE, name=f"noise_{index}")(hidden)
-        layer = keras.layers.Conv2D(count, 5, strides=2, padding="same", **settings(f"conv_{index}"))
+        layer = keras.layers.Conv2D(
+            count, 5, strides=2, padding="same", data_format="channels_last", **settings(f"conv_{index}")
+        )
         hidden = normalized_weights(layer, weight_norm, train_scale=False)(hidden)
-    hidden = TableGaussianNoise(_NOISE, name="noise_3")(keras.layers.Flatten(name="flatten")(hidden))
+    hidden = TableGaussianNoise(_NOISE, name="noise_3")(
+        keras.layers.Flatten(data_format="channels_last", name="flatten")(hidden)
+    )
     layer = keras.layers.Dense(units, **settings("dense_3"))
     features = normalized_weights(layer, weight_norm, train_scale=False)(hidden)
     hidden = features

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from igan_tf.evaluation.classifiers import domain
 from igan_tf.layers import (
     BatchStatisticsNorm,
     DropReference,
@@ -14,7 +15,7 @@ from igan_tf.layers import (
     VirtualBatchNorm,
     WeightNorm,
 )
-from igan_tf.networks import NETWORKS, cifar10, digits, mnist, mnist_convolutional, strided, svhn
+from igan_tf.networks import NETWORKS, cifar10, digits, imagenet, mnist, mnist_convolutional, strided, svhn
 from igan_tf.networks.parts import GeneratorNorm
 from igan_tf.networks.registry import GENERATOR_NORMS
 from tests.networks.counting import count, parameters
@@ -451,3 +452,25 @@ def test_the_sides_that_a_network_takes_are_those_that_it_names(name):
 def test_an_unknown_norm_is_named():
     with pytest.raises(ValueError, match="Received: norm='layer'"):
         GeneratorNorm("layer")
+
+
+def test_channels_stay_last_whatever_keras_is_set_to():
+    """The user's keras.json may say channels_first, for which TensorFlow has no convolutions on a CPU."""
+
+    def built():
+        networks = [NETWORKS[name] for name in ("digits", "strided", "cifar10")]
+        builders = [build for network in networks for build in (network.build_generator, network.build_discriminator)]
+        models = [build((12, 20, 3), width=0.1) for build in builders]
+        models += [imagenet.build_generator((32, 32, 3), 8, reference_size=2, gf_dim=8)]
+        models += [imagenet.build_discriminator((32, 32, 3), 3, df_dim=2), domain.build_network((12, 20, 3), 10, 0)]
+        return [
+            [(type(layer).__name__, getattr(layer, "data_format", None), layer.output.shape) for layer in model.layers]
+            for model in models
+        ]
+
+    expected = built()
+    keras.config.set_image_data_format("channels_first")
+    try:
+        assert built() == expected
+    finally:
+        keras.config.set_image_data_format("channels_last")

@@ -57,13 +57,13 @@ def build_network(image_shape: tuple[int, int, int], num_classes: int, seed: int
     images = keras.Input(image_shape)
     hidden = images
     for filters in SETTINGS["filters"]:
-        hidden = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", kernel_initializer=initializer())(
-            hidden
-        )
-        hidden = keras.layers.MaxPooling2D(2, padding="same")(hidden)
+        hidden = keras.layers.Conv2D(
+            filters, 3, padding="same", data_format="channels_last", activation="relu", kernel_initializer=initializer()
+        )(hidden)
+        hidden = keras.layers.MaxPooling2D(2, padding="same", data_format="channels_last")(hidden)
         if max(hidden.shape[1:3]) <= SETTINGS["smallest_side"]:
             break
-    hidden = keras.layers.Flatten()(hidden)
+    hidden = keras.layers.Flatten(data_format="channels_last")(hidden)
     features = keras.layers.Dense(SETTINGS["features"], activation="relu", kernel_initializer=initializer())(hidden)
     hidden = keras.layers.Dropout(SETTINGS["dropout"], seed=next(seeds))(features)
     logits = keras.layers.Dense(num_classes, kernel_initializer=initializer(keras.initializers.GlorotUniform))(hidden)

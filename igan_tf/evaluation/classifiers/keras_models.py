@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def load_inception_v3(path: str | Path = "", sha256: str = "", report: Callable[
         report("keras_inception_v3: Keras fetches the weights on first use")
         path = _keras_weights()
     digest = check_digest(path, sha256)
-    model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
+    with _channels_last():
+        model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
     try:
         model.load_weights(path)
     # KeyError and RuntimeError: damage within an HDF5 file.
@@ -48,10 +50,22 @@ def load_inception_v3(path: str | Path = "", sha256: str = "", report: Callable[
     return _classifier(model, "keras_inception_v3", digest, (-1.0, 1.0))
 
 
+@contextlib.contextmanager
+def _channels_last() -> Iterator[None]:
+    """In this scope Keras builds networks of images with the channels last, whatever its settings say."""
+    before = keras.config.image_data_format()
+    keras.config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        keras.config.set_image_data_format(before)
+
+
 def _keras_weights() -> Path:
     """Has Keras fetch the weights and returns the file in its cache."""
     try:
-        keras.applications.InceptionV3(weights="imagenet", classifier_activation=None)
+        with _channels_last():
+            keras.applications.InceptionV3(weights="imagenet", classifier_activation=None)
     except Exception as error:
         # Keras wraps whatever urllib raised in a plain Exception.
         raise EvaluationError(
