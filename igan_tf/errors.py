@@ -6,7 +6,7 @@ be at most 10. Received: splits=20". A command shows its own flags in their plac
 
 import contextlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 # Arguments in a message: `name` and `name=value` anywhere, and name= in what stands after "Received:".
 QUOTED_ARGUMENT = re.compile(r"`([A-Za-z_]\w*)(=[^`]*)?`")
@@ -68,7 +68,15 @@ def renamed(**names: str) -> Iterator[None]:
     try:
         yield
     except InputError as error:
-        text = QUOTED_ARGUMENT.sub(lambda found: f"`{names.get(found[1], found[1])}{found[2] or ''}`", str(error))
-        head, mark, received = text.partition("Received: ")
-        received = RECEIVED_ARGUMENT.sub(lambda found: names.get(found[1], found[1]), received)
-        raise type(error)(head + mark + received) from error
+        text = replace_arguments(
+            str(error),
+            lambda found: f"`{names.get(found[1], found[1])}{found[2] or ''}`",
+            lambda found: names.get(found[1], found[1]),
+        )
+        raise type(error)(text) from error
+
+
+def replace_arguments(text: str, quoted: Callable[[re.Match], str], received: Callable[[re.Match], str]) -> str:
+    """Replaces the arguments that a message names: those in backticks by `quoted`, what was received by `received`."""
+    head, mark, tail = QUOTED_ARGUMENT.sub(quoted, text).partition("Received: ")
+    return head + mark + RECEIVED_ARGUMENT.sub(received, tail)

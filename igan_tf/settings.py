@@ -72,7 +72,7 @@ class Settings:
     """
 
     Error: type[InputError] = ConfigError
-    # `used_with` of fields that a base states for all its subclasses.
+    # By name: `used_with` of inherited fields whose own class states none.
     inherited_used_with: ClassVar[Mapping[str, Sequence[str]]] = {}
 
     def __post_init__(self) -> None:

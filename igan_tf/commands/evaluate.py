@@ -24,5 +24,5 @@ def run(arguments: Sequence[str]) -> None:
 
         from igan_tf.experiments.scoring import evaluate
 
-        evaluate(settings, report)
+        evaluate(settings, report, line.typed)
     report(f"written to {settings.output}")

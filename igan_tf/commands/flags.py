@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from igan_tf.errors import QUOTED_ARGUMENT, RECEIVED_ARGUMENT, ConfigError
+from igan_tf.errors import ConfigError, replace_arguments
 from igan_tf.experiments.configs.flag_lines import without_foreign_settings
 from igan_tf.experiments.run_configs import find_config
 from igan_tf.settings import Settings, fields_of
@@ -209,9 +209,7 @@ def in_flags(error: BaseException | str, flag_names: Collection[str], names: Map
         flag = names.get(match[1], match[1])
         return f"--{flag}" if flag in flag_names else match[0]
 
-    text = QUOTED_ARGUMENT.sub(quoted, text)
-    head, mark, tail = text.partition("Received: ")
-    return head + mark + (RECEIVED_ARGUMENT.sub(received, tail) if mark else "")
+    return replace_arguments(text, quoted, received)
 
 
 def expand_flagfiles(

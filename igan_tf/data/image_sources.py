@@ -95,7 +95,7 @@ def _read_folder(
     for path, image in found:
         if image.shape[:2] != first.shape[:2]:
             raise DataError(
-                "images must all have one size; `fit` brings those of a folder to one. "
+                f"images must all have one size{'' if size else '; `fit` brings the image files of a folder to one'}. "
                 f"Received: {path} with {_size(image)}, {first_path} with {_size(first)}"
             )
     channels = max(image.shape[2] for _, image in found)

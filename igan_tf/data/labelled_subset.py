@@ -32,8 +32,8 @@ def labelled_subset(labels: Sequence[int] | np.ndarray, per_class: int, seed_dat
         members = order[labels[order] == label]
         if len(members) < per_class:
             raise DataError(
-                f"`per_class` is more than there are examples of class {label}, which has {len(members)}. "
-                f"Received: per_class={per_class}"
+                f"{per_class} examples of each class are more than there are of class {label}, which has "
+                f"{len(members)}. Received: per_class={per_class}"
             )
         chosen.append(members[:per_class])
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, dtype="int64")

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
-from igan_tf.images.settings import ImageFileSettings, image_size
+from igan_tf.images.settings import ImageFileSettings
 from igan_tf.settings import MANY, fields_of, setting
 
 _SIDES = (4, 512)
@@ -41,6 +41,22 @@ class DataSettings(ImageFileSettings):
     )
     train_images: int = setting(0, "Training images used, a fixed draw of them; 0: all.", low=0, high=MANY)
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """`(height, width)` of `image_size`; None where it leaves them open.
+
+        Raises:
+            ConfigError: for an `image_size` that is no size.
+        """
+        parts = self.image_size.split("x")
+        if not (1 <= len(parts) <= 2 and all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts)):
+            raise ConfigError(
+                "`image_size` must be a size such as 64, or HEIGHTxWIDTH such as 64x96. "
+                f"Received: image_size={self.image_size}"
+            )
+        height, width = int(parts[0]), int(parts[-1])
+        return (height, width) if height or width else None
+
     def __post_init__(self) -> None:
         # One spelling of a size; in Python it may be a number.
         height, separator, width = str(self.image_size).partition("x")
@@ -49,7 +65,7 @@ class DataSettings(ImageFileSettings):
 
     def check(self) -> None:
         super().check()
-        size = image_size("image_size", self.image_size)
+        size = self.size
         if size and not (_SIDES[0] <= min(size) and max(size) <= _SIDES[1]):
             raise ConfigError(
                 f"`image_size` must be 0, or from {_SIDES[0]} to {_SIDES[1]}. Received: image_size={self.image_size}"

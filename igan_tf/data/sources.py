@@ -15,7 +15,6 @@ from igan_tf.data.image_data import ImageData
 from igan_tf.errors import DataError, prefixed, renamed
 from igan_tf.images.class_folders import list_classes
 from igan_tf.images.folders import ImageFile, in_words
-from igan_tf.images.settings import image_size
 from igan_tf.images.tfds import PreparedData
 
 if TYPE_CHECKING:
@@ -98,14 +97,15 @@ def load_folder(config: DataSettings) -> ImageData:
         train, test = _hold_out(train, names, config.test_fraction)
     if not train:
         raise DataError(f"`data_dir={root}` holds no images to train on; {in_words(found.left_out) or 'it is empty'}")
-    size = image_size("image_size", config.image_size) or _FOLDER_IMAGE_SIZE
+    size = config.size or _FOLDER_IMAGE_SIZE
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     numbers[None] = -1
     faults: list[str] = []
 
     def convert(image: Image.Image) -> np.ndarray:
-        image = image.convert("L" if config.channels == 1 else "RGB")
-        return np.asarray(fitted(image, size, config)).reshape(*size, config.channels)
+        mode = "L" if config.channels == 1 else "RGB"
+        # Padding may bring colour back.
+        return np.asarray(fitted(image.convert(mode), size, config).convert(mode)).reshape(*size, config.channels)
 
     def load(files: Sequence[_LabelledFile]) -> tuple[np.ndarray, np.ndarray]:
         images, labels = np.empty((len(files), *size, config.channels), "uint8"), list[int]()
@@ -150,7 +150,7 @@ def load_imagenet(config: DataSettings) -> ImageRecords:
     except DataError as error:
         raise DataError(f"`data_dir={config.data_dir}`: {error}") from error
     height, width, _ = records.image_shape
-    if image_size("image_size", config.image_size) not in (None, (height, width)):
+    if config.size not in (None, (height, width)):
         raise DataError(
             f"`data_dir={config.data_dir}` holds records of {height}x{width} images; the converter has a flag of the "
             f"same name. Received: image_size={config.image_size}"

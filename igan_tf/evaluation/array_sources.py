@@ -105,6 +105,8 @@ class ArrayFolderSource(ImageSource):
         self._files = [
             ArrayFileSource(path, key, image_range, channels_first, likely_keys) for path in array_files(root)
         ]
+        if not self._files:
+            raise DataError(f"`root` must hold arrays. Received: root={root}")
         if len({source.image_range for source in self._files}) > 1:
             raise DataError(f"{root}: some of its arrays hold bytes, others floats")
         self.channels_first = any(source.channels_first for source in self._files)

@@ -54,7 +54,7 @@ class FolderSource(ImageSource):
         pixels = read_files((self._files[place] for place in places), self._settings, self._pixels)
         for place, image in zip(places, pixels):
             if not isinstance(image, UnreadableImage):
-                # The rest is read for the whole list alone.
+                # Past the limit, read on only to list every fault.
                 if len(faults) <= self._settings.max_unreadable * len(places):
                     yield image
                 continue

@@ -56,7 +56,9 @@ class ImageSource:
 
     def record(self) -> dict[str, Any]:
         """What a record of scores says of the images."""
-        about = {"image_range": list(self.image_range or (0, 255)), "images": self.in_words()}
+        about: dict[str, Any] = {"image_range": list(self.image_range or (0, 255)), "images": self.in_words()}
+        if self._size:
+            about["fit"] = self.fitting.fit_in_words
         return {**about, "unreadable": list(self.unreadable.values())} if self.unreadable else about
 
     def fit(self, size: Sequence[int], resizes: bool = True) -> None:
@@ -70,7 +72,7 @@ class ImageSource:
         """
         height, width = size
         self._size, self._resizes = (height, width), resizes
-        # Of those that were brought to the size, whose levels are no whole numbers.
+        # Bytes that are resized become floats from 0 to 255.
         self.image_range = self.image_range or (0.0, 255.0)
 
     def chosen(self, wanted: np.ndarray) -> Iterator[np.ndarray]:
@@ -113,6 +115,11 @@ class ImageSource:
         if self._size is None or not len(images):
             return images
         top, left, height, width = window(images.shape[1:3], self._size, self.fitting.fit)
+        if height * width > max(self.fitting.max_megapixels * 1e6, images.shape[1] * images.shape[2]):
+            raise EvaluationError(
+                f"`fit=pad` would make {height}x{width} pixels of an image of {images.shape[1]}x{images.shape[2]} in "
+                f"{self.name}. Received: fit=pad max_megapixels={self.fitting.max_megapixels:g}"
+            )
         if top < 0 or left < 0:
             black, white = self.image_range or (0, 255)
             below, right = height - images.shape[1] + top, width - images.shape[2] + left
@@ -129,9 +136,11 @@ class ImageSource:
         self._shapes |= shapes
         channels = {shape[-1] for shape in self._shapes}
         if len(self._shapes) > 1 and (self._size is None or len(channels) > 1):
+            must = "be all grey or all in colour"
+            if len(channels) == 1:
+                must = "have one size: this classifier takes images as they are"
             raise EvaluationError(
-                f"the images of {self.name} must have one size: this classifier takes images as they are. "
-                f"Received: {' and '.join(map(str, sorted(self._shapes)[:2]))}"
+                f"the images of {self.name} must {must}. Received: {' and '.join(map(str, sorted(self._shapes)[:2]))}"
             )
         if len(shapes) == 1:
             yield np.stack(images)

@@ -75,8 +75,10 @@ def classify(
     Raises:
         EvaluationError: for images that cannot be read or are not in their range, or another number of features.
     """
+    fit = ""
     if classifier.input_size is not None:
         source.fit(classifier.input_size, resizes=not classifier.own_resize)
+        fit = source.fitting.fit_in_words
     wanted = np.arange(source.count) if indices is None else np.asarray(indices)
     count = len(wanted)
     values: Any = None
@@ -108,15 +110,15 @@ def classify(
     seconds = time.perf_counter() - started
     assert values is not None and moments is not None
     read = wanted[~np.isin(wanted, list(source.unreadable))]
-    values, features = values[:done], None if features is None else features[:done]
+    features = None if features is None else features[:done]
     split = source.split if count == source.count else f"{source.split}, {count} drawn of {source.count}".lstrip(", ")
     statistics = FeatureStatistics(
-        moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split
+        moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split, fit
     )
-    warnings = _range_warnings(source, lowest, highest)
+    lines = _range_warnings(source, lowest, highest)
     if source.unreadable:
-        warnings.append(f"{source.name}: {len(source.unreadable)} unreadable images were left out")
-    return Classified(read, values, classifier.from_logits, statistics, seconds, warnings)
+        lines.append(f"{source.name}: {len(source.unreadable)} unreadable images were left out")
+    return Classified(read, values[:done], classifier.from_logits, statistics, seconds, lines)
 
 
 def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[str]:
@@ -178,7 +180,7 @@ def evaluate_images(
     if isinstance(reference, FeatureStatistics):
         statistics = reference
         if statistics.classifier:
-            check_same_extractor(statistics, classifier, "reference")
+            check_same_extractor(statistics, classifier, "reference", source.fitting.fit_in_words)
         else:
             others = statistics
     dimensions = others.moments.dimensions if others else None
@@ -191,8 +193,8 @@ def evaluate_images(
     compared = dataclasses.replace(statistics, moments=others.moments) if statistics and others else statistics
     scores, more_lines = score(classified, compared, chosen, seed)
     if statistics is not None:
-        about = {"source": statistics.source, "split": statistics.split, "num_samples": statistics.count or None}
-        scores["reference"] = about
+        count = statistics.count or None
+        scores["reference"] = {"source": statistics.source, "split": statistics.split, "num_samples": count}
     if isinstance(reference, ImageSource):
         scores["reference"].update(reference.record())
     if others is not None:

@@ -38,6 +38,7 @@ class FeatureStatistics:
         protocol: How images reach it: resize, input size.
         source: Where the images came from.
         split: Which part of it.
+        fit: How images got the aspect ratio of the classifier's; empty where that is not known.
     """
 
     moments: FeatureMoments
@@ -47,10 +48,11 @@ class FeatureStatistics:
     protocol: str
     source: str
     split: str
+    fit: str = ""
 
     def in_words(self) -> str:
         """What they are of, in one line."""
-        return f"{self.source}: statistics of {self.count} images"
+        return f"{self.source}: statistics of {self.count or 'an unknown number of'} images"
 
     @property
     def count(self) -> int:
@@ -100,7 +102,8 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
         # Early files do not list their arrays.
         if sorted(arrays) != about.get("arrays", sorted(arrays)):
             raise ValueError(f"it must hold the arrays {about['arrays']}, not {sorted(arrays)}")
-        described = {name: about[name] for name in _described()}
+        # Early files do not say how images were fitted.
+        described = {name: {"fit": "", **about}[name] for name in _described()}
         moments = FeatureMoments.from_arrays(arrays["mean"], arrays["covariance"], about["count"])
         features = arrays.get("features")
         if features is not None and matrix(features, "features").shape[1] != moments.dimensions:
@@ -124,18 +127,22 @@ def is_statistics_file(path: str | Path) -> bool:
     return any(keys <= names for keys in (_OWN, _OF_OTHERS))
 
 
-def check_same_extractor(statistics: FeatureStatistics, classifier: Classifier, name: str = "statistics") -> None:
+def check_same_extractor(
+    statistics: FeatureStatistics, classifier: Classifier, name: str = "statistics", fit: str = ""
+) -> None:
     """Raises an EvaluationError unless statistics came from this very classifier, fed in the same way.
 
     Args:
         statistics: `FeatureStatistics`.
         classifier: The `Classifier` whose features they are compared with.
         name: What the caller's argument is called, for the message.
+        fit: How images get their aspect ratio now; empty: not compared.
     """
     for what, theirs, ours in (
         ("classifier", statistics.classifier, classifier.name),
         ("classifier digest", statistics.classifier_digest, classifier.digest),
         ("protocol", statistics.protocol, classifier.protocol),
+        ("fit", statistics.fit or fit, fit or statistics.fit),
     ):
         if theirs != ours:
             raise EvaluationError(

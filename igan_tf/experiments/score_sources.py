@@ -230,17 +230,16 @@ def _open_arrays(argument: str, spec: str, settings: EvaluationSettings) -> imag
         return reader(spec, key, image_range, settings.channels_first, likely_keys)
 
 
-def fitted(source: images.ImageSource, settings: EvaluationSettings, classifier: Classifier) -> None:
+def prepare(source: images.ImageSource, settings: EvaluationSettings, classifier: Classifier) -> None:
     """Has a source give images as the classifier takes them.
 
     Raises:
         EvaluationError: for `fit` with a classifier that takes images of any size.
     """
-    fit = "center_square" if settings.center_square else "fit"
-    if classifier.input_size is None and getattr(settings, fit) != getattr(EvaluationSettings, fit):
+    if classifier.input_size is None and (settings.center_square or settings.fit != EvaluationSettings.fit):
         raise EvaluationError(
-            f"`{fit}` gives images the aspect ratio of what the classifier takes. "
-            f"Received: {fit}={getattr(settings, fit)} classifier={settings.classifier}, which takes images of any size"
+            "`fit` gives images the aspect ratio of what the classifier takes. "
+            f"Received: fit={settings.fit} classifier={settings.classifier}, which takes images of any size"
         )
     source.fitting = settings
     if isinstance(source, folder_images.FolderSource):

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ import numpy as np
 from igan_tf.data import load_data
 from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers import load_classifier
-from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.evaluation.classifiers.classifier import Classifier, resize
 from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
 from igan_tf.evaluation.images import ImageSource
 from igan_tf.evaluation.ranking import rank, take
 from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, save_statistics
-from igan_tf.experiments.score_sources import find_run, fitted, kind_of, open_both, open_run, training_config
+from igan_tf.experiments.score_sources import find_run, kind_of, open_both, open_run, prepare, training_config
 from igan_tf.files import durable
 from igan_tf.images.folders import image_files
 from igan_tf.images.grids import image_grid, write_png
@@ -34,12 +34,15 @@ TOP_SAMPLES = "samples"
 GRID_SAMPLES = 100
 
 
-def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print) -> dict[str, Any]:
+def evaluate(
+    settings: EvaluationSettings, report: Callable[[str], Any] = print, given: Collection[str] | None = None
+) -> dict[str, Any]:
     """Scores the images that the settings name.
 
     Args:
         settings: The settings.
         report: Called with each line for the user.
+        given: The settings that must have an effect; None: those that are not at their defaults.
 
     Returns:
         The record of scores, as it is written to `output`.
@@ -47,7 +50,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
     Raises:
         InputError: with the setting or file that cannot be used.
     """
-    _check(settings)
+    _check(settings, given)
     config = training_config(settings)
     run = open_run(settings.source)
     # One data set may serve the classifier and the reference.
@@ -87,7 +90,7 @@ def evaluate(settings: EvaluationSettings, report: Callable[[str], Any] = print)
         )
     for entry in filter(None, (source, reference)):
         if isinstance(entry, ImageSource):
-            fitted(entry, settings, classifier)
+            prepare(entry, settings, classifier)
     record, classified, statistics = evaluate_images(
         source,
         classifier,
@@ -146,9 +149,9 @@ def _short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
 
 
-def _check(settings: EvaluationSettings) -> None:
+def _check(settings: EvaluationSettings, given: Collection[str] | None) -> None:
     """Refuses combinations that cannot be, before anything is loaded."""
-    _refuse_unused(settings)
+    _refuse_unused(settings, given)
     if settings.generated_training_data and not find_run(settings.source):
         raise EvaluationError(f"`generated_training_data` needs a run directory. Received: source={settings.source}")
     if settings.save_reference and not settings.reference:
@@ -156,8 +159,8 @@ def _check(settings: EvaluationSettings) -> None:
     _check_places(settings)
 
 
-def _refuse_unused(settings: EvaluationSettings) -> None:
-    """Refuses settings that would have no effect."""
+def _refuse_unused(settings: EvaluationSettings, given: Collection[str] | None) -> None:
+    """Refuses settings that would have no effect; None: those that are not at their defaults."""
     of_reference = kind_of("reference", settings.reference) if settings.reference else ""
     kinds = {kind_of("source", settings.source), of_reference}
     trains = settings.classifier == "domain" or settings.generated_training_data
@@ -169,7 +172,7 @@ def _refuse_unused(settings: EvaluationSettings) -> None:
         ("npz_key", "arrays" in kinds, "the images of an .npz"),
         ("channels_first", "arrays" in kinds, "the images of an .npy or .npz"),
         ("reference_npz_key", of_reference == "arrays", "the images of an .npz as `reference`"),
-        ("center_square", "folder" in kinds, "a folder of images"),
+        ("background", "folder" in kinds or settings.fit == "pad", "a folder of images and `fit=pad`"),
         ("max_unreadable", "folder" in kinds, "a folder of images"),
         ("max_megapixels", "folder" in kinds, "a folder of images"),
         ("dataset", trains, "`classifier=domain` and `generated_training_data`"),
@@ -177,7 +180,7 @@ def _refuse_unused(settings: EvaluationSettings) -> None:
         *((name, settings.reference, "`reference`") for name in comparing if name in defaults),
         ("top_fraction", settings.top_dir, "`top_dir`"),
     ):
-        if not used and getattr(settings, name) != defaults[name]:
+        if not used and (getattr(settings, name) != defaults[name] if given is None else name in given):
             raise EvaluationError(
                 f"`{name}` is for {purpose}. Received: {name}={getattr(settings, name)} with "
                 f"source={settings.source} reference={settings.reference} classifier={settings.classifier}"
@@ -238,7 +241,10 @@ def _write_top(
         write_png(folder / f"{index + 1:05d}-sample-{scored[index]:06d}-kl-{divergences[index]:.3f}.png", image)
         if index < GRID_SAMPLES:
             in_grid[index] = image
-    write_png(folder.parent / "grid.png", image_grid(np.stack([in_grid[index] for index in range(len(in_grid))])))
+    # Images of a folder may have several sizes.
+    size = in_grid[0].shape[:2]
+    grid = [np.asarray(resize(in_grid[index][None], size))[0] for index in range(len(in_grid))]
+    write_png(folder.parent / "grid.png", image_grid(np.stack(grid)))
     return {
         "folder": str(folder),
         "count": len(positions),

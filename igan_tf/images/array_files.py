@@ -15,7 +15,7 @@ import numpy as np
 from igan_tf.errors import DataError
 from igan_tf.files import StrPath
 from igan_tf.files.damage import UNREADABLE_ZIP
-from igan_tf.images.folders import image_files
+from igan_tf.images.folders import image_files, is_hidden
 
 SUFFIXES = (".npy", ".npz")
 # Names that say which array of several holds the images: this package's, and NumPy's for arrays that got none.
@@ -26,7 +26,7 @@ _ROWS = 64
 
 def array_files(folder: StrPath) -> list[Path]:
     """The .npy and .npz files in a folder without image files, sorted; hidden ones are left out."""
-    named = (path for path in Path(folder).iterdir() if path.suffix in SUFFIXES and not path.name.startswith("."))
+    named = (path for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path.name))
     found = sorted(path for path in named if path.is_file())
     return [] if found and image_files(folder) else found
 

@@ -10,7 +10,7 @@ from igan_tf.errors import DataError
 from igan_tf.files import StrPath
 from igan_tf.images.folders import ImageFile, is_hidden, list_images, named, printable
 
-UNLABELLED = "unlabelled"
+UNLABELLED_FOLDER = "unlabelled"
 # Names of folders that hold a part of a data set, and which part.
 _SPLITS = {
     "train": "train",
@@ -43,8 +43,8 @@ class ClassListing:
 def list_classes(folder: StrPath, argument: str) -> ClassListing:
     """Finds the images of a folder of class folders, or of one of splits that are such folders.
 
-    Images beside class folders, and those in a folder `unlabelled`, have no label. A folder `train`, by itself or with
-    `val` and `test`, is a split and never a class; of these two, `test` is the test split if it has labels.
+    Images beside class folders, and those in a folder `unlabelled`, have no label. `train`, by itself or with `val` and
+    `test`, is a split and never a class. The test split is `test` if it has labels, else `val`.
 
     Args:
         folder: The folder.
@@ -57,22 +57,19 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
     listing = list_images(folder)
     left_out = dict(listing.left_out)
     with_images = {file.parts[0] for file in listing.files}
-    if empty := [
-        entry.name
-        for entry in os.scandir(folder)
-        if entry.is_dir() and not {entry.name} & with_images and not is_hidden(entry.name)
-    ]:
-        left_out[f"folders without images ({named(sorted(empty))})"] = len(empty)
+    folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
+    if empty := [name for name in folders if name not in with_images]:
+        left_out[f"folders without images ({named(empty)})"] = len(empty)
     parts: dict[str, list[ImageFile]] = {}
     for file in listing.files:
         parts.setdefault(file.parts[0] if "/" in file.name else "", []).append(file)
-    splits = _splits(where, [name for name in parts if name not in ("", UNLABELLED)])
+    splits = _splits(where, [name for name in parts if name not in ("", UNLABELLED_FOLDER)])
     if not splits:
         files = _with_classes(where, str(folder), listing.files, 0)
         return ClassListing(_class_names(files), files, None, left_out)
     labelled = {split: _with_classes(where, f"{folder}/{name}", parts[name], 1) for split, name in splits.items()}
     train = labelled.pop("train")
-    if beside := len(parts.get("", [])) + len(parts.get(UNLABELLED, [])):
+    if beside := len(parts.get("", [])) + len(parts.get(UNLABELLED_FOLDER, [])):
         left_out[f"beside {splits['train']}"] = beside
     test = next((labelled[split] for split in ("test", "val") if _class_names(labelled.get(split, ()))), None)
     for split, files in labelled.items():
@@ -110,7 +107,7 @@ def _with_classes(
     pairs: list[tuple[ImageFile, str | None]] = []
     for file in files:
         class_name, *inner = file.parts[depth:]
-        if class_name == UNLABELLED or not inner:
+        if class_name == UNLABELLED_FOLDER or not inner:
             pairs.append((file, None))
         elif len(inner) == 1:
             pairs.append((file, class_name))

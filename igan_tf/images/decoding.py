@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from igan_tf.images.folders import FORMATS
 from igan_tf.images.settings import DecodingSettings
 
-# The formats that are read, as far as this Pillow knows them. Others start programs (EPS) or hold no photograph.
+# As far as this Pillow knows them. Other formats start programs (EPS) or hold no photograph.
 Image.init()
-_FORMATS: list[str] = [
-    name
-    for name in ("JPEG", "MPO", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF")
-    if name in Image.OPEN
-]
+_FORMATS: list[str] = [name for name in FORMATS if name in Image.OPEN]
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -75,20 +72,24 @@ def fitted(image: Image.Image, size: tuple[int, int], settings: DecodingSettings
         size: `(height, width)`.
         settings: How; padding is of `settings.background`.
     """
-    top, left, height, width = window((image.height, image.width), size, settings.fit)
-    if (height, width) != (image.height, image.width):
-        if settings.fit == "pad":
-            whole = Image.new("RGB", (width, height), settings.background_rgb)
-            whole.paste(image, (-left, -top))
-            image = whole if image.mode == "RGB" or len(set(settings.background_rgb)) > 1 else whole.convert("L")
-        else:
-            # `resize(box=...)` would filter pixels beside the box in.
-            image = image.crop((left, top, left + width, top + height))
+    shape = (image.height, image.width)
+    if settings.fit == "pad":
+        # The part of the result that the image fills: a canvas around a long image as it is could be huge.
+        top, left, height, width = window(size, shape, "crop")
+        colour = settings.background_rgb
+        mode = "L" if image.mode == "L" and len(set(colour)) == 1 else "RGB"
+        whole = Image.new(mode, size[::-1], colour[0] if mode == "L" else colour)
+        whole.paste(image.resize((width, height), Image.Resampling.LANCZOS), (left, top))
+        return whole
+    top, left, height, width = window(shape, size, settings.fit)
+    if (height, width) != shape:
+        # `resize(box=...)` would filter pixels beside the box in.
+        image = image.crop((left, top, left + width, top + height))
     return image.resize(size[::-1], Image.Resampling.LANCZOS)
 
 
 def window(image_size: Sequence[int], size: Sequence[int], fit: str) -> tuple[int, int, int, int]:
-    """The part of an image, or what it is a part of, that has the aspect ratio of `size`.
+    """The window, inside an image (crop) or around it (pad), that has the aspect ratio of `size`.
 
     Args:
         image_size: `(height, width)` of the image.

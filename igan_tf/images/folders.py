@@ -15,23 +15,24 @@ from typing import NamedTuple
 from igan_tf.errors import DataError
 from igan_tf.files import StrPath
 
-# How files begin of the formats that `decoding` reads.
-_SIGNATURES = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6][\s#]|"
-    rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51|....ftyp(?:avif|avis|mif1|msf1)|"
+# The formats that are read, by Pillow's names: how their files begin, and the suffixes that say so. A file of another
+# content with one of these suffixes is a damaged image; with another suffix, or none, it is no image.
+FORMATS: dict[str, tuple[bytes, str]] = {
+    "JPEG": (rb"\xff\xd8\xff", "jpg jpeg jpe jfif"),
+    "MPO": (rb"\xff\xd8\xff", "mpo"),
+    "PNG": (rb"\x89PNG\r\n\x1a\n", "png"),
+    "GIF": (rb"GIF8[79]a", "gif"),
     # "BM", then the size of one of the headers that there are: text may begin so, too.
-    rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0",
-    re.DOTALL,
-)
+    "BMP": (rb"BM.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0\0\0", "bmp"),
+    "WEBP": (rb"RIFF....WEBP", "webp"),
+    "TIFF": (rb"II[*+]\0|MM\0[*+]", "tif tiff"),
+    "PPM": (rb"P[1-6][\s#]", "ppm pgm pbm pnm"),
+    "JPEG2000": (rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51", "jp2 j2k jpx"),
+    "AVIF": (rb"....ftyp(?:avif|avis|mif1|msf1)", "avif"),
+}
+_SIGNATURES = re.compile(b"|".join(signature for signature, _ in FORMATS.values()), re.DOTALL)
+_SUFFIXES = frozenset(f".{suffix}" for _, suffixes in FORMATS.values() for suffix in suffixes.split())
 SIGNATURE_BYTES = 18
-# A file of another content with one of these is a damaged image; with another suffix, or none, it is no image.
-IMAGE_SUFFIXES = frozenset(
-    f".{kind}"
-    for kind in (
-        *("png", "jpg", "jpeg", "jpe", "jfif", "mpo", "bmp", "gif", "webp", "tif", "tiff", "avif"),
-        *("jp2", "j2k", "jpx", "ppm", "pgm", "pbm", "pnm"),
-    )
-)
 # Beside those whose names begin with a dot.
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"})
 # A sampled folder's plan: the first while files are missing, then the second.
@@ -81,23 +82,20 @@ def list_images(folder: StrPath) -> Listing:
     found = list(_walk(Path(folder), "", (), left_out))
     # A thread's waiting for the disk is another's time.
     with ThreadPoolExecutor(_THREADS) as threads:
-        are_images = list(threads.map(_is_image, found))
-    others: dict[str, None] = {}
-    for file, is_image in zip(found, are_images):
-        if not is_image:
-            left_out[NO_IMAGES] += 1
-            others[Path(file.name).suffix or Path(file.name).name] = None
+        unsaid = [file for file in found if not has_image_suffix(file.name)]
+        others = [file for file, is_image in zip(unsaid, threads.map(_is_image, unsaid)) if not is_image]
     if others:
-        left_out[f"{NO_IMAGES} ({named(list(others))})"] = left_out.pop(NO_IMAGES)
-    files = sorted((file for file, is_image in zip(found, are_images) if is_image), key=lambda file: file.parts)
+        kinds = list(dict.fromkeys(Path(file.name).suffix or Path(file.name).name for file in others))
+        left_out[f"{NO_IMAGES} ({named(kinds)})"] = len(others)
+    files = sorted(set(found) - set(others), key=lambda file: file.parts)
     return Listing(tuple(files), dict(left_out))
 
 
 def in_words(left_out: Mapping[str, int], unreadable: int = 0) -> str:
     """What was left out: "left out: 60 in .ipynb_checkpoints, 1 that cannot be read"; empty where nothing was."""
-    words = [f"{count} {what}" for what, count in left_out.items()] + [f"{unreadable} that cannot be read"] * bool(
-        unreadable
-    )
+    words = [f"{count} {what}" for what, count in left_out.items()]
+    if unreadable:
+        words.append(f"{unreadable} that cannot be read")
     return f"left out: {', '.join(words)}" if words else ""
 
 
@@ -131,7 +129,7 @@ def is_hidden(name: str) -> bool:
 
 def has_image_suffix(name: str) -> bool:
     """Whether a file's name says that it is an image."""
-    return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return os.path.splitext(name)[1].lower() in _SUFFIXES
 
 
 def named(names: Sequence[str]) -> str:
@@ -178,18 +176,18 @@ def _count(entry: os.DirEntry) -> int:
 
 def _leads_nowhere(entry: os.DirEntry) -> bool:
     """Whether this is a symbolic link to what is not there."""
+    if not entry.is_symlink():
+        return False
     try:
         os.stat(entry.path)
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise DataError(f"the link {printable(entry.path)} leads to itself") from error
-        return entry.is_symlink()
+        return True
     return False
 
 
 def _is_image(file: ImageFile) -> bool:
-    if has_image_suffix(file.name):
-        return True
     try:
         with open(file.path, "rb", buffering=0) as opened:
             return begins_as_image(opened.read(SIGNATURE_BYTES))

@@ -63,6 +63,11 @@ def fault_of(file: ImageFile, error: UnreadableImage) -> str:
     return f"{printable(file.name)}: {error}"
 
 
+def too_many(faults: int, total: int, max_unreadable: float) -> bool:
+    """Whether more of `total` images are unreadable than `max_unreadable` allows; all of them always are."""
+    return faults > max_unreadable * total or 0 < faults == total
+
+
 def refuse_too_many(faults: Sequence[str], total: int, max_unreadable: float, where: str) -> None:
     """Raises a DataError with the whole list where more of `total` files are unreadable than `max_unreadable` allows.
 
@@ -72,7 +77,7 @@ def refuse_too_many(faults: Sequence[str], total: int, max_unreadable: float, wh
         max_unreadable: The part that may be unreadable.
         where: What names the folder, for the message.
     """
-    if faults and (len(faults) == total or len(faults) > max_unreadable * total):
+    if too_many(len(faults), total, max_unreadable):
         raise DataError(
             f"{where}: {len(faults)} of {total} images cannot be read, more than "
             f"`max_unreadable={max_unreadable:g}` of all allows:\n  " + "\n  ".join(faults)

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-from igan_tf.errors import ConfigError
 from igan_tf.settings import Settings, setting
 
 FITS = ("crop", "pad", "stretch")
@@ -55,6 +54,11 @@ class DecodingSettings(Settings):
             ) from error
 
     @property
+    def fit_in_words(self) -> str:
+        """`fit`, and what padding is of."""
+        return f"pad with {self.background}" if self.fit == "pad" else self.fit
+
+    @property
     def background_rgb(self) -> tuple[int, int, int]:
         """Red, green and blue of `background`, from 0 to 255."""
         return _rgb(self.background)
@@ -67,19 +71,6 @@ class ImageFileSettings(DecodingSettings, UnreadableSettings):
 
 # The defaults.
 IMAGE_FILES = ImageFileSettings()
-
-
-def image_size(name: str, text: str) -> tuple[int, int] | None:
-    """`(height, width)` of a setting such as 64 or 64x96; None for 0, which leaves it open.
-
-    Raises:
-        ConfigError: for anything else.
-    """
-    parts = text.split("x")
-    if not (1 <= len(parts) <= 2 and all(part.isascii() and part.isdigit() and len(part) <= 9 for part in parts)):
-        raise ConfigError(f"`{name}` must be a size such as 64, or HEIGHTxWIDTH such as 64x96. Received: {name}={text}")
-    height, width = int(parts[0]), int(parts[-1])
-    return None if not (height or width) else (height, width)
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:

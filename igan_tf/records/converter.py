@@ -17,6 +17,7 @@ from igan_tf.errors import DataError
 from igan_tf.files import StrPath, durable
 from igan_tf.files.damage import UNREADABLE_JSON
 from igan_tf.files.locks import LOCK_NAME
+from igan_tf.images.reading import too_many
 from igan_tf.records import shards
 from igan_tf.records.entries import Source
 from igan_tf.records.manifest import FORMAT, MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
@@ -167,10 +168,11 @@ class _Conversion:
 
     def _refuse_other_plan(self, before: dict[str, Any]) -> None:
         now = {**self.plan["settings"], **self.plan["source"]}
+        # The earlier version had fewer settings, and cropped.
+        before = {"fit": "crop", **before}
         different = [
             f"{name}: the conversion was started with {before.get(name)!r}, now {now[name]!r}"
             for name in now
-            # An earlier version had fewer settings.
             if name in before and before[name] != now[name]
         ]
         if different:
@@ -266,7 +268,7 @@ class _Conversion:
         if len(unreadable) > _MOST_SHOWN:
             self.report(f"and {len(unreadable) - _MOST_SHOWN} more: {path}")
         total = len(self.source.entries)
-        if len(unreadable) == total or len(unreadable) > max_unreadable * total:
+        if too_many(len(unreadable), total, max_unreadable):
             raise DataError(
                 f"{len(unreadable)} of {total} images cannot be read, more than `max_unreadable={max_unreadable}` of "
                 f"all allows; they are listed in {path}. The same command with more allowed keeps the shards"

@@ -138,12 +138,12 @@ def identity_of(position: Mapping[str, Any], where: StrPath) -> dict[str, Any]:
 def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """Lines naming each entry in which two dicts depart from each other, of those that both have.
 
-    Compared as text: earlier versions saved some as numbers, such as `image_size`.
+    Equal texts are equal: an earlier version saved `image_size` as a number.
     """
     return [
         f"{name}: the run was started with {saved[name]!r}, now {value!r}"
         for name, value in present.items()
-        if name in saved and str(saved[name]) != str(value)
+        if name in saved and saved[name] != value and str(saved[name]) != str(value)
     ]
 
 

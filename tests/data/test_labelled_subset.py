@@ -46,7 +46,7 @@ def test_per_class_must_be_positive(per_class):
 
 
 def test_a_class_that_is_too_small_is_named():
-    with pytest.raises(DataError, match=r"examples of class 2, which has 1\. Received: per_class=2"):
+    with pytest.raises(DataError, match=r"than there are of class 2, which has 1\. Received: per_class=2"):
         labelled_subset([0, 0, 2, 1, 1], 2, 1)
 
 

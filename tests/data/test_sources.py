@@ -203,6 +203,16 @@ def test_exif_rotation_is_applied(tmp_path):
     assert (image[:, 4:] == 255).all() and (image[:, :4] == 0).all()
 
 
+def test_grey_images_padded_with_a_colour(tmp_path):
+    save_image(tmp_path / "a.png", 7, (4, 8), mode="L")
+    config = folder_config(tmp_path, image_size=8, channels=1, fit="pad", background="red")
+    columns = load_data(config).train_images[0, :, :, 0]
+    # The luma of red.
+    assert (columns[:, :2] == 76).all() and (columns[:, 2:6] == 7).all() and (columns[:, 6:] == 76).all()
+    config = folder_config(tmp_path, image_size="4x12", fit="crop")
+    assert load_data(config).train_images.shape == (1, 4, 12, 3)
+
+
 @pytest.mark.parametrize("content", [b"", b"not an image", None], ids=["empty", "text", "cut"])
 def test_an_unreadable_image_is_named(tmp_path, content):
     fill(tmp_path, {"a": 3})

@@ -266,4 +266,7 @@ def test_fits_by_hand():
     assert levels_of("crop", (2, 2)) == [[20, 30], [60, 70]]
     assert levels_of("pad", (4, 4)) == [[0] * 4, [10, 20, 30, 40], [50, 60, 70, 80], [0] * 4]
     assert levels_of("pad", (4, 4), "red")[0] == [[255, 0, 0]] * 4
+    # Not a canvas of 100,000 x 100,000.
+    long = fitted(Image.new("L", (100_000, 1), 9), (4, 4), DecodingSettings(fit="pad", background="black"))
+    assert np.asarray(long).tolist() == [[0] * 4, [9] * 4, [0] * 4, [0] * 4]
     assert levels_of("stretch", (2, 4)) == [[10, 20, 30, 40], [50, 60, 70, 80]]

@@ -19,11 +19,12 @@ from igan_tf.errors import InputError
 from igan_tf.evaluation.folder_images import FolderSource
 from igan_tf.experiments.configs import build_config
 from igan_tf.images.decoding import UnreadableImage
+from igan_tf.images.reading import too_many
 from igan_tf.images.settings import ImageFileSettings
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.shards import convert_image
 from igan_tf.records.sources import open_source, read_entry
-from tests.records.image_files import damaged_files, jpeg, odd_files, picture, png, saved
+from tests.records.image_files import damaged_files, jpeg, odd_files, picture, png, rotated, saved
 
 SIZE = 24
 
@@ -68,7 +69,7 @@ def by_records(folder, **settings):
         except UnreadableImage as error:
             faults.append(f"{entry.name}: {error}")
     # As the converter itself, whose processes the tests of the converter start.
-    if len(faults) > limit * len(source.entries):
+    if too_many(len(faults), len(source.entries), limit):
         raise InputError("cannot be read, more than `max_unreadable`\n" + "\n".join(faults))
     return Read(as_bytes(images), "\n".join([source.left_out, *faults]))
 
@@ -126,6 +127,7 @@ def content_says(files):
 
 JPEG_PIXELS = np.asarray(Image.open(io.BytesIO(jpeg(3, SIZE, SIZE))))
 CLEAR = np.dstack([pixels(5), np.zeros((SIZE, SIZE, 1), "uint8")])
+TURNED = rotated(np.rot90(pixels(8), 1), 6)
 DEEP = pixels(6)[..., 0].astype("uint16") * 256 + 200
 PLAIN, SHOWN = classes()
 CASES = {
@@ -140,6 +142,7 @@ CASES = {
         "",
     ),
     "deep": ({**PLAIN, "dog/d.png": png(DEEP)}, [*SHOWN, pixels(6)[..., :1]], {}, ""),
+    "turned": ({**PLAIN, "dog/t.png": TURNED}, [*SHOWN, pixels(8)], {}, ""),
     "wide": (
         {**PLAIN, "dog/w.png": png(np.hstack([pixels(1), pixels(7), pixels(2)]))},
         [*SHOWN, pixels(7)],

@@ -60,7 +60,8 @@ class SemiSupervisedRecipe(Recipe):
                 self._check_classes(known, data)
                 indices = labelled_subset(known, config.labels // data.num_classes, config.seed_data)
         except DataError as error:
-            raise ConfigError(f"`labels={config.labels}`: {error}") from error
+            reason = str(error).partition(" Received: ")[0].replace("`count`", "it")
+            raise ConfigError(f"`labels={config.labels}`: {reason}") from error
         return indices, known[indices]
 
     def _check_classes(self, known: np.ndarray, data: ImageData) -> None:
