@@ -80,11 +80,10 @@ def classify(
         source.fit(classifier.input_size, resizes=not classifier.own_resize)
         fit = source.fitting.fit_in_words
     wanted = np.arange(source.count) if indices is None else np.asarray(indices)
-    count = len(wanted)
     values: Any = None
     features: Any = None
     moments: Any = None
-    done, lowest, highest = 0, np.inf, -np.inf
+    count, done, lowest, highest = len(wanted), 0, np.inf, -np.inf
     started = time.perf_counter()
     bar = tqdm(total=count, unit="images", desc=source.name, disable=not (progress and sys.stderr.isatty()))
     with bar:
@@ -109,12 +108,12 @@ def classify(
             bar.update(len(images))
     seconds = time.perf_counter() - started
     assert values is not None and moments is not None
-    read = wanted[~np.isin(wanted, list(source.unreadable))]
-    features = None if features is None else features[:done]
     split = source.split if count == source.count else f"{source.split}, {count} drawn of {source.count}".lstrip(", ")
+    kept = None if features is None else features[:done]
     statistics = FeatureStatistics(
-        moments, features, classifier.name, classifier.digest, classifier.protocol, source.name, split, fit
+        moments, kept, classifier.name, classifier.digest, classifier.protocol, source.name, split, fit
     )
+    read = wanted[~np.isin(wanted, list(source.unreadable))]
     lines = _range_warnings(source, lowest, highest)
     if source.unreadable:
         lines.append(f"{source.name}: {len(source.unreadable)} unreadable images were left out")

@@ -204,5 +204,5 @@ def test_another_extractor_is_refused(name, value):
         check_same_extractor(statistics(**{name: value}), Same, "reference")
     for theirs, ours in (("", "crop"), ("crop", ""), ("crop", "crop")):
         check_same_extractor(statistics(fit=theirs), Same, "reference", ours)
-    with pytest.raises(EvaluationError, match="`reference` .*: its fit is 'crop', not 'pad with white'"):
+    with pytest.raises(EvaluationError, match=r"`reference` .*: its fit is 'crop', not 'pad with white'"):
         check_same_extractor(statistics(fit="crop"), Same, "reference", "pad with white")
