@@ -136,8 +136,9 @@ def test_flags_cfg_has_every_setting_but_the_run_dir(run_dir):
 def test_result_json(run_dir):
     found = result(run_dir)
     assert set(found) == {
-        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels"),
+        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels", "data"),
     }
+    assert found["data"].startswith("1797 images, 8x8x1, classes 0 (178), ") and "; 599 held out" in found["data"]
     expected = {"epochs": 2, "steps": 4, "seed": 1, "seed_data": 1, "labels": 50}
     assert {name: found[name] for name in expected} == expected
     last = metrics(run_dir)[-1]

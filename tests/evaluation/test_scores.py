@@ -178,7 +178,7 @@ def test_real_images_by_mobilenet(real_data_dir):
     from igan_tf.evaluation.images import NoiseSource
 
     classifier = load_classifier(str(real_data_dir / "classifiers" / "mobilenet_v2_imagenet_uint8.tflite"))
-    source = FolderSource(real_data_dir / "imagenet_sample", square=classifier.input_size)
+    source = FolderSource(real_data_dir / "imagenet_sample")
     real, classified, _ = evaluate_images(source, classifier, num_samples=60, splits=1)
     assert (classified.values == 0).mean() > 0.5
     noise, _, _ = evaluate_images(NoiseSource(60, (64, 64, 3), 0), classifier, splits=1)

@@ -22,7 +22,7 @@ def events(run_dir):
 def write_epochs(run_dir, from_step, epochs, describe=False):
     records = RunLog(run_dir, from_step)
     if describe:
-        records.describe(["--epochs=3", "--labels=50"], {"epochs": 3, "labels": 50, "adam": "outside"})
+        records.describe(["--epochs=3", "--labels=50"], "9 images", {"epochs": 3, "labels": 50, "adam": "outside"})
     for epoch in epochs:
         records.write_metrics({"epoch": epoch, "step": 10 * epoch, "a_loss": epoch / 3})
         records.write_samples(np.full((4, 2, 2, 1), 0.5), f"epoch-{epoch:04d}", 10 * epoch)
@@ -41,7 +41,7 @@ def test_what_is_written_is_there(tmp_path):
     found = events(tmp_path)
     assert [event for event in found if event[0] > 0] == of_epochs(1, 2)
     tags = [tag for step, tag in found if step == 0]
-    assert "flags" in tags and any("hparams" in tag for tag in tags)
+    assert {"flags", "data"} <= set(tags) and any("hparams" in tag for tag in tags)
     assert sorted(path.name for path in (tmp_path / "samples").iterdir()) == ["epoch-0001.png", "epoch-0002.png"]
 
 

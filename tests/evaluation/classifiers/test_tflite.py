@@ -97,7 +97,8 @@ def test_the_real_one(real_data_dir):
     assert not classifier.from_logits and classifier.input_size == (224, 224) and classifier.whole_pixels
     from igan_tf.evaluation.folder_images import FolderSource
 
-    source = FolderSource(real_data_dir / "imagenet_sample", square=(224, 224))
+    source = FolderSource(real_data_dir / "imagenet_sample")
+    source.fit((224, 224))
     labels = (real_data_dir / "classifiers" / "imagenet_labels.txt").read_text().splitlines()
     positions = np.arange(0, 1000, 25)
     batch = np.concatenate(list(source.batches(40, positions)))
