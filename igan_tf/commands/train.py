@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
@@ -13,6 +14,7 @@ from igan_tf.experiments.configs import (
     CONFIGS,
     RecipeSettings,
     RunConfig,
+    SemiSupervisedConfig,
     build_config,
     flag_line,
     recipes_with,
@@ -110,6 +112,12 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     refuse_unused(settings, line.typed)
     if settings.mode == "train":
         refuse_unused(config, line.typed)
+        if isinstance(config, SemiSupervisedConfig) and config.label_file and config.balance is None:
+            for name in sorted(line.typed & {"labels", "seed_data"}):
+                raise ConfigError(
+                    f"`{name}` draws from `label_file` with `balance` or without, and neither was given: all its lines "
+                    f"are used. Received: {name}={getattr(config, name)} label_file={config.label_file}"
+                )
         return
     used = {field.name for field in dataclasses.fields(settings)}
     # A data set's name leads to the folder.
@@ -134,6 +142,11 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     from igan_tf.training.trainer import NonFiniteLossError
 
     run_dir = settings.run_dir or f"runs/{config.dataset}"
+    if config.dataset == "folder" and Path(run_dir).resolve().is_relative_to(Path(config.data_dir).resolve()):
+        raise ConfigError(
+            "`run_dir` must not lie in `data_dir`, whose images its sample grids would be among. "
+            f"Received: run_dir={run_dir} data_dir={config.data_dir}"
+        )
     try:
         if settings.mode == "train":
             _describe(config, run_dir)

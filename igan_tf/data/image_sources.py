@@ -131,8 +131,9 @@ def _read_files(
     read = list(zip(files, read_files(files, settings, pixels)))
     faults = [fault_of(file, image) for file, image in read if isinstance(image, UnreadableImage)]
     refuse_too_many(faults, len(files), settings.max_unreadable, f"the folder {folder}")
-    drawn = f"{len(files)} of {len(listing.files)}" if len(files) < len(listing.files) else f"{len(files)}"
-    report("; ".join(filter(None, [f"{folder}: {drawn} images", in_words(listing.left_out, len(faults))])))
+    drawn = f", {len(files)} drawn of {len(listing.files)}" if len(files) < len(listing.files) else ""
+    left_out = in_words(listing.left_out, len(faults))
+    report("; ".join(filter(None, [f"{folder}: {len(files) - len(faults)} images{drawn}", left_out])))
     for fault in faults:
         report(f"left out: {fault}")
     return [(file.path, image) for file, image in read if not isinstance(image, UnreadableImage)]

@@ -41,7 +41,7 @@ class FolderSource(ImageSource):
             found = in_words(listing.left_out) or "an empty folder"
             raise EvaluationError(f"`root` must hold images. Received: root={root}, {found}")
         super().__init__(len(self._files), str(root), "all files")
-        self.left_out = in_words(listing.left_out)
+        self.left_out = listing.left_out
         self.channels = channels
         self._settings = settings
 

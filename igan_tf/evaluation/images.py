@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from igan_tf.errors import EvaluationError, prefixed
 from igan_tf.evaluation.classifiers.classifier import resize
 from igan_tf.images.decoding import window
+from igan_tf.images.folders import in_words
 from igan_tf.images.settings import DecodingSettings
 from igan_tf.images.tfds import PreparedData
 
@@ -29,7 +30,7 @@ class ImageSource:
         split: Which part of it.
         image_range: (black, white) of floating-point images; None for uint8.
         unreadable: Of the images read so far, why those that were left out cannot be read, by position.
-        left_out: What else was found where they come from, in words.
+        left_out: What else was found where they come from: a count by what it is.
         fitting: How images get another aspect ratio: see `fit`.
     """
 
@@ -39,7 +40,7 @@ class ImageSource:
         self.split = split
         self.image_range = image_range
         self.unreadable: dict[int, str] = {}
-        self.left_out = ""
+        self.left_out: Mapping[str, int] = {}
         self._size: tuple[int, int] | None = None
         self._resizes = True
         self.fitting = DecodingSettings()
@@ -51,8 +52,10 @@ class ImageSource:
         raise NotImplementedError
 
     def in_words(self) -> str:
-        """What will be read, in one line."""
-        return "; ".join(filter(None, [f"{self.name}: {self.count} images", self.left_out]))
+        """What will be read, or was, in one line."""
+        faults = len(self.unreadable)
+        images = f"{self.name}: {self.count - faults} images"
+        return "; ".join(filter(None, [images, in_words(self.left_out, faults)]))
 
     def record(self) -> dict[str, Any]:
         """What a record of scores says of the images."""

@@ -259,7 +259,7 @@ def _train_draws(
     errors = [name for name in draws[0] if name.endswith("test_error")]
     result = {
         **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
-        **{name: draws[0][name] for name in ("epochs", "steps", "seed", "seed_data", "labels")},
+        **{name: draws[0][name] for name in ("epochs", "steps", "seed", "seed_data", "labels", "data")},
         "draws": draws,
     }
     write_result(run_dir, result)

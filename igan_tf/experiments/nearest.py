@@ -13,6 +13,7 @@ from igan_tf.data import ImageData, ImageRecords
 from igan_tf.errors import DataError
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
+from igan_tf.experiments.runs import refuse_other_data
 from igan_tf.files import StrPath
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.metrics.checks import slices
@@ -78,6 +79,7 @@ def beside_nearest(
     """
     config = read_config(run_dir)
     data = recipe_of(dataclasses.replace(config, data_dir=data_dir or config.data_dir)).load_data()
+    refuse_other_data(run_dir, data)
     nearest, distances = nearest_images(images, _training_images(data))
     found = {"nearest_distance": float(np.median(distances)), "smallest_nearest_distance": float(distances.min())}
     if isinstance(data, ImageData) and len(data.test_images):

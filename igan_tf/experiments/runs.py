@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from igan_tf.data import DATASETS
-from igan_tf.errors import ConfigError
+from igan_tf.data import DATASETS, ImageData, ImageRecords
+from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
@@ -23,6 +23,10 @@ def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
     Args:
         run_dir: The run directory, or one draw's folder in it.
         data_dir: Where its data lies now; empty: where it lay.
+
+    Raises:
+        ConfigError: where it has no test error; it says why, and what it has.
+        DataError: where its data are not as they were.
     """
     config = read_config(run_dir)
     config = dataclasses.replace(config, data_dir=data_dir or config.data_dir)
@@ -32,10 +36,25 @@ def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
     else:
         recipe = recipe_of(config)
         data = None if recipe.streams and DATASETS[config.dataset].streamed else recipe.load_data()
+        if data is not None:
+            refuse_other_data(run_dir, data)
         errors = {} if data is None else recipe.test_errors(load_run(run_dir), data)
         if errors:
             return errors
     raise ConfigError(f"`run_dir={run_dir}` has no test error: {reason}. {_what_else(Path(run_dir))}")
+
+
+def refuse_other_data(run_dir: StrPath, data: ImageData | ImageRecords) -> None:
+    """Raises a DataError where a run's data have changed since: it may have been trained on today's test images."""
+    saved = Checkpoints(Path(run_dir) / "checkpoints").load_newest()
+    if saved is None:
+        raise no_checkpoint(run_dir)
+    trained_on, now = identity_of(saved[1], run_dir)["SHA-256 of the data"], data.fingerprint()
+    if trained_on != now:
+        raise DataError(
+            f"`run_dir={run_dir}` was trained on other data than there are now: {data.in_words()}. Their SHA-256 was "
+            f"{trained_on[:16]}, and is {now[:16]}"
+        )
 
 
 def _what_else(run_dir: Path) -> str:

@@ -18,13 +18,14 @@ from igan_tf.evaluation.statistics import FeatureStatistics, is_statistics_file,
 from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
-from igan_tf.experiments.runs import load_checkpoint
+from igan_tf.experiments.runs import load_checkpoint, refuse_other_data
 from igan_tf.images.array_files import IMAGE_KEYS, SUFFIXES, array_files, array_names
 
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
 NOISE_SAMPLES = 1000
-_NOISE = r"(\d+)x(\d+)x([13])"
+_NOISE = r"(\d{1,9})x(\d{1,9})x([13])"
+_LARGEST_NOISE = 4096
 # `igan_tf.data.load_data`, which may remember what it loaded.
 LoadData = Callable[[DataSettings], Any]
 
@@ -58,7 +59,10 @@ def find_run(spec: str) -> tuple[Path, int | None] | None:
 def open_run(spec: str) -> Run | None:
     """Loads the run that `spec` names; None if it names something else."""
     found = find_run(spec)
-    return None if found is None else Run(found[0], *load_checkpoint(*found))
+    if found is None:
+        return None
+    with renamed(run_dir="source"):
+        return Run(found[0], *load_checkpoint(*found))
 
 
 def kind_of(argument: str, spec: str) -> str:
@@ -79,7 +83,11 @@ def kind_of(argument: str, spec: str) -> str:
         return "run"
     if kind == "tfds" and ":" in rest:
         return "tfds"
-    if kind == "noise" and re.fullmatch(_NOISE, rest):
+    if kind == "noise" and (sizes := re.fullmatch(_NOISE, rest)):
+        if not 1 <= min(int(sizes[1]), int(sizes[2])) <= max(int(sizes[1]), int(sizes[2])) <= _LARGEST_NOISE:
+            raise EvaluationError(
+                f"`{argument}`: noise must be of 1 to {_LARGEST_NOISE} pixels a side. Received: {argument}={spec}"
+            )
         return "noise"
     if rest in ("train", "test"):
         return "dataset"
@@ -236,10 +244,11 @@ def prepare(source: images.ImageSource, settings: EvaluationSettings, classifier
     Raises:
         EvaluationError: for `fit` with a classifier that takes images of any size.
     """
-    if classifier.input_size is None and (settings.center_square or settings.fit != EvaluationSettings.fit):
+    name = "center_square" if settings.center_square else "fit"
+    if classifier.input_size is None and getattr(settings, name) != getattr(EvaluationSettings, name):
         raise EvaluationError(
-            "`fit` gives images the aspect ratio of what the classifier takes. "
-            f"Received: fit={settings.fit} classifier={settings.classifier}, which takes images of any size"
+            f"`{name}` gives images the aspect ratio of what the classifier takes. "
+            f"Received: {name}={getattr(settings, name)} classifier={settings.classifier}, which takes images of any size"
         )
     source.fitting = settings
     if isinstance(source, folder_images.FolderSource):
@@ -249,18 +258,32 @@ def prepare(source: images.ImageSource, settings: EvaluationSettings, classifier
 def _data_of_run(settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
     """The real images of the run that is the `source`: its test images, or all where it holds none out."""
     config = config_of_run(settings)
-    return recipe_of(config).real_images(load(config))
+    data = load(config)
+    with renamed(run_dir="source"):
+        refuse_other_data(_folder_of_run(settings), data)
+    return recipe_of(config).real_images(data)
+
+
+def _folder_of_run(settings: EvaluationSettings) -> Path:
+    found = find_run(settings.source)
+    assert found is not None
+    return found[0]
 
 
 def _split_of(dataset: str, split: str, settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
     """A split of one of the package's data sets."""
     config: DataSettings | None = config_of_run(settings) if find_run(settings.source) else None
-    if config and config.dataset == dataset:
+    of_run = config is not None and config.dataset == dataset
+    data_is_whole = config is not None and not config.train_images
+    if config and of_run:
         # The run's size of images and test set, and all training images, also those that it did not use.
         config = dataclasses.replace(config, train_images=0)
     else:
         config = DataSettings(dataset=dataset, data_dir=settings.data_dir)
     data = load(config)
+    if of_run and data_is_whole:
+        with renamed(run_dir="source"):
+            refuse_other_data(_folder_of_run(settings), data)
     if not isinstance(data, ImageData):
         if split == "train":
             return RecordSource(data)

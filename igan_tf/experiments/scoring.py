@@ -208,6 +208,13 @@ def _check_places(settings: EvaluationSettings) -> None:
             )
         _check_writable(name, value, Path(value).absolute().parent)
     if settings.top_dir:
+        if Path(settings.source).is_dir() and Path(settings.top_dir).resolve().is_relative_to(
+            Path(settings.source).resolve()
+        ):
+            raise EvaluationError(
+                "`top_dir` must not lie in `source`, among whose images its samples would be. "
+                f"Received: top_dir={settings.top_dir} source={settings.source}"
+            )
         if held := image_files(settings.top_dir):
             raise EvaluationError(
                 "`top_dir` must hold no images, among which the samples would be lost. "

@@ -98,7 +98,8 @@ class ArrayFile:
             raise DataError(f"{self.name} cannot be read: {error}") from error
         self.stored_shape, self.dtype = shape, dtype
         first, last = (len(shape) == 4 and shape[axis] in (1, 3) for axis in (1, 3))
-        grey = len(shape) == 3 and shape[2] not in (1, 3)  # that would be one image
+        # With channels at one end that would be one image.
+        grey = len(shape) == 3 and shape[0] not in (1, 3) and shape[2] not in (1, 3)
         # TensorFlow has no floats of more than 64 bits.
         pixels = dtype == "uint8" or (dtype.kind == "f" and dtype.itemsize <= 8)
         if not (first or last or grey) or 0 in shape or fortran or not pixels:

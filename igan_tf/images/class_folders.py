@@ -10,7 +10,7 @@ from igan_tf.errors import DataError
 from igan_tf.files import StrPath
 from igan_tf.images.folders import ImageFile, is_hidden, list_images, named, printable
 
-UNLABELLED_FOLDER = "unlabelled"
+_UNLABELLED_FOLDERS = ("unlabelled", "unlabeled")
 # Names of folders that hold a part of a data set, and which part.
 _SPLITS = {
     "train": "train",
@@ -63,13 +63,13 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
     parts: dict[str, list[ImageFile]] = {}
     for file in listing.files:
         parts.setdefault(file.parts[0] if "/" in file.name else "", []).append(file)
-    splits = _splits(where, [name for name in parts if name not in ("", UNLABELLED_FOLDER)])
+    splits = _splits(where, [name for name in parts if name and not _is_unlabelled(name)])
     if not splits:
         files = _with_classes(where, str(folder), listing.files, 0)
         return ClassListing(_class_names(files), files, None, left_out)
     labelled = {split: _with_classes(where, f"{folder}/{name}", parts[name], 1) for split, name in splits.items()}
     train = labelled.pop("train")
-    if beside := len(parts.get("", [])) + len(parts.get(UNLABELLED_FOLDER, [])):
+    if beside := sum(len(files) for name, files in parts.items() if not name or _is_unlabelled(name)):
         left_out[f"beside {splits['train']}"] = beside
     test = next((labelled[split] for split in ("test", "val") if _class_names(labelled.get(split, ()))), None)
     for split, files in labelled.items():
@@ -85,13 +85,23 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
     return ClassListing(names, train, test, left_out)
 
 
+def _is_unlabelled(name: str) -> bool:
+    return name.lower() in _UNLABELLED_FOLDERS
+
+
 def _splits(where: str, folders: Sequence[str]) -> dict[str, str]:
     """The folder of each split; empty where the folders are classes."""
     splits: dict[str, str] = {}
+    classes = [name for name in folders if name.lower() not in _SPLITS]
+    of_splits = [name for name in folders if name.lower() in _SPLITS]
+    if classes:
+        if len(of_splits) > 1:
+            raise DataError(
+                f"{where} holds the splits {', '.join(map(printable, of_splits))}, and beside them {named(classes)}"
+            )
+        return {}
     for name in folders:
-        split = _SPLITS.get(name.lower())
-        if split is None:
-            return {}
+        split = _SPLITS[name.lower()]
         if split in splits:
             raise DataError(f"{where} holds {splits[split]} and {name}: which is the split {split}?")
         splits[split] = name
@@ -107,10 +117,10 @@ def _with_classes(
     pairs: list[tuple[ImageFile, str | None]] = []
     for file in files:
         class_name, *inner = file.parts[depth:]
-        if class_name == UNLABELLED_FOLDER or not inner:
+        if _is_unlabelled(class_name) or not inner:
             pairs.append((file, None))
         elif len(inner) == 1:
-            pairs.append((file, class_name))
+            pairs.append((file, printable(class_name)))
         else:
             raise DataError(
                 f"{where}: the class folder {printable(class_name)} must hold images, and holds the folder "

@@ -29,6 +29,7 @@ _UPRIGHT = {
 }
 _GREY = ("1", "L", "LA", "La")
 _BITS_PER_SAMPLE = 258
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 
 
 class UnreadableImage(ValueError):
@@ -121,9 +122,13 @@ def _load(data: bytes, settings: DecodingSettings) -> Image.Image:
         raise UnreadableImage(
             f"{image.width}x{image.height} pixels are more than `max_megapixels={settings.max_megapixels:g}`"
         )
+    _scale_transparency(image)
     image.load()
     upright = _UPRIGHT.get(_orientation(image))
     image = _eight_bits(image)
+    # Older programs write BMPs of 32 bits whose fourth byte means nothing.
+    if image.format == "BMP" and image.mode == "RGBA" and image.getchannel("A").getextrema() == (0, 0):
+        image = image.convert("RGB")
     if image.has_transparency_data:
         clear = image.convert("RGBA")
         behind = Image.new("RGBA", clear.size, (*settings.background_rgb, 255))
@@ -132,6 +137,15 @@ def _load(data: bytes, settings: DecodingSettings) -> Image.Image:
     else:
         image = image.convert("L" if image.mode in _GREY else "RGB")
     return image if upright is None else image.transpose(upright)
+
+
+def _scale_transparency(image: Image.Image) -> None:
+    """Brings the clear level of a PNG of 2 or 4 bits to eight, as Pillow brings its pixels alone."""
+    tiles = getattr(image, "tile", None)
+    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0][3])) if image.format == "PNG" and tiles else None
+    clear = image.info.get("transparency")
+    if bits and isinstance(clear, int):
+        image.info["transparency"] = clear * 255 // (2**bits - 1)
 
 
 def _orientation(image: Image.Image) -> Any:
@@ -155,19 +169,24 @@ def _eight_bits(image: Image.Image) -> Image.Image:
             raise UnreadableImage(
                 f"floating-point pixels must be in [0, 1], and go from {values.min()} to {values.max()}"
             )
-        return Image.fromarray(np.round(values * 255).astype("uint8"))
+        return Image.fromarray(np.round(_from_black(image, values, 1) * 255).astype("uint8"))
     if not image.mode.startswith("I"):
         return image
     # Pillow's mode I is of 16 bits where it comes from a PPM or a PNG.
     if image.mode == "I" and image.format not in ("PPM", "PNG"):
         raise UnreadableImage("pixels of 32 bits have no known range")
     bits = getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0]
-    values = np.asarray(image)
+    values = _from_black(image, np.asarray(image), 2**bits - 1)
     grey = Image.fromarray((values >> (bits - 8)).astype("uint8"))
     clear = image.info.get("transparency")
     if isinstance(clear, int):
         grey.putalpha(Image.fromarray(np.where(values == clear, 0, 255).astype("uint8")))
     return grey
+
+
+def _from_black(image: Image.Image, levels: np.ndarray, white: int) -> np.ndarray:
+    """Turns the levels of a TIFF that begin with white round; Pillow does so at eight bits alone."""
+    return white - levels if getattr(image, "tag_v2", {}).get(_PHOTOMETRIC) == _WHITE_IS_ZERO else levels
 
 
 def _reason(error: Exception) -> str:

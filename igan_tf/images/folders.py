@@ -40,6 +40,7 @@ UNFINISHED_SAMPLES, FINISHED_SAMPLES = "samples.unfinished.json", "samples.json"
 NO_IMAGES = "that are no images"
 _MOST_NAMED = 5
 _THREADS = 8
+_DEEPEST = 100
 
 
 class ImageFile(NamedTuple):
@@ -100,8 +101,8 @@ def in_words(left_out: Mapping[str, int], unreadable: int = 0) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name as text, whatever bytes it has."""
-    return name.encode("utf-8", "backslashreplace").decode()
+    """A file's name as text in one line, whatever bytes it has."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
 def begins_as_image(head: bytes) -> bool:
@@ -145,6 +146,8 @@ def _walk(
         about = os.stat(folder)
         entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         identity = (about.st_dev, about.st_ino)
+        if len(above) > _DEEPEST:
+            raise DataError(f"the folder {printable(str(folder))[:200]}... lies more than {_DEEPEST} folders deep")
         if identity in above:
             raise DataError(
                 f"the link {printable(str(folder))} leads to a folder that it lies in, {os.path.realpath(folder)}"
@@ -153,7 +156,8 @@ def _walk(
             name = f"{prefix}{entry.name}"
             if is_hidden(entry.name):
                 what = f"in {entry.name}" if entry.is_dir(follow_symlinks=False) else "hidden"
-                left_out[printable(what)] += _count(entry)
+                if count := _count(entry):
+                    left_out[printable(what)] += count
             elif _leads_nowhere(entry):
                 yield ImageFile(name, entry.path, 0)
             elif entry.is_dir():

@@ -18,6 +18,9 @@ from igan_tf.images.settings import DecodingSettings
 Result = TypeVar("Result")
 # Files of each thread that are read ahead.
 _AHEAD = 4
+_MOST_BYTES_A_PIXEL = 16
+# Metadata may be larger than pixels.
+_SMALL = 2**26
 
 
 def read_files(
@@ -36,11 +39,16 @@ def read_files(
 
     def read(file: ImageFile) -> Result | UnreadableImage:
         try:
+            # More than any format takes for the pixels allowed.
+            if file.size > max(_SMALL, settings.max_megapixels * 1e6 * _MOST_BYTES_A_PIXEL):
+                return UnreadableImage(f"{file.size} bytes are more than `max_megapixels={settings.max_megapixels:g}`")
             with open(file.path, "rb", buffering=0) as opened:
                 data = opened.readall()
             return convert(decode(data, settings))
         except OSError as error:
             return UnreadableImage(f"cannot be read: {error.strerror}")
+        except MemoryError:
+            return UnreadableImage("there is not enough memory for it")
         except UnreadableImage as error:
             return error
 

@@ -22,6 +22,8 @@ from igan_tf.types import Shape
 
 # Above this no image in [0, 1] comes, however resampled.
 _BRIGHTEST = 2
+# Nor any normalized image.
+_FURTHEST = 10
 
 
 def check_integer(name: str, value: Any, low: int) -> None:
@@ -156,8 +158,8 @@ def _check_pixels(images: np.ndarray, name: str) -> None:
     low, high = images.min(), images.max()
     if not np.isfinite(float(low)) or not np.isfinite(float(high)):
         raise DataError(f"`{name}` must be finite. Received: NaN or infinity in {name}")
-    # Only pixels: other data, and networks, may have any range.
-    if images.ndim == 4 and low >= 0 and high > _BRIGHTEST:
+    # Only pixels: other data, and networks, may have any range, such as a few deviations about their mean.
+    if images.ndim == 4 and (high > _BRIGHTEST if low >= 0 else max(-low, high) > _FURTHEST):
         raise DataError(
             f"`{name}` must be uint8, or floats in [0, 1]: divide them by their white. "
             f"Received: {name} of type {images.dtype} from {low:g} to {high:g}"

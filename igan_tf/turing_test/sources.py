@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from igan_tf.data.image_sources import FORMS, read_images
-from igan_tf.errors import DataError, prefixed
+from igan_tf.errors import DataError, prefixed, renamed
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.settings import ImageFileSettings
 from igan_tf.turing_test.settings import STUDY_IMAGES, StudyError, StudyImageSettings
@@ -111,7 +111,7 @@ def read_sources(
             images = _read(source.place, limit, generator, data_dir, settings.of_files(), size, report)
         # What a run directory raises names its files, too.
         except ValueError as error:
-            with prefixed(source.argument, source.place):
+            with renamed(place="generated" if source.generated else "real"), prefixed(source.argument, source.place):
                 raise StudyError(str(error)) from error
         read[source.name] = images
         size = images.shape[1:3] if settings.fit and size is None else size

@@ -120,7 +120,11 @@ def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here,
     assert found["checkpoint"] == expected["checkpoint"] and found["checkpoint"]["step"] == 2
     assert found["frechet_distance"] == expected["frechet_distance"] > 0
     about_reference = {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
-    assert found["reference"] == about_reference | {"image_range": [0, 1], "images": f"{run_dir}: 40 images"}
+    assert found["reference"] == about_reference | {
+        "image_range": [0, 1],
+        "fit": "crop",
+        "images": f"{run_dir}: 40 images",
+    }
     assert load_statistics("own.npz").split == "step 2, seed 0"
     assert "checkpoint" not in run(cache, "--source=digits:test")
 
@@ -156,7 +160,11 @@ def test_distances_and_saved_statistics(here, cache, run_dir):
     arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
     direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
     about_reference = {"source": "digits", "split": "test", "num_samples": 599}
-    assert direct["reference"] == about_reference | {"image_range": [0, 1], "images": "digits: 599 images"}
+    assert direct["reference"] == about_reference | {
+        "image_range": [0, 1],
+        "fit": "crop",
+        "images": "digits: 599 images",
+    }
     assert direct["frechet_distance"] > 0 and direct["kernel_distance"]["block_size"] == 50
     assert {"precision", "recall", "density", "coverage"} < set(direct)
     again = run(cache, f"--source={run_dir}", "--reference=real.npz", *arguments)
@@ -480,10 +488,6 @@ UNUSED = [
     (["--source=folder", "--image_range=-1,1"], "--image_range is for the images of an .np", "--image_range=-1,1"),
     (["--source=digits:test", "--image_range=0,2"], "--image_range is for", "--image_range=0,2"),
     (["--source=folder", "--npz_key=images"], "--npz_key is for the images of an .npz", "--npz_key=images"),
-    (["--source=a.npz", "--center_square"], "--center_square is for a folder of images", "--center_square"),
-    (["--source=RUN", "--center_square"], "--center_square is for a folder of images", "--center_square"),
-    (["--source=noise:8x8x1", "--center_square"], "--center_square is for", "--center_square"),
-    (["--source=shards", "--center_square"], "--center_square is for", "--center_square"),
     (["--source=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of images in shards/0.npz"),
     (["--source=a.npz", "--reference=shards", "--npz_key=x", "--dataset=digits"], None, "--npz_key must be one of"),
     (["--source=a.npz", "--reference=real.npz", "--npz_key=mean"], None, "needs the data set"),
@@ -503,6 +507,8 @@ UNUSED = [
     (["--source=RUN", "--classifier=b.tflite", "--data_dir=d"], "--data_dir is for a data set", "--data_dir=d"),
     (["--source=digits:test", "--classifier=b.tflite", "--data_dir=d"], None, "b.tflite"),
     (["--source=folder", "--dataset=digits", "--data_dir=d", "--num_samples=9"], None, "--num_samples=9"),
+    (["--source=a.npz", "--background=red"], "--background is for a folder of images and --fit=pad", "=red"),
+    (["--source=a.npz", "--max_unreadable=0.01"], "--max_unreadable is for a folder of images", "=0.01"),
     (["--source=RUN", "--data_dir=d", "--classifier_range=0,1"], "--classifier_range is for a .keras", "=0,1"),
     (["--source=RUN", "--trust_classifier_file"], "--trust_classifier_file is for a .keras file", "classifier=domain"),
     (["--source=RUN", "--trust_classifier_file", "--classifier=b.tflite"], "is for a .keras file", "=b.tflite"),
@@ -582,6 +588,7 @@ def test_statistics_of_others_as_a_reference(here, cache, capsys):
         "split": "arr_0",
         "num_samples": 300,
         "image_range": [0, 1],
+        "fit": "crop",
         "images": "adm.npz: 300 images",
     }
     assert beside["reference"] == about | {"frechet_distance_from": "mu and sigma"}
@@ -599,7 +606,9 @@ def test_the_data_of_the_run_as_a_reference(here, cache, run_dir):
 
 
 @pytest.mark.parametrize(("test_fraction", "count", "split"), [(0.25, 4, "test"), (0.0, 16, "train")])
-def test_the_data_of_a_run_on_a_folder_has_the_runs_size_and_channels(here, test_fraction, count, split):
+def test_the_data_of_a_run_on_a_folder_has_the_runs_size_and_channels(here, monkeypatch, test_fraction, count, split):
+    # There is no checkpoint to compare them with.
+    monkeypatch.setattr(score_sources, "refuse_other_data", lambda run_dir, data: None)
     generator = np.random.default_rng(0)
     for number in range(16):
         (here / "photos" / str(number % 2)).mkdir(parents=True, exist_ok=True)
@@ -672,7 +681,9 @@ def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_
     assert "--generated_training_data: --source must have been trained with labels" in text
 
 
-def test_records_of_imagenet(here, capsys):
+def test_records_of_imagenet(here, capsys, monkeypatch):
+    # There is no checkpoint to compare them with.
+    monkeypatch.setattr(score_sources, "refuse_other_data", lambda run_dir, data: None)
     convert_here(make_photos(here / "photos"), here / "records")
     path = convert(network(True)[0], here / "net.tflite")
     arguments = ["--data_dir=records", f"--classifier={path}", "--classifier_range=0,1", "--splits=2"]

@@ -125,9 +125,9 @@ def test_data_that_is_not_there_is_named(tmp_path):
 
 
 def test_class_folders_unlabelled_and_loose_images(tmp_path):
-    fill(tmp_path, {"b": 2, "a": 3, "unlabelled": 2, ".": 1})
+    fill(tmp_path, {"b": 2, "a": 3, "Unlabeled": 2, ".": 1})
     (tmp_path / "a" / "notes.txt").write_text("no image")
-    save_image(tmp_path / "unlabelled" / "deeper" / "x.PNG", (200, 0, 0))
+    save_image(tmp_path / "Unlabeled" / "deeper" / "x.PNG", (200, 0, 0))
     data = load_data(folder_config(tmp_path))
     assert data.class_names == ("a", "b")
     found = sorted(zip(data.train_images[:, 0, 0, 0].tolist(), data.train_labels.tolist()))

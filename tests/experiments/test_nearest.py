@@ -9,10 +9,12 @@ from PIL import Image
 from igan_tf import load_run
 from igan_tf.data import ImageRecords, load_data
 from igan_tf.errors import ConfigError, DataError
+from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments import experiment, nearest
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.nearest import beside_nearest, nearest_images
 from igan_tf.experiments.sampling import sample_run
+from igan_tf.experiments.score_sources import open_both, open_run
 from tests.command_line import run_here
 from tests.experiments.imagenet_runs import make_records
 
@@ -80,6 +82,8 @@ def test_of_records(tmp_path, monkeypatch):
     (tmp_path / "run").mkdir()
     experiment.save_config(tmp_path / "run", config)
     monkeypatch.setattr(nearest, "_BLOCK", 5 * 32 * 32 * 3)
+    # There is no checkpoint to compare them with.
+    monkeypatch.setattr(nearest, "refuse_other_data", lambda run_dir, data: None)
     images = np.random.default_rng(0).random((3, *real.shape[1:]), "float32")
     pairs, found = beside_nearest(images, tmp_path / "run", seed=0)
     places, _ = by_pairs(images, real / np.float32(255))
@@ -90,12 +94,11 @@ def test_of_records(tmp_path, monkeypatch):
 
 
 def test_the_command_says_the_distances_and_takes_the_data_from_elsewhere(tmp_path, capfd):
-    for place, images in (("here", 10), ("there", 30)):
-        for name in ("cat", "dog"):
-            (tmp_path / place / name).mkdir(parents=True)
-            for index in range(images):
-                pixels = np.random.default_rng([images, index, len(name)]).integers(0, 256, (9, 9, 3), "uint8")
-                Image.fromarray(pixels).save(tmp_path / place / name / f"{index}.png")
+    for name in ("cat", "dog"):
+        (tmp_path / "here" / name).mkdir(parents=True)
+        for index in range(10):
+            pixels = np.random.default_rng([index, ord(name[0])]).integers(0, 256, (9, 9, 3), "uint8")
+            Image.fromarray(pixels).save(tmp_path / "here" / name / f"{index}.png")
     settings = {"dataset": "folder", "labels": 0, "batch_size": 5, "initialization_examples": 5, "network_width": 0.1}
     config = build_config(data_dir=str(tmp_path / "here"), epochs=1, **settings)
     experiment.train(config, tmp_path / "run", lambda line: None)
@@ -105,10 +108,24 @@ def test_the_command_says_the_distances_and_takes_the_data_from_elsewhere(tmp_pa
         outcome = run_here(capfd, *own, f"--output={tmp_path}/a.png", *more)
         assert outcome.code == 0, outcome.text
         found.append(re.search(r"^nearest_distance: (.+)$", outcome.text, re.MULTILINE)[1])
-    assert found[0] != found[1]
+        if not more:
+            (tmp_path / "here").rename(tmp_path / "there")
+    assert found[0] == found[1]
     with Image.open(tmp_path / "a.png") as grid:
         # Two pairs in a row of images of 32 x 32, the size of `dataset=folder`.
         assert grid.size == (4 * 33 + 1, 2 * 33 + 1)
+
+    # Other data than it was trained on.
+    (tmp_path / "there/cat/3.png").unlink()
+    outcome = run_here(capfd, *own, f"--output={tmp_path}/b.png", f"--data_dir={tmp_path}/there")
+    assert (
+        outcome.code == 1
+        and f"--run_dir={tmp_path}/run was trained on other data than there are now: 19 images" in (outcome.text)
+    )
+    assert not (tmp_path / "b.png").exists()
+    settings = EvaluationSettings(source=f"{tmp_path}/run", reference="run:data", data_dir=f"{tmp_path}/there")
+    with pytest.raises(DataError, match=r"`source=.*run` was trained on other data than there are now"):
+        open_both(settings, open_run(settings.source), load_data)
 
 
 def test_images_of_another_size_are_refused():

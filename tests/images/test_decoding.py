@@ -2,6 +2,8 @@
 
 import io
 import math
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -229,6 +231,40 @@ def test_floating_point_levels_run_from_black_to_white(levels, expected):
     else:
         image = decode(content, IMAGE_FILES)
         assert image.mode == "L" and np.asarray(image).tolist() == [expected]
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_a_tiff_whose_levels_begin_with_white(kind):
+    levels = np.array([[0, 1]], kind) * {"uint16": 65535, "float32": 1}[kind]
+    content = saved(Image.fromarray(levels.astype(kind)), "TIFF")
+    image = Image.open(io.BytesIO(content))
+    assert np.asarray(decode(content, IMAGE_FILES)).tolist() == [[0, 255]]
+    image.tag_v2[262] = 0
+    content = saved(image, "TIFF", tiffinfo=image.tag_v2)
+    assert np.asarray(decode(content, IMAGE_FILES)).tolist() == [[255, 0]]
+
+
+@pytest.mark.parametrize(("bits", "clear"), [(2, 1), (4, 3), (8, 51)])
+def test_the_clear_level_of_a_png_of_few_bits(bits, clear):
+    """Written by hand: Pillow writes grey PNGs of 8 bits alone."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = struct.pack(">IIBBBBB", 2, 1, bits, 0, 0, 0, 0)
+    row = bytes([clear, 0]) if bits == 8 else bytes([clear << (8 - bits)])
+    chunks = chunk(b"IHDR", header) + chunk(b"tRNS", struct.pack(">H", clear))
+    content = b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IDAT", zlib.compress(b"\0" + row)) + chunk(b"IEND", b"")
+    assert np.asarray(decode(content, IMAGE_FILES).convert("RGB"))[0].tolist() == [[255] * 3, [0] * 3]
+
+
+def test_a_bmp_whose_fourth_byte_means_nothing():
+    opaque = saved(Image.fromarray(np.dstack([picture(0), np.full((30, 40, 1), 255, "uint8")])), "BMP")
+    start = int.from_bytes(opaque[10:14], "little")
+    pixels = np.frombuffer(opaque[start:], "uint8").reshape(-1, 4).copy()
+    pixels[:, 3] = 0
+    content = opaque[:start] + pixels.tobytes()
+    np.testing.assert_array_equal(np.asarray(decode(content, IMAGE_FILES)), picture(0))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM", "JPEG2000"])

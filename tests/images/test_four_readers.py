@@ -223,6 +223,7 @@ def test_splits_are_never_classes(tmp_path, layout, reader):
         (["train/cat/deep/1.png"], "the class folder cat must hold images, and holds the folder deep"),
         (["train/cat/1.png", "extra/2.png"], "the class folder train must hold images, and holds the folder cat"),
         (["val/cat/1.png"], "holds val, and no train"),
+        (["train/1.png", "test/1.png", "other/2.png"], "holds the splits test, train, and beside them other"),
         (["train/cat/1.png", "Training/cat/1.png"], "holds Training and train: which is the split train?"),
         (["train/cat/1.png", "test/eel/1.png"], "the test set has classes that train has not: eel"),
     ],
@@ -242,7 +243,26 @@ def test_names_of_any_bytes(tmp_path):
         found = reader(tmp_path, max_unreadable=0.2)
         assert found.images == as_bytes(SHOWN)
         if name != "records":
-            assert "cat/\\udcff\n.png: not an image of a known format" in found.words, name
+            assert "cat/\\udcff\\n.png: not an image of a known format" in found.words, name
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_file_larger_than_any_image_is_not_read(tmp_path, reader):
+    write(tmp_path, PLAIN)
+    with open(tmp_path / "cat/huge.png", "wb") as file:
+        file.write(png(pixels(0)))
+        file.truncate(2**40)
+    if reader == "records":
+        pytest.skip("the converter reads ranges of bytes")
+    found = READERS[reader](tmp_path, max_unreadable=0.2)
+    assert "huge.png: 1099511627776 bytes are more than `max_megapixels=89`" in found.words
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_folders_too_deep_are_refused(tmp_path, reader):
+    write(tmp_path, {"/".join(["cat", *["d"] * 150, "1.png"]): png(pixels(0))})
+    with pytest.raises(InputError, match="lies more than 100 folders deep"):
+        READERS[reader](tmp_path)
 
 
 def damaged(count):
