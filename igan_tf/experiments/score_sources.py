@@ -248,7 +248,7 @@ def prepare(source: images.ImageSource, settings: EvaluationSettings, classifier
     if classifier.input_size is None and getattr(settings, name) != getattr(EvaluationSettings, name):
         raise EvaluationError(
             f"`{name}` gives images the aspect ratio of what the classifier takes. "
-            f"Received: {name}={getattr(settings, name)} classifier={settings.classifier}, which takes images of any size"
+            f"Received: {name}={getattr(settings, name)} classifier={settings.classifier}, which takes any size"
         )
     source.fitting = settings
     if isinstance(source, folder_images.FolderSource):

@@ -421,7 +421,7 @@ def test_in_a_process_of_its_own(here, cache):
             ],
             [
                 "--center_square gives images the aspect ratio",
-                "--classifier=free.keras, which takes images of any size",
+                "--classifier=free.keras, which takes any size",
             ],
         ),
         (
