@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
 from igan_tf.settings import Settings, refuse_unused, setting
-from igan_tf.turing_test.settings import StudyError, StudySettings
+from igan_tf.turing_test.settings import StudyError, StudyImageSettings, StudySettings
 
 if TYPE_CHECKING:
     from igan_tf.turing_test.storage import Storage
@@ -157,10 +157,17 @@ def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySe
     """The `Storage` of `study_dir`, made from the flags if it is not there."""
     from igan_tf.turing_test import creation, storage
     from igan_tf.turing_test.report import plan_in_words
-    from igan_tf.turing_test.sources import needs_tensorflow, parse_sources, read_sources
+    from igan_tf.turing_test.sources import has_image_files, needs_tensorflow, parse_sources, read_sources
 
     if not (Path(place.study_dir) / storage.FILE).exists():
         sources = parse_sources(place.real, place.generated)
+        if not any(has_image_files(source.place) for source in sources):
+            for field in dataclasses.fields(StudyImageSettings):
+                if field.name in line.typed:
+                    raise StudyError(
+                        f"`{field.name}` is for image files, and no source is a folder of them. "
+                        f"Received: {field.name}={getattr(settings, field.name)}"
+                    )
         creation.check_new_folder(place.study_dir)
         print(plan_in_words(settings), flush=True)
         if any(needs_tensorflow(source.place) for source in sources):

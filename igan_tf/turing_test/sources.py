@@ -11,6 +11,7 @@ import numpy as np
 from igan_tf.data.image_sources import FORMS, read_images
 from igan_tf.errors import DataError, prefixed, renamed
 from igan_tf.images.arrays import as_bytes
+from igan_tf.images.folders import image_files
 from igan_tf.images.settings import ImageFileSettings
 from igan_tf.turing_test.settings import STUDY_IMAGES, StudyError, StudyImageSettings
 
@@ -137,6 +138,11 @@ def _size(images: np.ndarray) -> str:
 def needs_tensorflow(place: str) -> bool:
     """Whether images of `place` come by TensorFlow: those of a run directory, or of TFDS."""
     return place.startswith("tfds:") or (Path(place) / _FLAGS_FILE).is_file()
+
+
+def has_image_files(place: str) -> bool:
+    """Whether images of `place` come from files of their own."""
+    return Path(place).is_dir() and not (Path(place) / _FLAGS_FILE).is_file() and bool(image_files(place))
 
 
 def _read(
