@@ -75,7 +75,7 @@ def test_a_source_that_is_refused_is_named_by_its_flag(tmp_path):
 
 def test_flags_of_image_files_need_a_folder_of_them(tmp_path, sources, capsys):
     with pytest.raises(
-        SystemExit, match="--fit is for image files, and no source is a folder of them. Received: --fit=pad"
+        SystemExit, match=r"--fit is for image files, and no source is a folder of them. Received: --fit=pad"
     ):
         command.run([*sources, *SMALL, "--fit=pad", f"--study_dir={tmp_path}/study", "--port=0"])
     assert not (tmp_path / "study").exists()
