@@ -113,7 +113,9 @@ class Experiment:
         self.log = self._open_log(resumed) if self.worker.is_chief else None
         try:
             if resumed:
-                self.report(f"{self.run_dir}: continuing after step {self.trainer.step}")
+                step, done = self.trainer.step, self.trainer.epochs_done >= self.config.epochs
+                found = f"finished at step {step}; more epochs continue it" if done else f"continuing after step {step}"
+                self.report(f"{self.run_dir}: {found}")
             if self.log and self.trainer.epochs_done < self.config.epochs:
                 self.report(f"{self.batches.steps_per_epoch} steps an epoch, a line after each epoch")
             self.trainer.train(self._end_epoch, self._end_step)
@@ -210,13 +212,14 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
     # Several workers: before anything else of TensorFlow's.
     distribution.build_strategy(config.strategy)
     config = resolved(config)
+    # Before the data, which another data set's name would look for elsewhere.
+    refuse_other_settings(run_dir, config)
     data = recipe_of(config).load_data()
     report(data.in_words())
     for fault in data.unreadable:
         report(f"left out: {fault}")
     run_dir = Path(run_dir)
     check_against_data(config, data)
-    refuse_other_settings(run_dir, config)
     worker = distribution.this_worker()
     if worker.count > 1:
         return _train_with_others(config, data, run_dir, report, worker)

@@ -132,7 +132,7 @@ def config_of_run(settings: EvaluationSettings) -> RunConfig:
     run = find_run(settings.source)
     if run is None:
         raise EvaluationError(
-            f"`reference={RUN_DATA}` is the data of a run, which `source` must name. Received: source={settings.source}"
+            f"{RUN_DATA} is the data of a run, which `source` must name. Received: source={settings.source}"
         )
     config = read_config(run[0])
     return dataclasses.replace(config, data_dir=settings.data_dir or config.data_dir)

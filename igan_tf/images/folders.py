@@ -154,6 +154,9 @@ def _walk(
             )
         for entry in entries:
             name = f"{prefix}{entry.name}"
+            # Of samples; not worth a word.
+            if entry.name == FINISHED_SAMPLES:
+                continue
             if is_hidden(entry.name):
                 what = f"in {entry.name}" if entry.is_dir(follow_symlinks=False) else "hidden"
                 if count := _count(entry):

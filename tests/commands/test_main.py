@@ -207,7 +207,7 @@ def test_a_finished_run_stays_as_it_is(run_dir, tmp_path, capfd):
     copy = shutil.copytree(run_dir, tmp_path / "copy")
     outcome = run_here(capfd, f"--flagfile={run_dir}/flags.cfg", f"--run_dir={copy}")
     assert outcome.code == 0, outcome.text
-    assert "continuing after step 4" in outcome.text
+    assert "finished at step 4; more epochs continue it" in outcome.text
     assert_same_run(copy, run_dir)
 
 

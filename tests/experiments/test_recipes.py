@@ -130,9 +130,9 @@ def test_which_labels_of_a_file_are_used(noisy, settings, counts):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"balance": True, "labels": 30}, "`labels=30`: .* class 5, which has 2.$"),
+        ({"balance": True, "labels": 30}, "`labels=30`: .* class 5, which has 2."),
         ({"balance": True, "labels": 25}, "`labels` must be a multiple of the 10 classes"),
-        ({"balance": False, "labels": 101}, "`labels=101`: .* with a label, 100.$"),
+        ({"balance": False, "labels": 101}, "`labels=101`: .* with a label, 100."),
     ],
 )
 def test_more_labels_than_a_file_has_are_refused(noisy, settings, message):

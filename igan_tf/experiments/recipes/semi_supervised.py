@@ -61,7 +61,7 @@ class SemiSupervisedRecipe(Recipe):
                 indices = labelled_subset(known, config.labels // data.num_classes, config.seed_data)
         except DataError as error:
             reason = str(error).partition(" Received: ")[0].replace("`count`", "it")
-            raise ConfigError(f"`labels={config.labels}`: {reason}") from error
+            raise ConfigError(f"`labels={config.labels}`: {reason} `labels=0` trains without classes") from error
         return indices, known[indices]
 
     def _check_classes(self, known: np.ndarray, data: ImageData) -> None:
