@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.stateless_scope import in_stateless_scope
 from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 
 from igan_tf.types import Shape, Tensor
@@ -53,7 +54,8 @@ class ReferenceLayer(keras.layers.Layer):
 
     def check_batch_size(self, shape: Shape) -> None:
         """Raises a ValueError where a batch, if its size is known, has no example beside the reference rows."""
-        if self.reference_rows and shape[0] is not None and shape[0] <= self.reference_rows:
+        # On JAX an unknown size is a symbol.
+        if self.reference_rows and isinstance(shape[0], int) and shape[0] <= self.reference_rows:
             raise ValueError(
                 f"Layer {self.name!r} ({type(self).__name__}) needs a batch larger than its "
                 f"reference_size={self.reference_size} reference rows, which come first in it. "
@@ -82,8 +84,9 @@ class ReferenceLayer(keras.layers.Layer):
             Whether one was; False, too, where that cannot be known.
         """
         context = get_global_attribute("current_call_ctx")
-        # Without a call there is no context; in a symbolic one, of a part of a model, nothing is computed.
-        if context is None or in_symbolic_scope():
+        # Without a call there is no context; in a symbolic one, of a part of a model, nothing is computed. In a
+        # stateless one, as of JAX's `fit`, Keras passes by the outermost `__call__`: each part has its own context.
+        if context is None or in_symbolic_scope() or in_stateless_scope():
             return False
         sizes = context.get_value(_PREPENDED, frozenset())
         if not sizes:

@@ -459,11 +459,15 @@ def test_without_a_reference_it_takes_no_examples_for_one(build_model):
     model, message = build_model(), r"has no reference batch: no PrependReference comes before it in '.*Received: input"
     with pytest.raises(ValueError, match=message):
         model(numbers(5, 7))
-    if isinstance(model, keras.Model):
+    # On JAX, Keras passes by the outermost model's `__call__` there, and nothing can be known.
+    if isinstance(model, keras.Model) and keras.backend.backend() != "jax":
         with pytest.raises(ValueError, match=message):
             model.predict(numbers(5, 7), verbose=0)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "jax", reason="JAX cannot infer the shape of a subclassed model that joins cut rows"
+)
 def test_a_reference_is_found_wherever_the_layer_stands():
     """In a nested model of either kind, built symbolically or from its first batch, in a clone and a graph."""
 
