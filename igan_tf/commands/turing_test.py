@@ -161,13 +161,13 @@ def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySe
 
     if not (Path(place.study_dir) / storage.FILE).exists():
         sources = parse_sources(place.real, place.generated)
-        if not any(has_image_files(source.place) for source in sources):
-            for field in dataclasses.fields(StudyImageSettings):
-                if field.name in line.typed:
-                    raise StudyError(
-                        f"`{field.name}` is for image files, and no source is a folder of them. "
-                        f"Received: {field.name}={getattr(settings, field.name)}"
-                    )
+        of_files = [field.name for field in dataclasses.fields(StudyImageSettings) if field.name in line.typed]
+        # Folders are searched only where it matters.
+        if of_files and not any(has_image_files(source.place) for source in sources):
+            raise StudyError(
+                f"`{of_files[0]}` is for image files, and no source is a folder of them. "
+                f"Received: {of_files[0]}={getattr(settings, of_files[0])}"
+            )
         creation.check_new_folder(place.study_dir)
         print(plan_in_words(settings), flush=True)
         if any(needs_tensorflow(source.place) for source in sources):

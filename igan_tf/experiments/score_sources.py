@@ -150,7 +150,7 @@ def open_both(
 
     Returns:
         (source, reference, statistics): of the reference, images, statistics, or None; and beside images the
-        statistics of others that their file holds, or None. A `FolderSource` is opened for `fitted`.
+        statistics of others that their file holds, or None. `prepare` follows once the classifier is known.
 
     Raises:
         EvaluationError, DataError: where there is no such thing, or a setting for images that have their own.
@@ -273,15 +273,13 @@ def _folder_of_run(settings: EvaluationSettings) -> Path:
 def _split_of(dataset: str, split: str, settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
     """A split of one of the package's data sets."""
     config: DataSettings | None = config_of_run(settings) if find_run(settings.source) else None
-    of_run = config is not None and config.dataset == dataset
-    data_is_whole = config is not None and not config.train_images
-    if config and of_run:
-        # The run's size of images and test set, and all training images, also those that it did not use.
-        config = dataclasses.replace(config, train_images=0)
-    else:
+    if not (config and config.dataset == dataset):
         config = DataSettings(dataset=dataset, data_dir=settings.data_dir)
-    data = load(config)
-    if of_run and data_is_whole:
+    # Of a run: its data as they were, which can be compared.
+    comparable = isinstance(config, RunConfig) and not config.train_images
+    # The run's size of images and test set, and all training images, also those that it did not use.
+    data = load(dataclasses.replace(config, train_images=0))
+    if comparable:
         with renamed(run_dir="source"):
             refuse_other_data(_folder_of_run(settings), data)
     if not isinstance(data, ImageData):

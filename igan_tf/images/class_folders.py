@@ -56,13 +56,12 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
     where = f"`{argument}={folder}`"
     listing = list_images(folder)
     left_out = dict(listing.left_out)
-    with_images = {file.parts[0] for file in listing.files}
-    folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
-    if empty := [name for name in folders if name not in with_images]:
-        left_out[f"folders without images ({named(empty)})"] = len(empty)
     parts: dict[str, list[ImageFile]] = {}
     for file in listing.files:
         parts.setdefault(file.parts[0] if "/" in file.name else "", []).append(file)
+    folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
+    if empty := [name for name in folders if name not in parts]:
+        left_out[f"folders without images ({named(empty)})"] = len(empty)
     splits = _splits(where, [name for name in parts if name and not _is_unlabelled(name)])
     if not splits:
         files = _with_classes(where, str(folder), listing.files, 0)
