@@ -7,7 +7,7 @@ IGAN_DATA_DIR ?=
 PYTEST_IN_PARALLEL := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run mnist turing-demo test test-slow test-backends test-layers-alone breakages lint format bench clean
+.PHONY: help run mnist turing-demo test test-slow test-backends test-layers-alone breakages soak lint format bench clean
 
 help:
 	@echo "make run            train on scikit-learn's digits: three draws of 5 labels a class, beside the baseline"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-slow      the tests marked slow"
 	@echo "make test-backends  layer and loss tests on JAX and, where installed, PyTorch"
 	@echo "make breakages      faults put into a copy of the package, one at a time: the tests must find each"
+	@echo "make soak           kills, damage, forgeries and hostile requests by the hundred; an hour, continues when called again"
 	@echo "make test-layers-alone  the layers on JAX, in an environment without TensorFlow"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
 	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
@@ -56,6 +57,9 @@ test-backends: $(INSTALLED)
 
 breakages: $(INSTALLED)
 	$(BIN)/python -m tests.breakages
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tests.soak --output_dir=build/soak
 
 # As README.md says: the package beside Keras, JAX and SciPy alone.
 test-layers-alone:

@@ -53,6 +53,7 @@ setup(
         "google-crc32c>=1.6,<2",
         "protobuf>=6.31.1,<8",
         "tqdm>=4.66,<5",
+        "jsonschema>=4.23,<5",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],

@@ -10,19 +10,18 @@ import contextlib
 import errno
 import itertools
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from igan_tf.files import StrPath, locks
+from igan_tf.files import StrPath, disk, locks
 
 
 def sync_folder(folder: StrPath) -> None:
     """Makes renames in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
+        disk.fsync(descriptor)
     finally:
         os.close(descriptor)
 
@@ -32,11 +31,11 @@ def durable_file(path: StrPath) -> Iterator[BinaryIO]:
     """Opens a temporary file that takes `path`'s place when the scope ends without an error."""
     path = Path(path)
     with _temporary(path, folder=False) as temporary:
-        with open(temporary, "wb") as file:
+        with disk.open_file(temporary, "wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+            disk.fsync(file.fileno())
+        disk.rename(temporary, path)
     sync_folder(path.parent)
 
 
@@ -69,7 +68,7 @@ def _temporary(path: Path, folder: bool) -> Iterator[Path]:
         yield temporary
     except BaseException:
         if locks.leads_to(temporary, descriptor):
-            _remove(temporary)
+            disk.remove(temporary, ignore_errors=True)
         raise
     finally:
         os.close(descriptor)
@@ -82,7 +81,7 @@ def _claim(path: Path, folder: bool) -> tuple[Path, int]:
         number = next(numbers)
         temporary = path.with_name(f".{path.name}.{number}.tmp" if number else f".{path.name}.tmp")
         with contextlib.suppress(FileExistsError):
-            temporary.mkdir() if folder else temporary.touch(exist_ok=False)
+            disk.make_folder(temporary) if folder else temporary.touch(exist_ok=False)
         # It is gone where its writer has just put it in its place.
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR)
@@ -95,7 +94,7 @@ def _take_place(temporary: Path, path: Path) -> None:
     """Renames a folder to `path`, where others may do the same."""
     while True:
         try:
-            temporary.rename(path)
+            disk.rename(temporary, path)
             return
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
@@ -103,18 +102,11 @@ def _take_place(temporary: Path, path: Path) -> None:
         # What is being deleted must not stand under the name, not even in part.
         with _temporary(path, folder=True) as aside:
             with contextlib.suppress(FileNotFoundError):
-                path.rename(aside / path.name)
-            _remove(aside)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+                disk.rename(path, aside / path.name)
+            disk.remove(aside, ignore_errors=True)
 
 
 def _remove_contents(path: Path) -> None:
     """Empties a folder that a killed process has left; a file is cut when it is opened."""
     for entry in path.iterdir() if path.is_dir() else ():
-        _remove(entry)
+        disk.remove(entry, ignore_errors=True)

@@ -1,0 +1,102 @@
+"""The calls by which this package reads and writes files of its own: one place, at which tests let each of them fail.
+
+TensorFlow's event files and SQLite's databases are written by these libraries themselves.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from igan_tf.errors import InputError
+from igan_tf.files import StrPath
+
+# Files of settings, results and plans.
+SMALL = 2**20
+
+
+class UnusableFile(InputError):
+    """A file is no regular file, or larger than it can be; the message names it."""
+
+
+def _call(function: Callable[..., Any], *arguments: Any) -> Any:
+    return function(*arguments)
+
+
+class _File(io.FileIO):
+    """A file whose reads and writes pass through `_call`."""
+
+    def write(self, data: Any) -> int:
+        return _call(super().write, data)
+
+    def readinto(self, buffer: Any) -> int:
+        return _call(super().readinto, buffer)
+
+    def readall(self) -> bytes:
+        return _call(super().readall)
+
+
+def open_file(path: StrPath, mode: str = "rb") -> BinaryIO:
+    """Opens a file as `open` does; `mode` is one of "rb", "wb" and "ab"."""
+    raw = _call(_File, os.fspath(path), mode)
+    return cast(BinaryIO, io.BufferedReader(raw) if mode == "rb" else io.BufferedWriter(raw))
+
+
+def read_small(path: StrPath, most_bytes: int = SMALL) -> bytes:
+    """The contents of a regular file.
+
+    Raises:
+        UnusableFile: for a pipe, a device or a folder, which might never end, and for a file of more than `most_bytes`.
+        OSError: where it cannot be read; FileNotFoundError where there is none.
+    """
+    # Without waiting for somebody to open the other end of a pipe.
+    descriptor = _call(os.open, path, os.O_RDONLY | os.O_NONBLOCK)
+    with io.BufferedReader(_File(descriptor, "rb")) as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise UnusableFile(f"{path} is no regular file")
+        content = file.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise UnusableFile(f"{path} has more than {most_bytes} bytes")
+    return content
+
+
+def fsync(descriptor: int) -> None:
+    """Waits until an open file or folder is on the disk."""
+    _call(os.fsync, descriptor)
+
+
+def rename(path: StrPath, new: StrPath) -> None:
+    """Gives a file or folder another name; a file takes the place of another."""
+    _call(os.replace, path, new)
+
+
+def make_folder(path: StrPath, parents: bool = False) -> None:
+    """Makes a folder where there is none; with `parents`, those that it lies in, too."""
+    path = Path(path)
+    if not path.is_dir():
+        if parents and not path.parent.is_dir():
+            make_folder(path.parent, parents=True)
+        try:
+            _call(os.mkdir, path)
+        except FileExistsError:
+            if not path.is_dir():
+                raise
+
+
+def remove(path: StrPath, ignore_errors: bool = False) -> None:
+    """Removes a file, or a folder with all that is in it; what is not there is removed already."""
+    try:
+        if os.path.isdir(path) and not os.path.islink(path):
+            _call(shutil.rmtree, path)
+        else:
+            _call(os.unlink, path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        if not ignore_errors:
+            raise
