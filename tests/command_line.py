@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import igan_tf.main
 from igan_tf.training import Checkpoints
+from igan_tf.training.run_log import read_metrics
 from tests import processes
 
 REPOSITORY = Path(__file__).parent.parent
@@ -59,7 +60,7 @@ def events(run_dir):
 
 def metrics(run_dir):
     """The lines of `metrics.jsonl` without the time that they took."""
-    lines = [json.loads(line) for line in (Path(run_dir) / "metrics.jsonl").read_text().splitlines()]
+    lines = read_metrics(Path(run_dir) / "metrics.jsonl")
     for line in lines:
         assert "epoch" not in line or line.pop("seconds_per_step") > 0
     return lines
@@ -73,7 +74,7 @@ def assert_same_run(run_dir, other):
     """Both ended with the same bits, metrics and result, and no TensorBoard step stands twice in the first."""
     checkpoints, others = (Checkpoints(Path(folder) / "checkpoints") for folder in (run_dir, other))
     assert checkpoints.steps()[-1] == others.steps()[-1]
-    (arrays, position), (other_arrays, other_position) = checkpoints.load_newest(), others.load_newest()
+    (arrays, position, _), (other_arrays, other_position, _) = checkpoints.load_newest(), others.load_newest()
     assert position == other_position and set(arrays) == set(other_arrays)
     different = [name for name, array in arrays.items() if array.tobytes() != other_arrays[name].tobytes()]
     assert different == []

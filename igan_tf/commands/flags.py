@@ -18,9 +18,11 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from igan_tf.errors import ConfigError, replace_arguments
-from igan_tf.experiments.configs.flag_lines import without_foreign_settings
+from igan_tf.errors import ConfigError, InputError, prefixed, replace_arguments
+from igan_tf.experiments.configs import config_from_text
+from igan_tf.experiments.configs.flag_lines import VERSION_LINE, without_foreign_settings
 from igan_tf.experiments.run_configs import find_config
+from igan_tf.files import disk
 from igan_tf.settings import Settings, fields_of
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -221,8 +223,10 @@ def expand_flagfiles(
     beside it, where absl would take the current directory: configurations that state their difference from another then
     work from anywhere. Lines that start with `#` or `//` are comments. Without `read`, files are left out.
 
+    Of a run's own `flags.cfg` every line is a setting: it names no other file, whoever wrote it.
+
     Raises:
-        ConfigError: for a file that cannot be read or that includes itself.
+        ConfigError: for a file that cannot be read, is no regular file or has more than 1 MB, or that includes itself.
     """
     expanded: list[str] = []
     remaining = iter(arguments)
@@ -241,9 +245,12 @@ def expand_flagfiles(
         if path in including:
             raise ConfigError(f"--flagfile={path} includes itself")
         try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+            text = disk.read_small(path).decode()
+        except (OSError, InputError, UnicodeDecodeError) as error:
             raise ConfigError(f"--flagfile={path} cannot be read: {error}") from error
+        if VERSION_LINE in text.splitlines():
+            with prefixed(f"--flagfile={path}"):
+                config_from_text(text)
         expanded += expand_flagfiles(without_foreign_settings(text), path.parent, (*including, path))
     return expanded
 

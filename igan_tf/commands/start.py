@@ -6,13 +6,16 @@ import contextlib
 import gc
 import os
 import re
+import shlex
 import signal
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from igan_tf import __version__
 from igan_tf.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,7 +30,10 @@ _NOTICE = re.compile(
 
 @contextlib.contextmanager
 def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = None) -> Iterator[None]:
-    """In this scope an error of the user's ends the program with its message, and Ctrl-C without one.
+    """In this scope an error ends the program: one of the user's with its message, Ctrl-C without one.
+
+    What the machine lacks, space or memory, is said in one sentence, too. Anything else is a fault of this package or
+    of a library: a file takes its traceback.
 
     Args:
         line: Its flags stand in the message for the arguments of the library.
@@ -43,6 +49,38 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
         # `--help | head`: nobody reads on, and Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
+    except Exception as error:
+        sys.exit(f"igan_tf: {_lack_of_machine(error, line) or _report_of(error)}")
+
+
+def _lack_of_machine(error: Exception, line: CommandLine) -> str:
+    """What the machine could not do, as a sentence; empty where the error is of another kind."""
+    text = getattr(error, "message", None) or str(error)
+    first = text.strip().split("\n")[0]
+    tensorflow = sys.modules.get("tensorflow")
+    exhausted = tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError)
+    # TensorFlow has one error for both.
+    if exhausted and re.search("No space left|[Qq]uota exceeded|File too large", text):
+        return f"the disk is full: {first}. What was written before is whole"
+    if exhausted or isinstance(error, MemoryError):
+        batches = f" with --batch_size={line.batch_size}" if "batch_size" in line.flag_values else ""
+        return (
+            f"not enough memory{batches}; smaller batches or narrower networks need less. What was written before is "
+            f"whole ({first})"
+        )
+    return str(error) if isinstance(error, OSError) else ""
+
+
+def _report_of(error: Exception) -> str:
+    """Saves an error's traceback; says what it is and where that lies."""
+    trace = "".join(traceback.format_exception(error))
+    try:
+        with tempfile.NamedTemporaryFile("w", prefix="igan_tf-", suffix=".txt", delete=False) as file:
+            file.write(f"igan_tf {__version__}: {shlex.join(sys.argv)}\n\n{trace}")
+        place = f"its traceback is in {file.name}"
+    except OSError:
+        place = f"its traceback:\n{trace}"
+    return f"unexpected {type(error).__name__}, a fault of igan_tf or of a library that it uses: {error}; {place}"
 
 
 def collect_garbage_rarely() -> None:

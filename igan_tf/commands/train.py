@@ -133,7 +133,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
 
 
 def _run(settings: CommandSettings, config: RunConfig) -> None:
-    tf = import_tensorflow()
+    import_tensorflow()
 
     from igan_tf.experiments import experiment, runs
     from igan_tf.experiments.sampling import sample_run
@@ -173,11 +173,6 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     except OSError as error:
         # A full disk, above all: what stands is whole.
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")
-    except tf.errors.ResourceExhaustedError as error:
-        sys.exit(
-            f"igan_tf: not enough memory with --batch_size={config.batch_size}; smaller batches or narrower networks "
-            f"need less. What stands in the run directory is whole ({error.message.splitlines()[0]})"
-        )
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)

@@ -18,12 +18,13 @@ from igan_tf.experiments.configs import RunConfig, as_lines
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
     refuse_fewer_epochs,
+    refuse_lost_checkpoints,
     refuse_other_settings,
     save_config,
     sole_trainer,
     write_result,
 )
-from igan_tf.files import StrPath
+from igan_tf.files import StrPath, disk
 from igan_tf.metrics.registry import curve_names
 from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.records.reader import ImageRecords
@@ -105,6 +106,8 @@ class Experiment:
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
+        if not resumed:
+            refuse_lost_checkpoints(self.run_dir)
         refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_done)
         if not resumed:
             with self.strategy.scope():
@@ -125,7 +128,8 @@ class Experiment:
                 self.log.close()
 
     def _open_log(self, resumed: bool) -> RunLog:
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        # Before the first line of metrics: without this folder, checkpoints were lost.
+        disk.make_folder(self.checkpoints.folder, parents=True)
         save_config(self.run_dir, self.config)
         # Nothing stays of a run that starts anew.
         log = RunLog(self.run_dir, self.trainer.recorded_step if resumed else -1)
@@ -181,7 +185,9 @@ class Experiment:
     def _finish(self) -> dict[str, Any]:
         if self.log is None:
             return {"steps": self.trainer.step}
-        last = self.log.metrics()[-1]
+        lines = self.log.metrics()
+        # Metrics that were damaged may have been moved away.
+        last = lines[-1] if lines else self.recipe.test_errors(self.model, self.data)
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update(
             epochs=self.trainer.epochs_done,

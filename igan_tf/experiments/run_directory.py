@@ -5,18 +5,29 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, InputError
 from igan_tf.experiments.configs import RunConfig, as_text, config_from_text
-from igan_tf.files import StrPath, durable, locks
-from igan_tf.files.damage import UNREADABLE_JSON
+from igan_tf.files import StrPath, disk, durable, json_files, locks
 from igan_tf.training.checkpoints import differences
+from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
 FLAGS_FILE = "flags.cfg"
 RESULT_FILE = "result.json"
+
+_RESULT = json_files.record(
+    {"epochs": json_files.WHOLE, "steps": json_files.WHOLE, "seed": json_files.WHOLE},
+    {
+        "test_error": json_files.NUMBER,
+        "averaged_test_error": json_files.NUMBER,
+        "labels": json_files.WHOLE,
+        "draws": json_files.listing({"type": "object"}, 1),
+    },
+    others=json_files.ANYTHING,
+)
 
 
 def save_config(run_dir: StrPath, config: RunConfig) -> None:
@@ -28,8 +39,8 @@ def read_config(run_dir: StrPath) -> RunConfig:
     """The `RunConfig` that a run directory was started with."""
     path = Path(run_dir) / FLAGS_FILE
     try:
-        config = config_from_text(path.read_text(encoding="utf-8"))
-    except ConfigError as error:
+        config = config_from_text(disk.read_small(path).decode())
+    except InputError as error:
         raise ConfigError(f"`run_dir={run_dir}`: {FLAGS_FILE} cannot be used: {error}") from error
     # A ValueError is of text that is no UTF-8, or of a NUL in the path.
     except (OSError, ValueError) as error:
@@ -56,11 +67,8 @@ def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
 
 def _finished_epochs(run_dir: StrPath) -> int:
     """The epochs of a run's result; 0 where it has none that can be read."""
-    try:
-        result = read_result(run_dir)
-        return int(result["epochs"]) if result is not None else 0
-    except UNREADABLE_JSON:
-        return 0
+    result = read_result(run_dir)
+    return 0 if result is None else result["epochs"]
 
 
 def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
@@ -72,11 +80,34 @@ def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
         )
 
 
-def read_result(run_dir: StrPath) -> dict[str, Any] | None:
-    """The `result.json` of a finished run, or None where there is none."""
+def refuse_lost_checkpoints(run_dir: StrPath) -> None:
+    """Raises a ConfigError for a run without a checkpoint that has had some: to start anew would end its records.
+
+    A run that was killed before its first checkpoint has the folder of checkpoints, and starts anew.
+    """
+    run_dir = Path(run_dir)
+    lines = read_metrics(run_dir / METRICS_FILE)
+    if (lines and not (run_dir / "checkpoints").exists()) or (run_dir / RESULT_FILE).exists():
+        reached = f"metrics up to step {lines[-1]['step']}" if lines else f"a {RESULT_FILE}"
+        raise ConfigError(
+            f"`run_dir={run_dir}` holds {reached}, and its checkpoints are gone: put them back, or name another folder"
+        )
+
+
+def read_result(run_dir: StrPath, warn: Callable[[str], Any] = print) -> dict[str, Any] | None:
+    """The `result.json` of a finished run, or None where there is none that can be used.
+
+    Args:
+        run_dir: The run directory.
+        warn: Called with a line about a result that is damaged: the run, called again, writes it anew.
+    """
+    path = Path(run_dir) / RESULT_FILE
     try:
-        return json.loads((Path(run_dir) / RESULT_FILE).read_text(encoding="utf-8"))
+        return json_files.read(path, _RESULT)
     except FileNotFoundError:
+        return None
+    except (InputError, OSError) as error:
+        warn(f"{error}; the run has no result until its command is called again")
         return None
 
 
@@ -91,7 +122,7 @@ def sole_trainer(run_dir: StrPath) -> Iterator[Path]:
     refusal = ConfigError(f"`run_dir={run_dir}` is in use by another training process")
     with contextlib.ExitStack() as stack:
         try:
-            run_dir.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(run_dir, parents=True)
             stack.enter_context(locks.held(run_dir / locks.LOCK_NAME, refusal))
         except OSError as error:
             raise ConfigError(f"`run_dir={run_dir}` cannot be written: {error}") from error

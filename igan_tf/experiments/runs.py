@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,16 @@ from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
-from igan_tf.files import StrPath
+from igan_tf.files import StrPath, json_files
 from igan_tf.models.adversarial_model import AdversarialModel
-from igan_tf.training.checkpoints import CheckpointError, Checkpoints, identity_of, restore_state
+from igan_tf.training.checkpoints import CheckpointError, Checkpoints, Saved, identity_of, restore_state
 from igan_tf.training.run_log import read_metrics
+
+# What networks are built from; the bounds are those of every position.
+_NETWORKS = json_files.record(
+    {"image_shape": json_files.ANYTHING, "num_classes": json_files.ANYTHING, "steps_per_epoch": json_files.ANYTHING},
+    others=json_files.ANYTHING,
+)
 
 
 def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
@@ -35,21 +42,18 @@ def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
         reason = f"it was trained without labels, `labels={config.labels}`"
     else:
         recipe = recipe_of(config)
-        data = None if recipe.streams and DATASETS[config.dataset].streamed else recipe.load_data()
-        if data is not None:
-            refuse_other_data(run_dir, data)
-        errors = {} if data is None else recipe.test_errors(load_run(run_dir), data)
-        if errors:
-            return errors
+        if not (recipe.streams and DATASETS[config.dataset].streamed):
+            data, saved = recipe.load_data(), read_checkpoint(run_dir)
+            refuse_other_data(run_dir, data, saved)
+            if errors := recipe.test_errors(build_model(run_dir, saved), data):
+                return errors
     raise ConfigError(f"`run_dir={run_dir}` has no test error: {reason}. {_what_else(Path(run_dir))}")
 
 
-def refuse_other_data(run_dir: StrPath, data: ImageData | ImageRecords) -> None:
+def refuse_other_data(run_dir: StrPath, data: ImageData | ImageRecords, saved: Saved | None = None) -> None:
     """Raises a DataError where a run's data have changed since: it may have been trained on today's test images."""
-    saved = Checkpoints(Path(run_dir) / "checkpoints").load_newest()
-    if saved is None:
-        raise no_checkpoint(run_dir)
-    trained_on, now = identity_of(saved[1], run_dir)["SHA-256 of the data"], data.fingerprint()
+    saved = saved or read_checkpoint(run_dir)
+    trained_on, now = str(identity_of(saved.position, run_dir).get("SHA-256 of the data")), data.fingerprint()
     if trained_on != now:
         raise DataError(
             f"`run_dir={run_dir}` was trained on other data than there are now: {data.in_words()}. Their SHA-256 was "
@@ -95,17 +99,38 @@ def no_checkpoint(run_dir: StrPath) -> CheckpointError:
     return CheckpointError(f"`run_dir={run_dir}` holds no checkpoint{remedy}")
 
 
-def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[AdversarialModel, dict[str, Any]]:
-    """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
-    config = read_config(run_dir)
-    checkpoints = Checkpoints(Path(run_dir) / "checkpoints")
+def read_checkpoint(run_dir: StrPath, step: int | None = None, warn: Callable[[str], Any] = print) -> Saved:
+    """The checkpoint of a run that is to be used: all of it in memory, whatever a trainer removes meanwhile.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+        step: Whose checkpoint; None: the newest that is whole.
+        warn: Called with a line about each checkpoint that is damaged.
+
+    Raises:
+        ConfigError, CheckpointError: with the file that is missing or damaged.
+    """
+    read_config(run_dir)
+    checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=warn)
     saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
         raise no_checkpoint(run_dir)
-    arrays, position = saved
-    identity = identity_of(position, run_dir)
-    model = recipe_of(config).build_model(
+    return saved
+
+
+def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[AdversarialModel, dict[str, Any]]:
+    """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
+    saved = read_checkpoint(run_dir, step)
+    model = build_model(run_dir, saved)
+    return model, {"step": saved.position["step"], "sha256": saved.sha256}
+
+
+def build_model(run_dir: StrPath, saved: Saved) -> AdversarialModel:
+    """The model of a run with the weights of a checkpoint, from `read_checkpoint`."""
+    where = f"{run_dir}, step {saved.position['step']}"
+    identity = json_files.check(identity_of(saved.position, run_dir), _NETWORKS, where)
+    model = recipe_of(read_config(run_dir)).build_model(
         tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
     )
-    restore_state(model.state_variables(), arrays, f"{run_dir}, step {position['step']}")
-    return model, {"step": position["step"], "sha256": checkpoints.digest(position["step"])}
+    restore_state(model.state_variables(), saved.arrays, where)
+    return model

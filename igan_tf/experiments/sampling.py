@@ -21,15 +21,13 @@ from tqdm import tqdm
 from igan_tf import __version__
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.nearest import beside_nearest
-from igan_tf.experiments.run_directory import read_config
-from igan_tf.experiments.runs import load_run, no_checkpoint
+from igan_tf.experiments.runs import build_model, read_checkpoint
 from igan_tf.files import StrPath, durable, locks
 from igan_tf.files.damage import UNREADABLE_JSON, UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.models.sampling import BATCH_SIZE, LatentSampling
-from igan_tf.training.checkpoints import Checkpoints
 
 # 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
 GRID_LIMIT = 1024
@@ -76,14 +74,15 @@ def sample_run(
                 f"`nearest` needs a grid, `output=FILE.png`, of at most {GRID_LIMIT // 2} samples. "
                 f"Received: output={output} num_samples={count}"
             )
-        step, digest = _newest_checkpoint(run_dir, report)
+        # All of it, before anything is written: a trainer may go on, and remove it.
+        saved = read_checkpoint(run_dir, warn=report)
         if kind == "folder":
-            plan = sampling_plan(file_format or "png", count, seed, run_dir, step, digest)
-            SampleFolder(output, plan, report).fill(lambda: load_run(run_dir, step))
+            plan = sampling_plan(file_format or "png", count, seed, run_dir, saved.position["step"], saved.sha256)
+            SampleFolder(output, plan, report).fill(lambda: build_model(run_dir, saved))
         elif kind == "npz":
-            write_npz(output, load_run(run_dir, step).generate_batches(count, seed), count)
+            write_npz(output, build_model(run_dir, saved).generate_batches(count, seed), count)
         else:
-            images, columns = load_run(run_dir, step).generate(count, seed), None
+            images, columns = build_model(run_dir, saved).generate(count, seed), None
             if nearest:
                 images, found = beside_nearest(images, run_dir, seed, data_dir)
                 columns = 2 * math.ceil(math.sqrt(count / 2))
@@ -249,17 +248,6 @@ class SampleFolder:
                 # In threads: to compress an image takes longer than to generate it on an accelerator.
                 list(pool.map(_write_file, map(self._file, firsts), pieces))
                 bar.update(sum(map(len, pieces)))
-
-
-def _newest_checkpoint(run_dir: StrPath, report: Callable[[str], Any]) -> tuple[int, str]:
-    """Step and digest of the checkpoint that a run is sampled from; no model is built."""
-    read_config(run_dir)
-    checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=report)
-    saved = checkpoints.load_newest()
-    if saved is None:
-        raise no_checkpoint(run_dir)
-    step = saved[1]["step"]
-    return step, checkpoints.digest(step)
 
 
 def _write_file(path: Path, images: np.ndarray) -> None:

@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from google.protobuf import json_format
 
 from igan_tf.errors import DataError
 
 _COMMAND = "python -c \"import tensorflow_datasets as tfds; tfds.load('{name}', data_dir={data_dir!r})\""
-# What TFDS raises of data that is missing, damaged or named wrongly. It has hardly any error of its own; a RuntimeError
-# is NotImplementedError, or an error that could not be raised anew in its kind with more words.
-_EXPECTED = (AssertionError, ImportError, LookupError, OSError, RuntimeError, TypeError, ValueError, json_format.Error)
 # TensorFlow's frames around a message.
 _FRAMES = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*")
 
@@ -104,10 +100,8 @@ class PreparedData:
         Raises:
             DataError: as `count_images`, and for damage.
         """
-        import tensorflow as tf
-
         self.count_images(split)
-        with self._reading(split, tf.errors.OpError):
+        with self._reading(split):
             for example in self._dataset(split).as_numpy_iterator():
                 yield example["image"]
 
@@ -117,11 +111,10 @@ class PreparedData:
         Raises:
             DataError: as `count`, and for damage.
         """
-        import tensorflow as tf
         import tensorflow_datasets as tfds
 
         self.count(split)
-        with self._reading(split, tf.errors.OpError):
+        with self._reading(split):
             return tfds.as_numpy(self._dataset(split, batch_size=-1))
 
     def count_shared(self, split: str, other: str) -> int:
@@ -153,9 +146,9 @@ class PreparedData:
         config = tfds.ReadConfig(try_autocache=False)
         return self._builder.as_dataset(split=split, shuffle_files=False, read_config=config, **options)
 
-    def _reading(self, split: str, *more: type[Exception]) -> AbstractContextManager[None]:
+    def _reading(self, split: str) -> AbstractContextManager[None]:
         remedy = f"To prepare it anew, remove {self._builder.data_path} and run:\n  {self._command}"
-        return _refusing(f"`split={split}` of {self._name} in {self._place} cannot be read", remedy, *more)
+        return _refusing(f"`split={split}` of {self._name} in {self._place} cannot be read", remedy)
 
     def _refuse_formats_but(self, formats: Container[Any]) -> None:
         found = self._builder.info.file_format
@@ -168,13 +161,16 @@ class PreparedData:
 
 
 @contextlib.contextmanager
-def _refusing(what: str, remedy: str, *more: type[Exception]) -> Iterator[None]:
-    """Turns what TFDS raises in the scope, and errors of the kinds `more`, into a DataError."""
+def _refusing(what: str, remedy: str) -> Iterator[None]:
+    """Turns what TFDS raises in the scope into a DataError.
+
+    It has hardly any error of its own: of data that is missing, damaged or named wrongly it raises nearly everything.
+    """
     try:
         yield
     except DataError:
         raise
-    except (*_EXPECTED, *more) as error:
+    except Exception as error:
         lines = _FRAMES.sub("", getattr(error, "message", None) or str(error)).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
         raise DataError(f"{what}: {reason}. {remedy}") from error

@@ -5,8 +5,10 @@ checksum is a masked CRC-32C. A file is such records one after another and nothi
 records looks whole, which the manifest's counts and digests reveal.
 """
 
+import itertools
 import os
 import struct
+from collections.abc import Iterator
 
 import google_crc32c
 
@@ -19,6 +21,10 @@ _MASK = 0xA282EAD8
 
 class RecordError(ValueError):
     """A record is cut or damaged; the message says where in the file."""
+
+
+class CutRecord(RecordError):
+    """A file ends within a record, as where its writer died."""
 
 
 def frame(data: bytes) -> bytes:
@@ -37,25 +43,29 @@ def record_spans(path: StrPath) -> list[tuple[int, int]]:
         Offset and length of each record's data, in bytes.
 
     Raises:
-        RecordError: for a damaged length, and for a file that ends within a record.
+        RecordError: for a damaged length; CutRecord for a file that ends within a record.
     """
-    spans: list[tuple[int, int]] = []
     with open(path, "rb") as file:
-        descriptor, size = file.fileno(), os.fstat(file.fileno()).st_size
-        offset = 0
-        while offset < size:
-            header = os.pread(descriptor, _HEADER.size, offset)
-            if len(header) < _HEADER.size:
-                raise RecordError(f"record {len(spans)} is cut at byte {size}")
-            length, checksum = _HEADER.unpack(header)
-            if _checksum(header[:8]) != _CHECKSUM.pack(checksum):
-                raise RecordError(f"record {len(spans)} is damaged at byte {offset}")
-            end = offset + _HEADER.size + length + _CHECKSUM.size
-            if end > size:
-                raise RecordError(f"record {len(spans)} is cut at byte {size}")
-            spans.append((offset + _HEADER.size, length))
-            offset = end
-    return spans
+        return list(spans_of(file.fileno()))
+
+
+def spans_of(descriptor: int) -> Iterator[tuple[int, int]]:
+    """Finds the records of an open file one after the other: see `record_spans`."""
+    size, offset = os.fstat(descriptor).st_size, 0
+    for number in itertools.count():
+        if offset >= size:
+            return
+        header = os.pread(descriptor, _HEADER.size, offset)
+        if len(header) < _HEADER.size:
+            raise CutRecord(f"record {number} is cut at byte {size}")
+        length, checksum = _HEADER.unpack(header)
+        if _checksum(header[:8]) != _CHECKSUM.pack(checksum):
+            raise RecordError(f"record {number} is damaged at byte {offset}")
+        end = offset + _HEADER.size + length + _CHECKSUM.size
+        if end > size:
+            raise CutRecord(f"record {number} is cut at byte {size}")
+        yield offset + _HEADER.size, length
+        offset = end
 
 
 def read_record(descriptor: int, offset: int, length: int) -> bytes:

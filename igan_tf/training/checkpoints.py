@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from igan_tf.errors import InputError
-from igan_tf.files import StrPath, durable
-from igan_tf.files.damage import UNREADABLE_ZIP
-from igan_tf.files.digests import file_digest
+from igan_tf.files import StrPath, disk, durable, json_files
+from igan_tf.files.array_archives import read_arrays
+from igan_tf.files.digests import file_digest, open_file_digest
+from igan_tf.files.json_files import NUMBER, WHOLE
 
 if TYPE_CHECKING:
     import keras
@@ -23,9 +23,50 @@ _STATE = "state.npz"
 _DIGEST = "state.sha256"
 _POSITION = "position"
 
+_BEST = json_files.record({"step": WHOLE}, others={"type": ["number", "string"]})
+# What a trainer saves beside its arrays; see `Trainer.save`.
+_POSITION_SCHEMA = json_files.record(
+    {"step": WHOLE},
+    {
+        # Settings and data; see `Experiment`.
+        "identity": json_files.record(
+            {},
+            {
+                "image_shape": json_files.listing(json_files.whole(1, 2**14), 3, 3),
+                "num_classes": json_files.whole(0, 2**20),
+                "steps_per_epoch": json_files.whole(1, 2**53),
+            },
+            others={"type": ["string", "number", "boolean", "null", "array"]},
+        ),
+        "epoch": WHOLE,
+        "step_in_epoch": WHOLE,
+        "sums": json_files.record({}, others=NUMBER),
+        "best": json_files.optional(_BEST),
+        "best_score": json_files.optional({**_BEST, "required": ["step", "name", "value"]}),
+    },
+)
+
 
 class CheckpointError(InputError):
     """No checkpoint can be used, or it is of another network; the message names the file and the difference."""
+
+
+class _Gone(CheckpointError):
+    """A checkpoint was removed while, or before, it was read: its run has later ones."""
+
+
+class Saved(NamedTuple):
+    """What a checkpoint holds.
+
+    Attributes:
+        arrays: By name.
+        position: The dict that was saved with them.
+        sha256: Of both: it names what is in the checkpoint.
+    """
+
+    arrays: dict[str, np.ndarray]
+    position: dict[str, Any]
+    sha256: str
 
 
 class Checkpoints:
@@ -49,8 +90,10 @@ class Checkpoints:
         """The steps that have a checkpoint, ascending."""
         if not self.folder.is_dir():
             return []
-        names = (re.fullmatch(r"step-(\d+)", path.name) for path in self.folder.iterdir())
-        return sorted(int(name[1]) for name in names if name)
+        names = (re.fullmatch(r"step-(\d{9,18})", path.name) for path in self.folder.iterdir() if path.is_dir())
+        steps = (int(name[1]) for name in names if name)
+        # Not under another name, such as one zero more.
+        return sorted(step for step in steps if self.path(step).is_dir())
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}"
@@ -59,7 +102,7 @@ class Checkpoints:
         self, step: int, arrays: Mapping[str, np.ndarray], position: dict[str, Any], best_steps: Sequence[int] = ()
     ) -> None:
         """Writes a checkpoint, then removes those that are neither among the last nor the best."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(self.folder, parents=True)
         with durable.durable_folder(self.path(step)) as folder:
             # Not through memory: ImageNet's state is 1.7 GB.
             with durable.durable_file(folder / _STATE) as file:
@@ -71,55 +114,76 @@ class Checkpoints:
         # Later ones are damaged ones that were passed over: they must not push out what is whole.
         for old in [earlier for earlier in self.steps() if earlier <= step][: -self.keep]:
             if old not in (*best_steps, step):
-                shutil.rmtree(self.path(old))
+                disk.remove(self.path(old))
 
     def digest(self, step: int) -> str:
-        """The digest that a checkpoint should have: it names what is in it."""
+        """The SHA-256 that a checkpoint should have: it names what is in it."""
         try:
-            return (self.path(step) / _DIGEST).read_text(encoding="utf-8").split()[0]
-        except (OSError, IndexError, UnicodeDecodeError) as error:
-            raise CheckpointError(f"the checkpoint {self.path(step)} is damaged: {error}") from error
+            text = disk.read_small(self.path(step) / _DIGEST).decode()
+        except (OSError, InputError, UnicodeDecodeError) as error:
+            raise self._unreadable(step, error) from error
+        if not (line := re.fullmatch(rf"([0-9a-f]{{64}})(\s+{_STATE})?\s*", text)):
+            raise CheckpointError(f"the checkpoint {self.path(step)} is damaged: {_DIGEST} holds no digest")
+        return line[1]
 
-    def load(self, step: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    def load(self, step: int) -> Saved:
         """Reads one checkpoint.
 
-        Returns:
-            Dict of arrays, and the position.
-
         Raises:
-            CheckpointError: if a file is missing or differs from its digest.
+            CheckpointError: if a file is missing or differs from its digest, or it is another step's.
         """
         path = self.path(step)
         digest = self.digest(step)
         try:
-            found = file_digest(path / _STATE)
+            # Once it is open, a trainer that removes it does not take it away.
+            file = disk.open_file(path / _STATE)
         except OSError as error:
-            raise CheckpointError(f"the checkpoint {path} is damaged: {error}") from error
-        if found != digest:
-            raise CheckpointError(f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}")
-        try:
-            with np.load(path / _STATE, allow_pickle=False) as state:
-                arrays = {name: state[name] for name in state.files}
-        except UNREADABLE_ZIP as error:
-            raise CheckpointError(f"the checkpoint {path} cannot be read: {error}") from error
-        return arrays, json.loads(arrays.pop(_POSITION).tobytes())
+            raise self._unreadable(step, error) from error
+        with file:
+            try:
+                found = open_file_digest(file)
+            except OSError as error:
+                raise self._unreadable(step, error) from error
+            if found != digest:
+                raise CheckpointError(
+                    f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}"
+                )
+            try:
+                arrays = read_arrays(file, path)
+                position = json_files.parse(arrays.pop(_POSITION, np.empty(0)).tobytes(), _POSITION_SCHEMA, path)
+            except json_files.DamagedFile as error:
+                raise CheckpointError(f"the checkpoint {error}") from error
+        if position["step"] != step:
+            raise CheckpointError(f"the checkpoint {path} is damaged: it is step {position['step']}'s")
+        return Saved(arrays, position, digest)
 
-    def load_newest(self) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    def _unreadable(self, step: int, error: Exception) -> CheckpointError:
+        path = self.path(step)
+        if isinstance(error, FileNotFoundError) and not path.is_dir():
+            return _Gone(f"the checkpoint {path} is not there, or was removed while it was read")
+        return CheckpointError(f"the checkpoint {path} is damaged: {error}")
+
+    def load_newest(self) -> Saved | None:
         """Reads the newest checkpoint that is whole, naming each damaged one.
 
+        One that a trainer removes meanwhile is none: it has saved later ones, which are looked for anew.
+
         Returns:
-            Dict of arrays and position, or None where there has never been a checkpoint.
+            The checkpoint, or None where there has never been one.
 
         Raises:
             CheckpointError: if there are checkpoints, but none is whole.
         """
-        steps = self.steps()
-        for step in reversed(steps):
+        damaged: set[int] = set()
+        while steps := [step for step in self.steps() if step not in damaged]:
             try:
-                return self.load(step)
+                return self.load(steps[-1])
+            except _Gone:
+                continue
             except CheckpointError as error:
+                damaged.add(steps[-1])
                 self._warn(f"{error}; trying the one before")
-        if steps:
+        if damaged:
             raise CheckpointError(f"no checkpoint in {self.folder} is whole; move the folder away to start anew")
         return None
 
@@ -166,6 +230,10 @@ def restore_state(
             wrong.append(f"{name}: not in the checkpoint")
         elif tuple(variable.shape) != arrays[name].shape:
             wrong.append(f"{name}: {arrays[name].shape} in the checkpoint, {tuple(variable.shape)} in the network")
+        elif arrays[name].dtype != (dtype := np.asarray(variable.numpy()).dtype):
+            wrong.append(f"{name}: {arrays[name].dtype} in the checkpoint, {dtype} in the network")
+        elif not np.isfinite(arrays[name]).all():
+            wrong.append(f"{name}: not finite")
     if wrong:
         shown = "\n  ".join(wrong[:10] + ([f"and {len(wrong) - 10} more"] if len(wrong) > 10 else []))
         raise CheckpointError(f"{where} is of another network:\n  {shown}")

@@ -1,23 +1,26 @@
 """What a run leaves behind besides checkpoints: `metrics.jsonl`, TensorBoard's files, sample grids.
 
 Opening the log of a run at a step removes what an interrupted process wrote beyond it, so that nothing stands
-twice after the steps are repeated.
+twice after the steps are repeated. A last entry that was cut short goes, too; other damage is an error, before anything
+is changed.
 """
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 
-from igan_tf.files import StrPath, durable
+from igan_tf.files import StrPath, disk, durable, json_files
+from igan_tf.files.json_lines import as_line, read_lines
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.metrics.registry import with_short_names
+from igan_tf.records import tfrecords
 from igan_tf.types import Tensor
 
 # TensorBoard's group of a number and what is said of it, by how its name ends; the first that fits.
@@ -43,6 +46,9 @@ _DESCRIPTIONS = {
     "averaged_test_error": "Part of the test images that is wrongly classified by the running average of the weights.",
     "seconds_per_step": "Mean time of a training step in this epoch, without evaluation.",
 }
+METRICS_FILE = "metrics.jsonl"
+
+_LINE = json_files.record({"step": json_files.WHOLE}, {"epoch": json_files.WHOLE}, others=json_files.NUMBER)
 
 
 class RunLog:
@@ -51,15 +57,23 @@ class RunLog:
     Args:
         run_dir: The run directory, which exists.
         step: The last step whose entries stay; -1: none do.
+
+    Raises:
+        DamagedFile: where its metrics or events are damaged; nothing is changed.
     """
 
     def __init__(self, run_dir: StrPath, step: int) -> None:
         self.run_dir = Path(run_dir)
-        self._metrics_path = self.run_dir / "metrics.jsonl"
-        _keep_lines_to(self._metrics_path, step)
+        self._metrics_path = self.run_dir / METRICS_FILE
         folder = events_folder(self.run_dir)
-        for path in folder.glob("events.out.tfevents.*"):
-            _keep_events_to(path, step)
+        # All of them take their places once all have been read.
+        with contextlib.ExitStack() as rewritten:
+            if self._metrics_path.exists():
+                kept = rewritten.enter_context(durable.durable_file(self._metrics_path))
+                kept.writelines(as_line(line).encode() for line in self.metrics() if line["step"] <= step)
+            for path in folder.glob("events.out.tfevents.*"):
+                kept = rewritten.enter_context(durable.durable_file(path))
+                kept.writelines(tfrecords.frame(event) for event in _events_to(path, step))
         self._writer = tf.summary.create_file_writer(str(folder))
 
     def describe(self, config_lines: Iterable[str], data: str, hyperparameters: dict[str, Any]) -> None:
@@ -79,16 +93,16 @@ class RunLog:
                 if isinstance(value, float):
                     tf.summary.scalar(tag(name), value, description=_DESCRIPTIONS.get(name))
         self._writer.flush()
-        with open(self._metrics_path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(metrics) + "\n")
+        with disk.open_file(self._metrics_path, "ab") as file:
+            file.write(as_line(metrics).encode())
             file.flush()
-            os.fsync(file.fileno())
+            disk.fsync(file.fileno())
 
     def write_samples(self, images: np.ndarray, name: str, step: int) -> None:
         """Writes a grid of images in [0, 1] as `samples/<name>.png` and to TensorBoard."""
         grid = image_grid(images)
         folder = self.run_dir / "samples"
-        folder.mkdir(exist_ok=True)
+        disk.make_folder(folder)
         write_png(folder / f"{name}.png", grid)
         with self._writer.as_default(step=step):
             tf.summary.image("samples", grid[None])
@@ -129,31 +143,29 @@ def read_metrics(path: StrPath) -> list[dict[str, Any]]:
     """The lines of a `metrics.jsonl`, a dict each; a last line cut short is left out.
 
     Scores have the names of today, whatever version wrote them.
+
+    Raises:
+        DamagedFile: where a line is not as it was written; it names the line.
     """
-    path = Path(path)
-    lines = []
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+    try:
+        return [with_short_names(line) for line in read_lines(path, _LINE)]
+    except json_files.DamagedFile as error:
+        raise json_files.DamagedFile(f"{error}. {_remedy(path)}") from error
+
+
+def _events_to(path: Path, step: int) -> Iterator[bytes]:
+    """The events of a TensorBoard file up to `step`, without a last one cut short."""
+    with open(path, "rb") as file, contextlib.suppress(tfrecords.CutRecord):
         try:
-            lines.append(with_short_names(json.loads(text)))
-        except json.JSONDecodeError:
-            break
-    return lines
-
-
-def _keep_lines_to(path: Path, step: int) -> None:
-    if path.exists():
-        kept = [line for line in read_metrics(path) if line["step"] <= step]
-        durable.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-
-
-def _keep_events_to(path: Path, step: int) -> None:
-    """Rewrites a TensorBoard file without the events beyond `step`, and without a last one cut short."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    with tf.io.TFRecordWriter(str(temporary)) as writer:
-        try:
-            for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            for offset, length in tfrecords.spans_of(file.fileno()):
+                record = tfrecords.read_record(file.fileno(), offset, length)
                 if tf.compat.v1.Event.FromString(record).step <= step:
-                    writer.write(record)
-        except tf.errors.DataLossError:
-            pass
-    temporary.replace(path)
+                    yield record
+        except tfrecords.CutRecord:
+            raise
+        except (tfrecords.RecordError, DecodeError) as error:
+            raise json_files.DamagedFile(f"{path} is damaged: {error}. {_remedy(path)}") from error
+
+
+def _remedy(path: StrPath) -> str:
+    return f"Nothing was changed; move {Path(path).name} away to go on without what is in it"

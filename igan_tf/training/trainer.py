@@ -109,7 +109,7 @@ class Trainer:
         """
         saved = self.checkpoints.load_newest()
         if saved is not None:
-            self._take_up(*saved)
+            self._take_up(saved.arrays, saved.position)
         settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
         same_step, same_settings = same_of_all_workers(
             self.strategy, self.worker, self.step, zlib.crc32(settings) % 2**20

@@ -1,13 +1,16 @@
 """The command line: what it refuses and how, and what a tiny run leaves behind."""
 
+import os
 import re
 import shutil
+import tempfile
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+import igan_tf
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment
 from igan_tf.experiments.configs import as_lines, build_config, config_from_lines
@@ -305,6 +308,105 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
+
+
+@pytest.mark.parametrize("own", [[], ["--mode=evaluate"]])
+def test_the_settings_of_a_run_name_no_other_file(run_dir, tmp_path, capfd, own):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    (tmp_path / "secret").write_text("the first line of another file\n")
+    with open(copy / "flags.cfg", "a") as file:
+        file.write(f"--flagfile={tmp_path}/secret\n")
+    for arguments in ([f"--flagfile={copy}/flags.cfg", f"--run_dir={tmp_path}/new"], [*own, f"--run_dir={copy}"]):
+        outcome = run_here(capfd, *(own or FLAGS), *arguments)
+        assert outcome.code == 1 and "unknown setting 'flagfile'" in outcome.text
+        assert "first line" not in outcome.text and not (tmp_path / "new").exists()
+
+
+def endless(path):
+    path.unlink()
+    path.symlink_to("/dev/zero")
+
+
+def pipe(path):
+    path.unlink()
+    os.mkfifo(path)
+
+
+def enormous(path):
+    path.write_text("#" * (2**20 + 1))
+
+
+@pytest.mark.parametrize("become", [endless, pipe, enormous])
+def test_settings_come_from_small_regular_files(run_dir, tmp_path, capfd, become):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    become(copy / "flags.cfg")
+    for arguments in (
+        [f"--flagfile={copy}/flags.cfg"],
+        [f"--run_dir={copy}"],
+        ["--mode=evaluate", f"--run_dir={copy}"],
+    ):
+        outcome = run_here(capfd, *arguments)
+        assert outcome.code == 1 and ("is no regular file" in outcome.text or "more than 1048576 bytes" in outcome.text)
+
+
+def test_lost_checkpoints_end_no_run(run_dir, tmp_path, capfd):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints")
+    for holds in ("metrics up to step 4", "metrics up to step 4"):
+        before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
+        outcome = run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}")
+        assert outcome.code == 1 and f"holds {holds}, and its checkpoints are gone: put them back" in outcome.text
+        assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
+        (copy / "result.json").unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"epochs": 2}', '{"epochs": -1, "steps": 4, "seed": 1}', "{" * 10**5])
+def test_a_damaged_result_is_made_again(run_dir, tmp_path, capfd, content):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    (copy / "result.json").write_text(content)
+    outcome = run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}")
+    assert outcome.code == 0 and f"{copy}/result.json is damaged" in outcome.text
+    assert result(copy) == result(run_dir)
+
+
+def test_damaged_metrics_are_named_and_can_be_moved_away(run_dir, tmp_path, capfd):
+    copy = shutil.copytree(run_dir, tmp_path / "copy")
+    (copy / "result.json").unlink()
+    damaged = (copy / "metrics.jsonl").read_bytes().replace(b"0.", b"1.", 1)
+    (copy / "metrics.jsonl").write_bytes(damaged)
+    outcome = run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}")
+    assert outcome.code == 1 and f"{copy}/metrics.jsonl, line 1, is damaged" in outcome.text
+    assert (copy / "metrics.jsonl").read_bytes() == damaged
+    (copy / "metrics.jsonl").rename(copy / "damaged.jsonl")
+    assert run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}").code == 0
+    assert result(copy) == result(run_dir)
+
+
+def test_a_full_disk_is_not_taken_for_want_of_memory(tmp_path, capfd, monkeypatch):
+    def exhaust(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "runs/a/events.1; No space left on device\nof a long trace")
+
+    monkeypatch.setattr(experiment, "train", exhaust)
+    outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
+    assert outcome.code == 1
+    assert (
+        "the disk is full: runs/a/events.1; No space left on device. What was written before is whole" in outcome.text
+    )
+    assert "memory" not in outcome.text
+
+
+def test_a_fault_of_ours_is_reported_with_the_place_of_its_traceback(tmp_path, capfd, monkeypatch):
+    def fail(*arguments):
+        raise KeyError("beta")
+
+    monkeypatch.setattr(experiment, "train", fail)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
+    assert outcome.code == 1 and "Traceback" not in outcome.text
+    (report,) = tmp_path.glob("igan_tf-*.txt")
+    assert f"unexpected KeyError, a fault of igan_tf or of a library that it uses: 'beta'; its traceback is in {report}"
+    text = report.read_text()
+    assert "Traceback" in text and 'raise KeyError("beta")' in text and f"igan_tf {igan_tf.__version__}: " in text
 
 
 def test_a_run_dir_that_cannot_be_searched_is_named():

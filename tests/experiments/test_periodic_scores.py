@@ -80,7 +80,9 @@ def test_figures_are_those_of_the_functions(finished, digits_cache):
 
 def test_a_run_without_scores_trains_to_the_same_bits(tmp_path, finished):
     train(tmp_path / "run", score_epochs=0)
-    (arrays, _), (others, _) = (Checkpoints(folder / "checkpoints").load(8) for folder in (finished, tmp_path / "run"))
+    (arrays, *_), (others, *_) = (
+        Checkpoints(folder / "checkpoints").load(8) for folder in (finished, tmp_path / "run")
+    )
     assert all(array.tobytes() == others[name].tobytes() for name, array in arrays.items())
     assert not KEYS & set(metrics(tmp_path / "run")[-1]) and "best_score" not in result(tmp_path / "run")
     assert not (tmp_path / "run" / "score_protocol.json").exists()
@@ -120,7 +122,7 @@ def test_a_scored_epoch_is_checkpointed_and_the_best_stays(tmp_path, monkeypatch
     monkeypatch.setattr(PeriodicScores, "__call__", scored)
     train(tmp_path, score_epochs=1)
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    _, position = checkpoints.load_newest()
+    _, position, _ = checkpoints.load_newest()
     assert position["best_score"] == {"step": 2, "name": "inception_score", "value": 5.0}
     assert set(checkpoints.steps()) == {2, 6, 8, position["best"]["step"]}
     assert result(tmp_path)["best_score"] == position["best_score"]
@@ -133,7 +135,7 @@ def test_a_run_of_version_0_1_is_continued(tmp_path, finished, monkeypatch):
     early = [{f"{key}_domain_digits_n60" if key in KEYS else key: line[key] for key in line} for line in written]
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in early))
     checkpoints = Checkpoints(run_dir / "checkpoints")
-    arrays, position = checkpoints.load_newest()
+    arrays, position, _ = checkpoints.load_newest()
     best = position["best_score"]
     position["best_score"] = {**best, "name": "inception_score_domain_digits_n60"}
     shutil.rmtree(checkpoints.path(8))

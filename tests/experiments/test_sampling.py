@@ -430,13 +430,13 @@ def test_another_run_s_folder_is_refused_before_the_model_is_built(here, run_dir
     arguments = ["--mode=sample", f"--run_dir={run_dir}", "--num_samples=3", "--output=a/"]
     assert run_here(capfd, *arguments).code == 0
     before = contents("a")
-    monkeypatch.setattr(sampling, "load_run", None)
+    monkeypatch.setattr(sampling, "build_model", None)
     outcome = run_here(capfd, *arguments, "--seed=6")
     assert outcome.code == 1 and "--output=a holds other samples" in outcome.text
     assert "seed: 1 there, 6 now" in outcome.text
     # The same run at another step.
     other = shutil.copytree(run_dir, tmp_path / "other")
-    arrays, position = Checkpoints(other / "checkpoints").load(2)
+    arrays, position, _ = Checkpoints(other / "checkpoints").load(2)
     Checkpoints(other / "checkpoints").save(4, arrays, {**position, "step": 4})
     outcome = run_here(capfd, *arguments, f"--run_dir={other}")
     for words in (f"run: '{run_dir}' there, '{other}' now", "step: 2 there, 4 now", "checkpoint_sha256: "):
@@ -446,7 +446,7 @@ def test_another_run_s_folder_is_refused_before_the_model_is_built(here, run_dir
 
 def test_a_damaged_newest_checkpoint_is_named_and_passed_over(here, run_dir, tmp_path, capfd):
     copy = shutil.copytree(run_dir, tmp_path / "copy")
-    arrays, position = Checkpoints(copy / "checkpoints").load(2)
+    arrays, position, _ = Checkpoints(copy / "checkpoints").load(2)
     Checkpoints(copy / "checkpoints").save(4, arrays, {**position, "step": 4})
     state = copy / "checkpoints" / "step-000000004" / "state.npz"
     state.write_bytes(state.read_bytes()[:-1])

@@ -1,5 +1,8 @@
+import hashlib
+import io
 import os
 import shutil
+import zipfile
 
 import keras
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from igan_tf.files import durable
 from igan_tf.training import CheckpointError, Checkpoints
+from igan_tf.training import checkpoints as checkpoints_module
 from igan_tf.training.checkpoints import differences, restore_state, state_of
 
 ARRAYS = {
@@ -38,7 +42,7 @@ def save(checkpoints, *steps, best_steps=()):
 
 
 def assert_whole(loaded, step):
-    arrays, position = loaded
+    arrays, position, _ = loaded
     assert position == {**POSITION, "step": step}
     assert set(arrays) == set(ARRAYS)
     for name, array in ARRAYS.items():
@@ -154,12 +158,101 @@ def test_a_damaged_newest_is_named_and_the_one_before_is_used(checkpoints, warni
 
 def test_a_state_that_is_no_archive_is_named_even_with_its_digest(checkpoints):
     save(checkpoints, 7)
-    import hashlib
-
     durable.write_text(checkpoints.path(7) / "state.npz", "no archive")
     durable.write_text(checkpoints.path(7) / "state.sha256", hashlib.sha256(b"no archive").hexdigest())
     with pytest.raises(CheckpointError, match=f"{checkpoints.path(7)} cannot be read"):
         checkpoints.load(7)
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ({"step": 8}, "it is step 8's"),
+        ({"step": "7"}, r"\$.step: '7' is not of type 'integer'"),
+        ({"step": -1}, r"\$.step: -1 is less than the minimum of 0"),
+        ({"epoch": 1.5}, r"\$.epoch: 1.5 is not of type 'integer'"),
+        ({"step_in_epoch": True}, r"\$.step_in_epoch: True is not of type 'integer'"),
+        ({"sums": [1]}, r"\$.sums: \[1\] is not of type 'object'"),
+        ({"sums": {"loss": "1"}}, r"\$.sums.loss: '1' is not of type 'number'"),
+        ({"sums": {"loss": float("nan")}}, "NaN is no number of JSON's"),
+        ({"best": {"averaged_test_error": 0.1}}, r"\$.best: .*"),
+        ({"best_score": {"step": 7}}, r"\$.best_score: .*"),
+        ({"identity": []}, r"\$.identity: \[\] is not of type 'object'"),
+        ({"identity": {"image_shape": [10**9, 10**9, 3]}}, r"\$.identity.image_shape\[[01]\]: 1000000000 is greater than the maximum"),
+        ({"identity": {"num_classes": 10**12}}, r"\$.identity.num_classes: 1000000000000 is greater than the maximum"),
+        ({"code": 1}, r"\$: Additional properties are not allowed"),
+    ],
+)
+def test_a_position_is_believed_in_nothing(checkpoints, warnings, about, words):
+    save(checkpoints, 3)
+    # With the right digest.
+    checkpoints.save(7, ARRAYS, {**POSITION, **about})
+    with pytest.raises(CheckpointError, match=f"{checkpoints.path(7)} is damaged: {words}"):
+        checkpoints.load(7)
+    assert_whole(checkpoints.load_newest(), 3)
+    assert len(warnings) == 1
+
+
+def test_exchanged_steps_are_noticed(checkpoints, warnings):
+    save(checkpoints, 7, 12)
+    paths = checkpoints.path(7), checkpoints.path(12)
+    paths[0].rename(checkpoints.folder / "aside")
+    paths[1].rename(paths[0])
+    (checkpoints.folder / "aside").rename(paths[1])
+    with pytest.raises(CheckpointError, match="is whole"):
+        checkpoints.load_newest()
+    assert "it is step 7's" in warnings[0] and "it is step 12's" in warnings[1]
+
+
+@pytest.mark.parametrize("name", ["step-1", "step-0000000003", "step-", "step-000000001x"])
+def test_a_stray_folder_neither_counts_nor_ends_a_training(checkpoints, name):
+    checkpoints.folder.mkdir()
+    (checkpoints.folder / name).mkdir()
+    (checkpoints.folder / "step-000000002").write_text("a file")
+    save(checkpoints, 7, 12, 13)
+    assert checkpoints.steps() == [12, 13] and (checkpoints.folder / name).is_dir()
+
+
+def test_a_claim_of_more_bytes_than_there_are_allocates_nothing(checkpoints):
+    """A header of ten million million numbers, in an archive with the right checksums and digest."""
+    save(checkpoints, 7)
+    path = checkpoints.path(7) / "state.npz"
+    header = io.BytesIO()
+    about = {"descr": "<f4", "fortran_order": False, "shape": (10**7, 10**6)}
+    np.lib.format.write_array_header_1_0(header, about)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("huge.npy", header.getvalue() + bytes(64))
+    durable.write_text(path.with_suffix(".sha256"), hashlib.sha256(path.read_bytes()).hexdigest())
+    with pytest.raises(CheckpointError, match=r"huge has 64 bytes, and shape \(10000000, 1000000\) of float32"):
+        checkpoints.load(7)
+
+
+def test_a_reader_takes_the_next_where_a_trainer_removes_what_it_reads(checkpoints, warnings, monkeypatch):
+    save(checkpoints, 7)
+    read_digest = Checkpoints.digest
+
+    def digest_while_a_trainer_goes_on(self, step):
+        found = read_digest(self, step)
+        if step == 7:
+            save(checkpoints, 12, 13, 14)
+        return found
+
+    monkeypatch.setattr(Checkpoints, "digest", digest_while_a_trainer_goes_on)
+    assert_whole(checkpoints.load_newest(), 14)
+    assert warnings == []
+
+
+def test_a_reader_keeps_what_it_has_opened(checkpoints, monkeypatch):
+    save(checkpoints, 7)
+    original = checkpoints_module.open_file_digest
+
+    def digest_while_a_trainer_goes_on(file):
+        save(checkpoints, 12, 13)
+        assert not checkpoints.path(7).exists()
+        return original(file)
+
+    monkeypatch.setattr(checkpoints_module, "open_file_digest", digest_while_a_trainer_goes_on)
+    assert_whole(checkpoints.load(7), 7)
 
 
 def test_no_pickle_is_ever_loaded(checkpoints):
@@ -232,7 +325,8 @@ def test_restore_gives_back_what_state_of_took():
 
 def test_another_network_is_refused_with_every_difference_before_anything_changes():
     variables = make_variables()
-    arrays = {"generator/000": np.ones((3, 4)), "generator/001": np.ones((2, 5)), "discriminator/000": np.ones(1)}
+    arrays = {"generator/000": np.ones((3, 4), "float32"), "generator/001": np.ones((2, 5), "float32")}
+    arrays["discriminator/000"] = np.ones(1)
     variables["extra"] = keras.Variable(np.zeros(1))
     with pytest.raises(CheckpointError) as caught:
         restore_state(variables, arrays, "the file")
@@ -242,6 +336,26 @@ def test_another_network_is_refused_with_every_difference_before_anything_change
     assert "discriminator/000: not in the network" in message
     assert "extra: not in the checkpoint" in message
     assert "generator/000" not in message
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.ones(2), "generator/001: float64 in the checkpoint, float32 in the network"),
+        (np.array([1, np.nan], "float32"), "generator/001: not finite"),
+    ],
+)
+def test_arrays_of_another_type_or_that_are_not_finite_are_refused(array, words):
+    variables = make_variables()
+    with pytest.raises(CheckpointError, match=words):
+        restore_state(variables, {"generator/000": np.ones((3, 4), "float32"), "generator/001": array}, "the file")
+    assert all((variable.numpy() == 0).all() for variable in variables.values())
+
+
+def test_nothing_is_assigned_before_all_is_right():
+    variables = make_variables()
+    with pytest.raises(CheckpointError):
+        restore_state(variables, {"generator/000": np.ones((3, 4), "float32")}, "the file")
     assert all((variable.numpy() == 0).all() for variable in variables.values())
 
 

@@ -1,10 +1,12 @@
 import json
 
+import google_crc32c
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
 
+from igan_tf.files.json_files import DamagedFile
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.training.run_log import RunLog, read_metrics, tag
 
@@ -37,7 +39,9 @@ def of_epochs(*epochs):
 def test_what_is_written_is_there(tmp_path):
     write_epochs(tmp_path, 0, [1, 2], describe=True)
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-    assert lines == [{"epoch": 1, "step": 10, "a_loss": 1 / 3}, {"epoch": 2, "step": 20, "a_loss": 2 / 3}]
+    for line, epoch in zip(lines, (1, 2), strict=True):
+        written = {"epoch": epoch, "step": 10 * epoch, "a_loss": epoch / 3}
+        assert line == {**written, "crc32c": f"{google_crc32c.value(json.dumps(written).encode()):08x}"}
     found = events(tmp_path)
     assert [event for event in found if event[0] > 0] == of_epochs(1, 2)
     tags = [tag for step, tag in found if step == 0]
@@ -123,6 +127,52 @@ def test_a_cut_event_of_a_kept_step_costs_no_others(tmp_path):
     path.write_bytes(path.read_bytes()[:-1])
     RunLog(tmp_path, 20).close()
     assert events(tmp_path) == sorted(set(of_epochs(1, 2)) - {(20, "scale/a")})
+
+
+def damaged(path, at=None):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if at is None else at] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("at", [0, 5, 12, None])
+@pytest.mark.parametrize("name", ["metrics.jsonl", "events.*"])
+def test_damage_is_named_and_nothing_is_changed(tmp_path, name, at):
+    write_epochs(tmp_path, 0, [1, 2, 3])
+    (path,) = tmp_path.glob(name)
+    damaged(path, at)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(DamagedFile, match=rf"{path}.* is damaged: .*; move {path.name} away to go on"):
+        RunLog(tmp_path, 20)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
+
+
+def test_garbage_at_the_head_of_an_event_file_is_damage(tmp_path):
+    write_epochs(tmp_path, 0, [1])
+    (path,) = tmp_path.glob("events.*")
+    path.write_bytes(b"garbage" + path.read_bytes())
+    with pytest.raises(DamagedFile, match="record 0 is damaged at byte 0"):
+        RunLog(tmp_path, 10)
+
+
+def test_every_flipped_bit_of_a_line_is_noticed(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = RunLog(tmp_path, 0)
+    log.write_metrics({"epoch": 1, "step": 3, "a_loss": 0.5})
+    log.close()
+    whole = path.read_bytes()
+    # Without its end, a line is one that was cut short.
+    for bit in range(8 * (len(whole) - 1)):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(DamagedFile, match=f"{path}, line 1, is damaged"):
+            read_metrics(path)
+
+
+def test_lines_of_earlier_versions_have_no_checksum(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "step": 3, "a_loss": 0.5}\n')
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "a_loss": 0.5}]
 
 
 def test_metrics_are_on_disk_before_the_call_returns(tmp_path):

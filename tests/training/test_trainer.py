@@ -182,7 +182,7 @@ def test_nothing_to_restore(tmp_path):
 def test_the_position_carries_the_identity(tmp_path):
     trainer = make_trainer(tmp_path, epochs=1)
     trainer.train(Notes())
-    _, position = trainer.checkpoints.load_newest()
+    _, position, _ = trainer.checkpoints.load_newest()
     assert position["identity"] == IDENTITY and position["step"] == 4 and position["epoch"] == 1
 
 
@@ -197,7 +197,7 @@ def test_another_run_is_not_continued(tmp_path):
 def test_a_checkpoint_without_an_identity_is_named(tmp_path):
     trainer = make_trainer(tmp_path, epochs=1)
     trainer.train(Notes())
-    arrays, position = trainer.checkpoints.load_newest()
+    arrays, position, _ = trainer.checkpoints.load_newest()
     del position["identity"]
     trainer.checkpoints.save(position["step"], arrays, position)
     with pytest.raises(CheckpointError, match=r"step-000000004 was written by an early version"):

@@ -1,0 +1,62 @@
+"""Files of JSON lines, a record each, that grow: every line ends with a checksum of itself.
+
+A process that dies while it appends leaves a last line without an end, which does not count. Whatever else is not as it
+was written is damage, and is said to be so: to leave it out would lose what stands behind it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import google_crc32c
+
+from igan_tf.files import StrPath, disk, json_files
+from igan_tf.files.json_files import DamagedFile, Schema
+
+_KEY = "crc32c"
+_CHECKED_LINE = re.compile(rf'(.*), "{_KEY}": "([0-9a-f]{{8}})"\}}')
+_MOST_BYTES = 2**30
+
+
+def as_line(record: Mapping[str, Any]) -> str:
+    """A record of one entry or more as a line: its last entry, `crc32c`, is the CRC-32C of the JSON without it."""
+    text = json.dumps(record)
+    return f'{text[:-1]}, "{_KEY}": "{_checksum(text)}"}}\n'
+
+
+def read_lines(path: StrPath, schema: Schema) -> list[dict[str, Any]]:
+    """The records of a file without their checksums, which early files lack; none where there is no file.
+
+    Args:
+        path: The file.
+        schema: Of a record; other entries than it knows must not be text.
+
+    Raises:
+        DamagedFile: that names the first line that is not as it was written, or not of the schema.
+        OSError: where the file cannot be read.
+    """
+    try:
+        content = disk.read_small(path, _MOST_BYTES)
+    except FileNotFoundError:
+        return []
+    records = []
+    # What stands behind the last end of a line was cut short.
+    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+        where = f"{path}, line {number},"
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise DamagedFile(f"{where} is damaged: {error}") from error
+        if checked := _CHECKED_LINE.fullmatch(text):
+            text = checked[1] + "}"
+            if _checksum(text) != checked[2]:
+                raise DamagedFile(f"{where} is damaged: it does not have its own checksum")
+        records.append(json_files.parse(text, schema, where, not_finite=True))
+    return records
+
+
+def _checksum(text: str) -> str:
+    return f"{google_crc32c.value(text.encode()):08x}"
