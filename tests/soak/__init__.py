@@ -13,12 +13,16 @@ class Soak:
 
     Attributes:
         about: What a case does, and what must hold, in one sentence.
-        count: How many cases there are, numbered from 0.
+        count: How many cases there are, numbered from 0, or a function that finds out.
         run: Given numbers and an empty folder to work in, yields (number, outcome) of each as it ends: one or two
             words, such as "refused" or "continued", that are counted. An AssertionError, or anything else raised, is
             a failure of the case that comes next; `run` is then called anew with those after it.
     """
 
     about: str
-    count: int
+    count: int | Callable[[], int]
     run: Callable[[Iterable[int], Path], Iterator[tuple[int, str]]]
+
+    @property
+    def num_cases(self) -> int:
+        return self.count if isinstance(self.count, int) else self.count()

@@ -59,7 +59,7 @@ def main() -> None:
     for name in chosen:
         soak, path = kinds[name], options.output_dir / f"{name}.jsonl"
         done = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-        missing = sorted(set(range(soak.count)) - {line["case"] for line in done})
+        missing = sorted(set(range(soak.num_cases)) - {line["case"] for line in done})
         if options.case is not None:
             done, missing = [], [options.case]
         started = time.monotonic()

@@ -178,7 +178,10 @@ def test_a_state_that_is_no_archive_is_named_even_with_its_digest(checkpoints):
         ({"best": {"averaged_test_error": 0.1}}, r"\$.best: .*"),
         ({"best_score": {"step": 7}}, r"\$.best_score: .*"),
         ({"identity": []}, r"\$.identity: \[\] is not of type 'object'"),
-        ({"identity": {"image_shape": [10**9, 10**9, 3]}}, r"\$.identity.image_shape\[[01]\]: 1000000000 is greater than the maximum"),
+        (
+            {"identity": {"image_shape": [10**9, 10**9, 3]}},
+            r"\$.identity.image_shape\[[01]\]: 1000000000 is greater than the maximum",
+        ),
         ({"identity": {"num_classes": 10**12}}, r"\$.identity.num_classes: 1000000000000 is greater than the maximum"),
         ({"code": 1}, r"\$: Additional properties are not allowed"),
     ],

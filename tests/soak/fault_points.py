@@ -1,0 +1,288 @@
+"""Every call by which the package reads and writes its own files, failed in every way, one at a time."""
+
+import contextlib
+import errno
+import functools
+import io
+import os
+import shutil
+import types
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from igan_tf.errors import InputError
+from igan_tf.experiments import experiment
+from igan_tf.experiments.configs import build_config
+from igan_tf.experiments.recipes.recipe import Recipe
+from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
+from igan_tf.files import disk
+from igan_tf.training import Checkpoints
+from igan_tf.training.run_log import read_metrics
+from tests.soak import Soak
+
+# What can go wrong with each kind of call. A kill ends the process in the midst of it.
+_WRITING = ("ENOSPC", "EIO", "kill")
+_FAULTS = {
+    "write": ("ENOSPC", "EIO", "short", "kill"),
+    "readinto": ("EIO", "kill"),
+    "readall": ("EIO", "kill"),
+    "_File": _WRITING,
+    "open": ("EIO", "kill"),
+    "fsync": _WRITING,
+    "replace": _WRITING,
+    "mkdir": _WRITING,
+    "rmtree": ("EIO", "kill"),
+    "unlink": ("EIO", "kill"),
+}
+
+
+class Killed(BaseException):
+    """Stands for the death of the process: nothing that it would still do reaches the disk."""
+
+
+class Scenario(NamedTuple):
+    """Work on files: `work` does it in a folder, from wherever it stands there; `content` is what must come of it."""
+
+    work: Callable[[Path], Any]
+    content: Callable[[Path], Any]
+
+
+# Training: the whole of `experiment.train` but for networks and data.
+
+
+class _OneNumber:
+    """A model whose state is one number."""
+
+    discriminator = keras.Sequential([keras.Input((1,)), keras.layers.Activation("linear")])
+
+    def __init__(self) -> None:
+        self.state = tf.Variable(0.0, dtype=tf.float64)
+
+    def state_variables(self) -> dict[str, Any]:
+        return {"state": self.state}
+
+    def train_step(self, batch: tf.Tensor) -> dict[str, tf.Tensor]:
+        self.state.assign(self.state * 0.9 + tf.cast(batch, tf.float64))
+        return {"some_loss": tf.cast(self.state, tf.float32)}
+
+    def generate(self, count: int, seed: int, batch_size: int) -> np.ndarray:
+        return np.full((count, 2, 2, 1), 0.5, "float32")
+
+
+class _Numbers:
+    steps_per_epoch, num_labelled = 2, 0
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[tf.Tensor]:
+        yield from (tf.constant(epoch + step / 7) for step in range(start_step, self.steps_per_epoch))
+
+
+class _Recipe(Recipe):
+    samples_in_grid = 4
+
+    def load_data(self) -> Any:
+        return types.SimpleNamespace(
+            unreadable=(),
+            image_shape=(2, 2, 1),
+            num_classes=2,
+            in_words=lambda: "numbers",
+            fingerprint=lambda: "0" * 64,
+        )
+
+    def check_against_data(self, data: Any, replicas: int) -> None:
+        pass
+
+    def make_batches(self, data: Any, replicas: int, worker: Any) -> Any:
+        return _Numbers()
+
+    def build_model(self, image_shape: Any, num_classes: int, steps_per_epoch: int) -> Any:
+        return _OneNumber()
+
+    def test_errors(self, model: Any, data: Any) -> dict[str, float]:
+        return {"test_error": float(model.state.numpy()) / 10, "averaged_test_error": 0.5}
+
+
+def _train(folder: Path) -> None:
+    config = build_config(dataset="digits", epochs=2)
+    original, experiment.recipe_of = experiment.recipe_of, lambda config: _Recipe(config)
+    acknowledged: list[int] = []
+    save = Checkpoints.save
+
+    def saved(self: Checkpoints, step: int, *arguments: Any, **more: Any) -> None:
+        save(self, step, *arguments, **more)
+        acknowledged.append(step)
+
+    Checkpoints.save = saved  # type: ignore[method-assign]
+    try:
+        experiment.train(config, folder / "run", lambda line: None)
+    finally:
+        Checkpoints.save = save  # type: ignore[method-assign]
+        experiment.recipe_of = original
+        (folder / "acknowledged").write_text(str(max(acknowledged, default=0)))
+
+
+def _of_training(folder: Path) -> Any:
+    saved = Checkpoints(folder / "run" / "checkpoints").load_newest()
+    assert saved is not None
+    metrics = [{**line, "seconds_per_step": 0} for line in read_metrics(folder / "run" / "metrics.jsonl")]
+    files = {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted((folder / "run").rglob("*"))
+        if (path.is_file() and path.name in ("flags.cfg", "result.json")) or path.suffix == ".png"
+    }
+    return (
+        saved.arrays["state"].tobytes(),
+        saved.position,
+        metrics,
+        files,
+        Checkpoints(folder / "run" / "checkpoints").steps(),
+    )
+
+
+# Sampling.
+
+
+class _Noise:
+    def generate_batches(
+        self, count: int, seed: int, batch_size: int = 100, wanted: Any = None
+    ) -> Iterator[np.ndarray]:
+        for batch in range(-(-count // batch_size)) if wanted is None else wanted:
+            generator = np.random.default_rng([seed, batch])
+            yield generator.random((min(batch_size, count - batch * batch_size), 4, 4, 1), "float32")
+
+
+def _sample(folder: Path) -> None:
+    plan = sampling_plan("png", 4, 1, "run", 7, "0" * 64)
+    SampleFolder(folder / "samples", plan, lambda line: None).fill(_Noise)  # type: ignore[arg-type]
+    write_npz(folder / "samples.npz", _Noise().generate_batches(250, 1), 250)
+
+
+def _files(folder: Path) -> Any:
+    """All files but for what a killed process leaves under temporary names."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+SCENARIOS = {
+    "train": Scenario(_train, _of_training),
+    "sample": Scenario(_sample, _files),
+}
+
+
+# Faults.
+
+
+@contextlib.contextmanager
+def _calls(on_call: Callable[[int, Callable[..., Any], tuple[Any, ...]], Any]) -> Iterator[None]:
+    """In this scope `on_call` stands for every call, of which it gets the number."""
+    original, numbers = disk._call, iter(range(10**9))
+
+    def call(function: Callable[..., Any], *arguments: Any) -> Any:
+        return on_call(next(numbers), function, arguments)
+
+    disk._call = call
+    try:
+        yield
+    finally:
+        disk._call = original
+
+
+@functools.cache
+def _points(name: str) -> list[tuple[int, str]]:
+    """(number of the call, fault) of every fault of a scenario."""
+    names: list[str] = []
+
+    def note(number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        names.append(function.__name__)
+        return function(*arguments)
+
+    with _in_folder() as folder, _calls(note):
+        SCENARIOS[name].work(folder)
+    return [(number, fault) for number, called in enumerate(names) for fault in _FAULTS[called]]
+
+
+@functools.cache
+def _undisturbed(name: str) -> Any:
+    with _in_folder() as folder:
+        SCENARIOS[name].work(folder)
+        return SCENARIOS[name].content(folder)
+
+
+@contextlib.contextmanager
+def _in_folder() -> Iterator[Path]:
+    """A folder of one name, so that what is written does not depend on it."""
+    folder = Path(f"/tmp/igan_tf-soak-{os.getpid()}")
+    folder.mkdir()
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield folder
+    finally:
+        os.chdir(before)
+        shutil.rmtree(folder)
+
+
+def _all_points() -> list[tuple[str, int, str]]:
+    return [(name, *point) for name in SCENARIOS for point in _points(name)]
+
+
+def _fault(at: int, fault: str) -> Callable[[int, Callable[..., Any], tuple[Any, ...]], Any]:
+    def call(number: int, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        # The disk is full in the midst of a write: it writes less than it was given, and the next one fails.
+        failing = at + 1 if fault == "short" else at
+        if number == at and function.__name__ == "write" and fault in ("short", "kill"):
+            data = memoryview(arguments[0]).cast("B")
+            written = function(data[: data.nbytes // 2])
+            if fault == "short":
+                return written
+        if number < failing or (number > failing and fault != "kill"):
+            return function(*arguments)
+        if fault == "kill":
+            raise Killed
+        code = errno.EIO if fault == "EIO" else errno.ENOSPC
+        raise OSError(code, os.strerror(code))
+
+    return call
+
+
+def _run(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
+    points = _all_points()
+    for number in numbers:
+        name, at, fault = points[number]
+        scenario = SCENARIOS[name]
+        expected = _undisturbed(name)
+        with _in_folder() as place, contextlib.redirect_stdout(io.StringIO()):
+            try:
+                with _calls(_fault(at, fault)):
+                    scenario.work(place)
+                outcome = f"{name}: done"
+            # Errors of the user's, and of the disk's, which every command ends with one sentence for.
+            except (InputError, OSError):
+                outcome = f"{name}: refused"
+            except Killed:
+                outcome = f"{name}: killed"
+            if name == "train":
+                reached = Checkpoints(place / "run" / "checkpoints").load_newest()
+                kept = reached.position["step"] if reached else 0
+                assert kept >= int((place / "acknowledged").read_text()), f"{points[number]}: step {kept} only"
+            if outcome.endswith("done"):
+                assert scenario.content(place) == expected, f"{points[number]} passed, with another outcome"
+            scenario.work(place)
+            assert scenario.content(place) == expected, f"{points[number]}: continued to another outcome"
+        yield number, outcome
+
+
+SOAK = Soak(
+    about="Each disk call of training, sampling, records, scores, tables and a study fails (full disk, I/O error, "
+    "short write) or is the process's last: what was acknowledged is there, and the same work again ends as without "
+    "the fault.",
+    count=lambda: len(_all_points()),
+    run=_run,
+)
