@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from absl import flags
 
-from igan_tf.errors import ConfigError, InputError, prefixed, replace_arguments
+from igan_tf.errors import ConfigError, prefixed, replace_arguments
 from igan_tf.experiments.configs import config_from_text
 from igan_tf.experiments.configs.flag_lines import VERSION_LINE, without_foreign_settings
 from igan_tf.experiments.run_configs import find_config
@@ -246,7 +246,7 @@ def expand_flagfiles(
             raise ConfigError(f"--flagfile={path} includes itself")
         try:
             text = disk.read_small(path).decode()
-        except (OSError, InputError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--flagfile={path} cannot be read: {error}") from error
         if VERSION_LINE in text.splitlines():
             with prefixed(f"--flagfile={path}"):

@@ -11,10 +11,17 @@ from igan_tf.data import DATASETS, ImageData, ImageRecords
 from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
-from igan_tf.experiments.run_directory import read_config
+from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.files import StrPath, json_files
 from igan_tf.models.adversarial_model import AdversarialModel
-from igan_tf.training.checkpoints import CheckpointError, Checkpoints, Saved, identity_of, restore_state
+from igan_tf.training.checkpoints import (
+    CheckpointError,
+    Checkpoints,
+    Saved,
+    differences,
+    identity_of,
+    restore_state,
+)
 from igan_tf.training.run_log import read_metrics
 
 # What networks are built from; the bounds are those of every position.
@@ -43,7 +50,7 @@ def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
     else:
         recipe = recipe_of(config)
         if not (recipe.streams and DATASETS[config.dataset].streamed):
-            data, saved = recipe.load_data(), read_checkpoint(run_dir)
+            saved, data = read_checkpoint(run_dir), recipe.load_data()
             refuse_other_data(run_dir, data, saved)
             if errors := recipe.test_errors(build_model(run_dir, saved), data):
                 return errors
@@ -110,11 +117,16 @@ def read_checkpoint(run_dir: StrPath, step: int | None = None, warn: Callable[[s
     Raises:
         ConfigError, CheckpointError: with the file that is missing or damaged.
     """
-    read_config(run_dir)
+    config = read_config(run_dir)
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=warn)
     saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
         raise no_checkpoint(run_dir)
+    where = checkpoints.path(saved.position["step"])
+    if changed := differences(identity_of(saved.position, where), config.fixed()):
+        raise CheckpointError(
+            f"{where} was saved with other settings than {FLAGS_FILE} has:\n  " + "\n  ".join(changed)
+        )
     return saved
 
 

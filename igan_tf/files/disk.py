@@ -13,14 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from igan_tf.errors import InputError
 from igan_tf.files import StrPath
 
 # Files of settings, results and plans.
 SMALL = 2**20
 
 
-class UnusableFile(InputError):
+class UnusableFile(OSError):
     """A file is no regular file, or larger than it can be; the message names it."""
 
 
@@ -42,23 +41,30 @@ class _File(io.FileIO):
 
 
 def open_file(path: StrPath, mode: str = "rb") -> BinaryIO:
-    """Opens a file as `open` does; `mode` is one of "rb", "wb" and "ab"."""
-    raw = _call(_File, os.fspath(path), mode)
-    return cast(BinaryIO, io.BufferedReader(raw) if mode == "rb" else io.BufferedWriter(raw))
+    """Opens a file as `open` does; `mode` is one of "rb", "wb" and "ab".
+
+    Raises:
+        UnusableFile: where a pipe, a device or a folder is to be read, which might never end.
+        OSError: where it cannot be opened; FileNotFoundError where there is none to read.
+    """
+    if mode != "rb":
+        return cast(BinaryIO, io.BufferedWriter(_call(_File, os.fspath(path), mode)))
+    # Without waiting for somebody to open the other end of a pipe.
+    descriptor = _call(os.open, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnusableFile(f"{path} is no regular file")
+    return cast(BinaryIO, io.BufferedReader(_File(descriptor, "rb")))
 
 
 def read_small(path: StrPath, most_bytes: int = SMALL) -> bytes:
-    """The contents of a regular file.
+    """The contents of a file.
 
     Raises:
-        UnusableFile: for a pipe, a device or a folder, which might never end, and for a file of more than `most_bytes`.
-        OSError: where it cannot be read; FileNotFoundError where there is none.
+        UnusableFile: where it has more than `most_bytes`, and as `open_file`.
+        OSError: as `open_file`.
     """
-    # Without waiting for somebody to open the other end of a pipe.
-    descriptor = _call(os.open, path, os.O_RDONLY | os.O_NONBLOCK)
-    with io.BufferedReader(_File(descriptor, "rb")) as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise UnusableFile(f"{path} is no regular file")
+    with open_file(path) as file:
         content = file.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise UnusableFile(f"{path} has more than {most_bytes} bytes")

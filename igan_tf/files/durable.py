@@ -59,6 +59,14 @@ def durable_folder(path: StrPath) -> Iterator[Path]:
     sync_folder(path.parent)
 
 
+def remove_folder(path: StrPath) -> None:
+    """Removes a folder that nobody sees in part: it has another name before the first of its files goes."""
+    path = Path(path)
+    with _temporary(path, folder=True) as aside:
+        disk.rename(path, aside / path.name)
+        disk.remove(aside)
+
+
 @contextlib.contextmanager
 def _temporary(path: Path, folder: bool) -> Iterator[Path]:
     """Yields an empty temporary file or folder of `path`, locked for the scope; removes it after an error."""
@@ -99,11 +107,8 @@ def _take_place(temporary: Path, path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        # What is being deleted must not stand under the name, not even in part.
-        with _temporary(path, folder=True) as aside:
-            with contextlib.suppress(FileNotFoundError):
-                disk.rename(path, aside / path.name)
-            disk.remove(aside, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):
+            remove_folder(path)
 
 
 def _remove_contents(path: Path) -> None:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STATE = "state.npz"
 _DIGEST = "state.sha256"
 _POSITION = "position"
+_NAME = re.compile(r"step-(\d{9,18})")
+_LISTINGS = 5
 
 _BEST = json_files.record({"step": WHOLE}, others={"type": ["number", "string"]})
 # What a trainer saves beside its arrays; see `Trainer.save`.
@@ -88,12 +90,14 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
-        if not self.folder.is_dir():
-            return []
-        names = (re.fullmatch(r"step-(\d{9,18})", path.name) for path in self.folder.iterdir() if path.is_dir())
-        steps = (int(name[1]) for name in names if name)
-        # Not under another name, such as one zero more.
-        return sorted(step for step in steps if self.path(step).is_dir())
+        # Between two entries of one listing a trainer may remove what was to come, and add what would have come before.
+        for _ in range(_LISTINGS):
+            entries = self.folder.iterdir() if self.folder.is_dir() else ()
+            steps = sorted(int(name[1]) for entry in entries if (name := _NAME.fullmatch(entry.name)))
+            # Not under another name, such as one zero more.
+            if found := [step for step in steps if self.path(step).is_dir()]:
+                return found
+        return []
 
     def path(self, step: int) -> Path:
         return self.folder / f"step-{step:09d}"
@@ -114,13 +118,16 @@ class Checkpoints:
         # Later ones are damaged ones that were passed over: they must not push out what is whole.
         for old in [earlier for earlier in self.steps() if earlier <= step][: -self.keep]:
             if old not in (*best_steps, step):
-                disk.remove(self.path(old))
+                durable.remove_folder(self.path(old))
+        # A process that was killed while it wrote or removed one has left this; a run has one writer.
+        for left in self.folder.glob(".step-*.tmp"):
+            disk.remove(left)
 
     def digest(self, step: int) -> str:
         """The SHA-256 that a checkpoint should have: it names what is in it."""
         try:
             text = disk.read_small(self.path(step) / _DIGEST).decode()
-        except (OSError, InputError, UnicodeDecodeError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise self._unreadable(step, error) from error
         if not (line := re.fullmatch(rf"([0-9a-f]{{64}})(\s+{_STATE})?\s*", text)):
             raise CheckpointError(f"the checkpoint {self.path(step)} is damaged: {_DIGEST} holds no digest")

@@ -155,7 +155,7 @@ def read_metrics(path: StrPath) -> list[dict[str, Any]]:
 
 def _events_to(path: Path, step: int) -> Iterator[bytes]:
     """The events of a TensorBoard file up to `step`, without a last one cut short."""
-    with open(path, "rb") as file, contextlib.suppress(tfrecords.CutRecord):
+    with disk.open_file(path) as file, contextlib.suppress(tfrecords.CutRecord):
         try:
             for offset, length in tfrecords.spans_of(file.fileno()):
                 record = tfrecords.read_record(file.fileno(), offset, length)

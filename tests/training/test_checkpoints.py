@@ -305,6 +305,21 @@ def test_a_leftover_temporary_folder_is_no_checkpoint(checkpoints, warnings):
     (checkpoints.folder / "notes").mkdir()
     assert_whole(checkpoints.load_newest(), 7)
     assert checkpoints.steps() == [7] and warnings == []
+    save(checkpoints, 9)
+    assert sorted(path.name for path in checkpoints.folder.glob(".*")) == []
+
+
+def test_a_checkpoint_that_goes_is_never_seen_in_part(checkpoints, monkeypatch):
+    save(checkpoints, 7, 12)
+    remove = durable.disk.remove
+
+    def removing(path, **options):
+        assert not checkpoints.path(7).exists()
+        remove(path, **options)
+
+    monkeypatch.setattr(durable.disk, "remove", removing)
+    save(checkpoints, 13)
+    assert checkpoints.steps() == [12, 13]
 
 
 # Restoring.

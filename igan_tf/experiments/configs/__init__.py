@@ -97,8 +97,15 @@ def config_from_lines(lines: Iterable[str]) -> RunConfig:
 
 
 def config_from_text(text: str) -> RunConfig:
-    """The config that a `flags.cfg`, of this version or an earlier one, describes."""
-    return config_from_lines(without_foreign_settings(text))
+    """The config that a `flags.cfg`, of this version or an earlier one, describes.
+
+    Raises:
+        ConfigError: for lines that are no settings, and where there is none.
+    """
+    lines = without_foreign_settings(text)
+    if not lines:
+        raise ConfigError("it holds no settings")
+    return config_from_lines(lines)
 
 
 def as_text(config: RunConfig) -> str:
