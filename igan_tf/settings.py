@@ -18,12 +18,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from igan_tf.errors import ConfigError, InputError
+from igan_tf.files import json_files
 
 GREATEST_SEED = 2**31 - 1
 # Of counts that nothing else bounds: images, examples, steps, epochs.
 MANY = 10**9
 # The most bytes that file systems take in a name, and systems in a path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
+_JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "several texts"}
 
 
@@ -90,6 +92,21 @@ def fields_of(settings: Any) -> list[dataclasses.Field]:
     bases = (settings if isinstance(settings, type) else type(settings)).__mro__
     names = [name for base in bases for name in vars(base).get("__annotations__", ()) if name in fields]
     return [fields[name] for name in dict.fromkeys(names)]
+
+
+def schemas_of(settings: type[Settings]) -> dict[str, json_files.Schema]:
+    """What each of the settings must be where they are read back from JSON."""
+    return {field.name: _schema_of(field.metadata) for field in fields_of(settings)}
+
+
+def _schema_of(limits: Mapping[str, Any]) -> json_files.Schema:
+    bounds = {"minimum": limits["low"], "exclusiveMinimum": limits["above"], "maximum": limits["high"]}
+    schema = {
+        "type": _JSON_TYPES[limits["kind"]],
+        **{name: bound for name, bound in bounds.items() if bound is not None},
+        **({"enum": list(limits["choices"])} if limits["choices"] else {}),
+    }
+    return json_files.optional(schema) if limits["optional"] else schema
 
 
 def refuse_unused(settings: Settings, given: Collection[str]) -> None:

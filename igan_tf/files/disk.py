@@ -5,6 +5,7 @@ TensorFlow's event files and SQLite's databases are written by these libraries t
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import shutil
@@ -40,21 +41,38 @@ class _File(io.FileIO):
         return _call(super().readall)
 
 
-def open_file(path: StrPath, mode: str = "rb") -> BinaryIO:
-    """Opens a file as `open` does; `mode` is one of "rb", "wb" and "ab".
+def open_file(path: StrPath, mode: str = "rb", follow: bool = True) -> BinaryIO:
+    """Opens a file as `open` does.
+
+    Args:
+        path: The file.
+        mode: One of "rb", "wb" and "ab".
+        follow: Whether what is read may be a symbolic link.
 
     Raises:
-        UnusableFile: where a pipe, a device or a folder is to be read, which might never end.
+        UnusableFile: where a pipe, a device or a folder is to be read, which might never end; for a link that is not
+            followed.
         OSError: where it cannot be opened; FileNotFoundError where there is none to read.
     """
     if mode != "rb":
         return cast(BinaryIO, io.BufferedWriter(_call(_File, os.fspath(path), mode)))
     # Without waiting for somebody to open the other end of a pipe.
-    descriptor = _call(os.open, path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    try:
+        descriptor = _call(os.open, path, flags)
+    except OSError as error:
+        if error.errno != errno.ELOOP or follow:
+            raise
+        raise UnusableFile(f"{path} is a symbolic link") from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise UnusableFile(f"{path} is no regular file")
     return cast(BinaryIO, io.BufferedReader(_File(descriptor, "rb")))
+
+
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """At most `count` bytes of an open file from `offset` on: as many as there are."""
+    return _call(os.pread, descriptor, count, offset)
 
 
 def read_small(path: StrPath, most_bytes: int = SMALL) -> bytes:

@@ -65,6 +65,11 @@ def whole(least: int, most: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": most}
 
 
+def decimal(least: float, most: float) -> Schema:
+    """The schema of numbers of a range."""
+    return {"type": "number", "minimum": least, "maximum": most}
+
+
 def one_of(*values: Any) -> Schema:
     """The schema of these values."""
     return {"enum": list(values)}

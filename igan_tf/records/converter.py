@@ -14,19 +14,34 @@ from typing import Any
 from tqdm import tqdm
 
 from igan_tf.errors import DataError
-from igan_tf.files import StrPath, durable
-from igan_tf.files.damage import UNREADABLE_JSON
+from igan_tf.files import StrPath, disk, durable, json_files
 from igan_tf.files.locks import LOCK_NAME
 from igan_tf.images.reading import too_many
 from igan_tf.records import shards
 from igan_tf.records.entries import Source
-from igan_tf.records.manifest import FORMAT, MANIFEST_NAME, UNFINISHED_NAME, Manifest, read_manifest
+from igan_tf.records.manifest import (
+    FORMAT,
+    MANIFEST_NAME,
+    SOURCE_SCHEMA,
+    UNFINISHED_NAME,
+    Manifest,
+    places_of,
+    read_manifest,
+    settings_schema,
+    shard_name,
+)
 from igan_tf.records.processes import available_processors, pool, sole_converter
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 from igan_tf.records.shards import ShardReport, ShardTask
 
 UNREADABLE_NAME = "unreadable.jsonl"
 _PLAN_NAME = "plan.json"
+_OBJECT = json_files.record({}, others=True)
+# The first version's had no format.
+_PLAN_OF_ANY_VERSION = json_files.record({"settings": _OBJECT, "source": _OBJECT}, {"format": json_files.WHOLE})
+_PLAN_SCHEMA = json_files.record(
+    {"format": json_files.one_of(FORMAT), "settings": settings_schema(FORMAT), "source": SOURCE_SCHEMA}
+)
 _SECONDS_BETWEEN_UPDATES = 0.1
 _MOST_SHOWN = 10
 
@@ -72,7 +87,7 @@ def convert(
     }
     try:
         _refuse_foreign(output_dir)
-        output_dir.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(output_dir, parents=True)
         with sole_converter(output_dir, output_dir / UNFINISHED_NAME / LOCK_NAME):
             conversion = _Conversion(source, output_dir, settings, plan, processes, report)
             if (output_dir / MANIFEST_NAME).exists():
@@ -119,7 +134,7 @@ class _Conversion:
             shards=tuple(report.shard for report in reports),
         )
         manifest.write(self.output_dir)
-        shutil.rmtree(self.unfinished)
+        disk.remove(self.unfinished)
         return manifest
 
     def mend(self) -> Manifest:
@@ -132,7 +147,7 @@ class _Conversion:
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
         if faults:
-            self.unfinished.mkdir(exist_ok=True)
+            disk.make_folder(self.unfinished)
             written = self._write([task for task in self._tasks() if task.path.name in faults])
             expected = {shard.name: shard for shard in manifest.shards}
             if other := [name for name, report in written.items() if report.shard != expected[name]]:
@@ -142,22 +157,22 @@ class _Conversion:
                 )
         else:
             self.report(f"{self.output_dir}: finished before, every shard is whole")
-        shutil.rmtree(self.unfinished, ignore_errors=True)
+        disk.remove(self.unfinished, ignore_errors=True)
         return manifest
 
     def _start_or_continue(self) -> None:
         plan_path = self.unfinished / _PLAN_NAME
         if plan_path.exists():
             try:
-                saved = json.loads(plan_path.read_text(encoding="utf-8"))
-                before, version = {**saved["settings"], **saved["source"]}, saved.get("format", 1)
-            except UNREADABLE_JSON as error:
-                raise DataError(f"{plan_path} is damaged; remove {self.output_dir} and begin anew") from error
-            if version != FORMAT:
-                raise self._of_earlier_version("it is not finished")
-            self._refuse_other_plan(before)
+                saved = json_files.read(plan_path, _PLAN_OF_ANY_VERSION)
+                if saved.get("format", 1) < FORMAT:
+                    raise self._of_earlier_version("it is not finished")
+                json_files.check(saved, _PLAN_SCHEMA, plan_path)
+            except (disk.UnusableFile, json_files.DamagedFile) as error:
+                raise DataError(f"{error}; remove {self.output_dir} and begin anew") from error
+            self._refuse_other_plan({**saved["settings"], **saved["source"]})
         else:
-            self.unfinished.mkdir(exist_ok=True)
+            disk.make_folder(self.unfinished)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
 
     def _of_earlier_version(self, reason: str) -> DataError:
@@ -200,13 +215,13 @@ class _Conversion:
         order = np.random.default_rng(self.settings.seed).permutation(total).tolist()
         tasks = []
         for number in range(count):
-            name = f"train-{number:05d}-of-{count:05d}"
-            places = order[number * total // count : (number + 1) * total // count]
+            path = self.output_dir / shard_name(number, count)
+            places = places_of(number, count, total)
             tasks.append(
                 ShardTask(
-                    path=self.output_dir / f"{name}.tfrecord",
-                    report_path=self.unfinished / f"{name}.json",
-                    entries=tuple(self.source.entries[place] for place in places),
+                    path=path,
+                    report_path=self.unfinished / f"{path.stem}.json",
+                    entries=tuple(self.source.entries[image] for image in order[places.start : places.stop]),
                     example_keys=self.source.example_keys,
                     num_classes=len(self.source.class_names),
                     settings=self.settings,
@@ -217,8 +232,15 @@ class _Conversion:
     def _finished(self, tasks: list[ShardTask]) -> dict[str, ShardReport]:
         """Reads the reports of shards that are finished and whole, by name."""
         with concurrent.futures.ThreadPoolExecutor(self.processes) as threads:
-            reports = threads.map(shards.finished_report, tasks)
+            reports = threads.map(self._finished_report, tasks)
             return {task.path.name: report for task, report in zip(tasks, reports) if report is not None}
+
+    def _finished_report(self, task: ShardTask) -> ShardReport | None:
+        try:
+            return shards.finished_report(task)
+        except DataError as error:
+            self.report(f"{error}; its shard is written anew")
+            return None
 
     def _write(self, tasks: list[ShardTask]) -> dict[str, ShardReport]:
         """Writes shards in processes; returns their reports by name."""

@@ -8,22 +8,75 @@ import dataclasses
 import hashlib
 import json
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from igan_tf.errors import DataError
-from igan_tf.files import StrPath, durable
-from igan_tf.files.damage import UNREADABLE_JSON
-from igan_tf.files.digests import file_digest
+from igan_tf.errors import ConfigError, DataError, InputError
+from igan_tf.files import StrPath, disk, durable, json_files
+from igan_tf.files.digests import open_file_digest
+from igan_tf.records.settings import ConversionSettings
+from igan_tf.settings import MANY, schemas_of
 
 MANIFEST_NAME = "manifest.json"
 UNFINISHED_NAME = "unfinished"
 # 1: before transparency was laid over a background; its sets are read, and neither continued nor mended.
 FORMAT = 2
 
+# Of the files that describe a set, or a part of it.
+MOST_BYTES = 2**26
+_COUNT = json_files.whole(0, MANY)
+# What the first version did not have.
+_LATER_SETTINGS = ("fit", "background", "max_megapixels")
+SOURCE_SCHEMA = json_files.record(
+    {"kind": json_files.TEXT, "images": json_files.whole(1, MANY), "digest": json_files.SHA256}
+)
+SHARD_SCHEMA = json_files.record(
+    {
+        "name": json_files.matching(r"train-\d{5}-of-\d{5}\.tfrecord"),
+        "records": _COUNT,
+        "bytes": json_files.WHOLE,
+        "sha256": json_files.SHA256,
+    }
+)
+_OF_ANY_VERSION = json_files.record({"format": json_files.whole(1, MANY)}, others=True)
+
 _COMMAND = "python -m igan_tf.data.imagenet_records"
+_AGAIN = f"Remove {{}} and run the converter ({_COMMAND}) again."
 _MOST_SHOWN = 10
+
+
+def settings_schema(version: int) -> json_files.Schema:
+    """The schema of the `ConversionSettings` of a format."""
+    schemas = schemas_of(ConversionSettings)
+    later = {name: schemas.pop(name) for name in _LATER_SETTINGS} if version < FORMAT else {}
+    return json_files.record(schemas, later)
+
+
+def _schema(version: int) -> json_files.Schema:
+    return json_files.record(
+        {
+            "format": json_files.one_of(version),
+            "images": json_files.whole(1, MANY),
+            "settings": settings_schema(version),
+            "source": SOURCE_SCHEMA,
+            "unreadable": _COUNT,
+            "class_names": json_files.listing(json_files.TEXT, least=1),
+            "shards": json_files.listing(SHARD_SCHEMA, least=1),
+            "digest": json_files.SHA256,
+        }
+    )
+
+
+def shard_name(number: int, count: int) -> str:
+    """What shard `number` of `count` is called."""
+    return f"train-{number:05d}-of-{count:05d}.tfrecord"
+
+
+def places_of(number: int, count: int, images: int) -> range:
+    """The places in the order of all images that shard `number` of `count` holds."""
+    return range(number * images // count, (number + 1) * images // count)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +121,16 @@ class Manifest:
         content = {**self._content(), "digest": self.digest}
         durable.write_text(Path(folder) / MANIFEST_NAME, json.dumps(content, indent=1, sort_keys=True) + "\n")
 
-    def check_shards(self, folder: StrPath) -> None:
-        """Compares every shard in `folder` with what was written.
+    def open_shards(self, folder: StrPath) -> list[BinaryIO]:
+        """Opens every shard in `folder`, and compares what it then holds with what was written.
 
         Raises:
             DataError: that names each that is missing, empty, cut, altered or exchanged, and says how to mend it.
         """
-        if found := self.faults(folder):
+        files, found = self._opened(folder)
+        if found:
+            for file in files:
+                file.close()
             shown = [f"{name}: {fault}" for name, fault in found.items()]
             if len(shown) > _MOST_SHOWN:
                 shown = [*shown[:_MOST_SHOWN], f"and {len(shown) - _MOST_SHOWN} more"]
@@ -84,35 +140,61 @@ class Manifest:
                 + f"\nThe converter ({_COMMAND}) with the same arguments as before writes them anew."
             )
 
-    def faults(self, folder: StrPath) -> dict[str, str]:
-        """Describes the shards in `folder` that are not as they were written, by name; reads them in parallel."""
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            found = pool.map(lambda shard: self._fault(Path(folder) / shard.name, shard), self.shards)
-            return {shard.name: fault for shard, fault in zip(self.shards, found) if fault}
+        return files
 
-    def _fault(self, path: Path, shard: Shard) -> str:
+    def faults(self, folder: StrPath) -> dict[str, str]:
+        """Describes the shards in `folder` that are not as they were written, by name."""
+        files, found = self._opened(folder)
+        for file in files:
+            file.close()
+        return found
+
+    def _opened(self, folder: StrPath) -> tuple[list[BinaryIO], dict[str, str]]:
+        """The shards that can be opened, and what is wrong, by name; reads them in parallel."""
+        files: list[BinaryIO] = []
+        faults: dict[str, str] = {}
+        for shard in self.shards:
+            try:
+                # Never what lies elsewhere.
+                files.append(disk.open_file(Path(folder) / shard.name, follow=False))
+            except FileNotFoundError:
+                faults[shard.name] = "missing"
+            except disk.UnusableFile:
+                faults[shard.name] = "no regular file of this folder"
+            except OSError as error:
+                faults[shard.name] = f"cannot be read: {error.strerror}"
+        opened = [shard for shard in self.shards if shard.name not in faults]
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            found = pool.map(self._fault, files, opened)
+        faults |= {shard.name: fault for shard, fault in zip(opened, found) if fault}
+        return files, {shard.name: faults[shard.name] for shard in self.shards if shard.name in faults}
+
+    def _fault(self, file: BinaryIO, shard: Shard) -> str:
         try:
-            size = path.stat().st_size
+            size = os.fstat(file.fileno()).st_size
             if size != shard.bytes:
                 if not size:
                     return f"empty, instead of {shard.bytes} bytes"
                 what = "cut" if size < shard.bytes else "too long"
-                return f"{what}: {size} bytes instead of {shard.bytes}" + self._is_another(path, shard)
-            if file_digest(path) != shard.sha256:
-                return "altered: its SHA-256 is another" + self._is_another(path, shard)
-        except FileNotFoundError:
-            return "missing"
+                return f"{what}: {size} bytes instead of {shard.bytes}" + self._is_another(file, shard)
+            if _digest(file) != shard.sha256:
+                return "altered: its SHA-256 is another" + self._is_another(file, shard)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         return ""
 
-    def _is_another(self, path: Path, shard: Shard) -> str:
-        digest = file_digest(path)
+    def _is_another(self, file: BinaryIO, shard: Shard) -> str:
+        digest = _digest(file)
         names = [other.name for other in self.shards if other.sha256 == digest and other != shard]
         return f"; it holds what belongs in {names[0]}" if names else ""
 
     def _content(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
+
+
+def _digest(file: BinaryIO) -> str:
+    file.seek(0)
+    return open_file_digest(file)
 
 
 def read_manifest(folder: StrPath) -> Manifest:
@@ -127,7 +209,7 @@ def read_manifest(folder: StrPath) -> Manifest:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder of image records: there is no such folder. {to_convert}")
     try:
-        text = path.read_text(encoding="utf-8")
+        content = json_files.read(path, _OF_ANY_VERSION, MOST_BYTES)
     except FileNotFoundError:
         if (folder / UNFINISHED_NAME).is_dir():
             raise DataError(
@@ -139,25 +221,51 @@ def read_manifest(folder: StrPath) -> Manifest:
                 f"{folder} holds TFRecords without a {MANIFEST_NAME}: another program's. {to_convert}"
             ) from None
         raise DataError(f"{folder} is no folder of image records: it has no {MANIFEST_NAME}. {to_convert}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise DataError(f"{path} cannot be read: {error}") from error
-    return _parse(text, path)
+    except InputError as error:
+        raise DataError(f"{error}. {_AGAIN.format(folder)}") from error
+    return _checked(content, path)
 
 
-def _parse(text: str, path: Path) -> Manifest:
-    again = f"Remove {path.parent} and run the converter ({_COMMAND}) again."
+def _checked(content: dict[str, Any], path: Path) -> Manifest:
+    """The manifest of the content of a file, where it describes a set that the converter can have made."""
+    if content["format"] > FORMAT:
+        raise DataError(f"{path} has format {content['format']}; this version of igan_tf reads formats up to {FORMAT}")
+    again = _AGAIN.format(path.parent)
     try:
-        content = json.loads(text)
-        version, digest = content["format"], content.pop("digest")
-        if version not in range(1, FORMAT + 1):
-            raise DataError(f"{path} has format {version!r}; this version of igan_tf reads formats up to {FORMAT}")
-        content["class_names"] = tuple(content["class_names"])
-        content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
-        manifest = Manifest(**content)
-    except DataError:
-        raise
-    except UNREADABLE_JSON as error:
-        raise DataError(f"{path} is damaged or not this program's: {error}. {again}") from error
+        json_files.check(content, _schema(content["format"]), path)
+    except json_files.DamagedFile as error:
+        raise DataError(f"{error}. {again}") from error
+    digest = content.pop("digest")
+    content["class_names"] = tuple(content["class_names"])
+    content["shards"] = tuple(Shard(**shard) for shard in content["shards"])
+    manifest = Manifest(**content)
     if manifest.digest != digest:
         raise DataError(f"{path} is damaged: it does not have its own digest. {again}")
+    if problem := next(_contradictions(manifest), None):
+        raise DataError(f"{path} is damaged: {problem}. {again}")
     return manifest
+
+
+def _contradictions(manifest: Manifest) -> Iterator[str]:
+    """What in a manifest contradicts something else in it."""
+    try:
+        settings = ConversionSettings(**manifest.settings)
+    except ConfigError as error:
+        yield str(error)
+        return
+    count, total = len(manifest.shards), manifest.source["images"]
+    if settings.num_shards != count:
+        yield f"it has {count} shards instead of {settings.num_shards}"
+    if sum(shard.records for shard in manifest.shards) != manifest.images:
+        yield f"its shards do not hold {manifest.images} images"
+    if manifest.images + manifest.unreadable != total:
+        yield f"{manifest.images} images and {manifest.unreadable} unreadable ones are not the {total} of its source"
+    for number, shard in enumerate(manifest.shards):
+        if shard.name != shard_name(number, count):
+            yield f"shard {number} is called {shard.name}"
+        if shard.records > len(places_of(number, count, total)):
+            yield f"{shard.name} holds more records than its part of {total} images"
+        if shard.bytes > shard.records * settings.most_record_bytes:
+            yield f"{shard.name} has more bytes than its records can"

@@ -4,7 +4,7 @@ So an order of images can be a permutation of all of them that is drawn before a
 continue at any step at once, and each of several workers reads only its own part of every batch.
 """
 
-import os
+import contextlib
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from igan_tf.files import StrPath
 from igan_tf.records import tfrecords
 from igan_tf.records.example import PAYLOAD_KEYS
 from igan_tf.records.manifest import read_manifest
+from igan_tf.records.settings import ConversionSettings
 
 # Files that the rest of the process may open beside the shards.
 _OTHER_FILES = 256
@@ -44,7 +45,6 @@ class ImageRecords:
     def __init__(self, folder: StrPath):
         self.folder = Path(folder)
         self.manifest = read_manifest(folder)
-        self.manifest.check_shards(folder)
         self.class_names = self.manifest.class_names
         size = self.manifest.settings["image_size"]
         self.image_shape = (size, size, 3)
@@ -89,9 +89,7 @@ class ImageRecords:
         for index in np.asarray(indices).tolist():
             shard = self._shard_of[index]
             try:
-                records.append(
-                    tfrecords.read_record(self._descriptors[shard], self._offsets[index], self._lengths[index])
-                )
+                records.append(tfrecords.read_record(self._files[shard].fileno(), *self._spans[index].tolist()))
             except (OSError, tfrecords.RecordError) as error:
                 raise DataError(f"{self.folder / self.manifest.shards[shard].name}: {error}") from error
         return records
@@ -104,45 +102,70 @@ class ImageRecords:
 
         Returns:
             Images `(N, size, size, 3)`, uint8, and labels `(N,)`, int64.
+
+        Raises:
+            DataError: for an image of another size, and a label of no class. In a graph, one of TensorFlow's `OpError`s
+                when it runs.
         """
+        try:
+            return self._decoded(serialized)
+        except tf.errors.OpError as error:
+            reason = error.message.strip().split("\n")[0]
+            raise DataError(f"{self.folder} holds records that cannot be read: {reason}") from error
+
+    def _decoded(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         key = PAYLOAD_KEYS[self._encoding]
         features = {key: tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
         parsed = tf.io.parse_example(serialized, features)
         if self._encoding == "raw":
-            images = tf.reshape(tf.io.decode_raw(parsed[key], tf.uint8), [-1, *self.image_shape])
+            shape = [tf.shape(serialized)[0], *self.image_shape]
+            images = tf.reshape(tf.io.decode_raw(parsed[key], tf.uint8), shape)
         else:
-            images = tf.map_fn(_decode_jpeg, parsed[key], fn_output_signature=tf.uint8)
-        return tf.ensure_shape(images, [None, *self.image_shape]), parsed["label"]
+            # AutoGraph would put a report of its own before the errors.
+            decode = tf.autograph.experimental.do_not_convert(self._decode_jpeg)
+            images = tf.map_fn(decode, parsed[key], fn_output_signature=tf.uint8)
+        labels = parsed["label"]
+        known = tf.clip_by_value(labels, 0, self.num_classes - 1)
+        message = f"a label in {self.folder} is none of {self.num_classes} classes"
+        with tf.control_dependencies([tf.debugging.assert_equal(labels, known, message)]):
+            labels = tf.identity(labels)
+        return tf.ensure_shape(images, [None, *self.image_shape]), labels
+
+    def _decode_jpeg(self, payload: tf.Tensor) -> tf.Tensor:
+        # Before it is decoded: a few bytes can ask for gigabytes.
+        size = tf.io.extract_jpeg_shape(payload)
+        message = f"an image in {self.folder} is not of the shape {self.image_shape}"
+        with tf.control_dependencies([tf.debugging.assert_equal(size, self.image_shape, message)]):
+            # The fast method's pixels differ from processor to processor.
+            return tf.io.decode_jpeg(payload, channels=3, dct_method="INTEGER_ACCURATE")
 
     def _open_shards(self) -> None:
         _allow_open_files(len(self.manifest.shards) + _OTHER_FILES)
-        self._descriptors: list[int] = []
-        spans: list[tuple[int, int]] = []
+        self._files = self.manifest.open_shards(self.folder)
+        closing = contextlib.ExitStack()
+        weakref.finalize(self, closing.close)
+        for file in self._files:
+            closing.enter_context(file)
+        most_bytes = ConversionSettings(**self.manifest.settings).most_record_bytes
+        spans: list[tfrecords.Span] = []
         shard_of: list[int] = []
-        weakref.finalize(self, _close, self._descriptors)
-        for number, shard in enumerate(self.manifest.shards):
+        for number, (file, shard) in enumerate(zip(self._files, self.manifest.shards)):
             path = self.folder / shard.name
             try:
-                self._descriptors.append(os.open(path, os.O_RDONLY))
-                found = tfrecords.record_spans(path)
+                found = list(tfrecords.spans_of(file.fileno()))
             except (OSError, tfrecords.RecordError) as error:
                 raise DataError(f"{path} cannot be read: {error}") from error
+            if large := next((span for span in found if span.length > most_bytes), None):
+                raise DataError(
+                    f"{path} cannot be read: record {found.index(large)} has {large.length} bytes, more than an image "
+                    "takes"
+                )
             if len(found) != shard.records:
                 raise DataError(f"{path} holds {len(found)} records instead of {shard.records}")
             spans += found
             shard_of += [number] * len(found)
-        self._offsets, self._lengths = np.array(spans, "int64").reshape(-1, 2).T
+        self._spans = np.array(spans, "int64")
         self._shard_of = np.array(shard_of, "int32")
-
-
-def _decode_jpeg(payload: tf.Tensor) -> tf.Tensor:
-    # The fast method's pixels differ from processor to processor.
-    return tf.io.decode_jpeg(payload, channels=3, dct_method="INTEGER_ACCURATE")
-
-
-def _close(descriptors: list[int]) -> None:
-    for descriptor in descriptors:
-        os.close(descriptor)
 
 
 def _allow_open_files(count: int) -> None:

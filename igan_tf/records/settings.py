@@ -35,6 +35,11 @@ class ConversionSettings(DecodingSettings):
     )
     seed: int = setting(1, "Seed of the one shuffle.", low=0, high=GREATEST_SEED)
 
+    @property
+    def most_record_bytes(self) -> int:
+        """More than an image takes as a record: of noise, at the highest quality, a JPEG has 3.3 times its pixels."""
+        return 4 * 3 * self.image_size**2 + 4096
+
     def with_shards_for(self, num_images: int) -> "ConversionSettings":
         """The same settings with the number of shards that 0 stands for.
 

@@ -15,16 +15,24 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from igan_tf.files import durable, locks
-from igan_tf.files.damage import UNREADABLE_JSON
+from igan_tf.errors import DataError, InputError
+from igan_tf.files import durable, json_files, locks
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, decode, fitted
 from igan_tf.records import sources
 from igan_tf.records.entries import Entry
 from igan_tf.records.example import encode_image
-from igan_tf.records.manifest import Shard
+from igan_tf.records.manifest import MOST_BYTES, SHARD_SCHEMA, Shard
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.tfrecords import frame
+
+_REPORT_SCHEMA = json_files.record(
+    {
+        "shard": SHARD_SCHEMA,
+        "unreadable": json_files.listing(json_files.listing(json_files.TEXT, least=2, most=2)),
+        "unread": json_files.FLAG,
+    }
+)
 
 
 class ShardError(Exception):
@@ -112,16 +120,27 @@ def _die_with_parent() -> None:
 
 
 def finished_report(task: ShardTask) -> ShardReport | None:
-    """Reads the report of a shard that an earlier process finished; None unless the shard is still whole."""
+    """Reads the report of a shard that an earlier process finished; None unless the shard is still whole.
+
+    Raises:
+        DataError: for a report that is damaged, or of no such shard.
+    """
     try:
-        content = json.loads(task.report_path.read_text(encoding="utf-8"))
-        shard = Shard(**content["shard"])
-        if shard.sha256 != file_digest(task.path):
-            return None
-        report = ShardReport(shard, tuple(map(tuple, content["unreadable"])), content["unread"])
-    except UNREADABLE_JSON:
+        content = json_files.read(task.report_path, _REPORT_SCHEMA, MOST_BYTES)
+    except OSError:
         return None
-    return None if report.unread else report
+    except InputError as error:
+        raise DataError(str(error)) from error
+    report = ShardReport(Shard(**content["shard"]), tuple(map(tuple, content["unreadable"])), content["unread"])
+    shard, left_out = report.shard, {name for name, _ in report.unreadable}
+    whole = shard.records + len(report.unreadable) == len(task.entries)
+    if shard.name != task.path.name or not whole or not left_out <= {entry.name for entry in task.entries}:
+        raise DataError(f"{task.report_path} is damaged: it is of another shard")
+    try:
+        same = os.path.getsize(task.path) == shard.bytes and file_digest(task.path) == shard.sha256
+    except OSError:
+        return None
+    return report if same and not report.unread else None
 
 
 def write_shard(task: ShardTask) -> ShardReport:

@@ -166,6 +166,9 @@ def _members(path: Path, offset: int, size: int, what: str) -> list[tarfile.TarI
         part.seek(end)
         if part.read(_TAR_BLOCK) != bytes(_TAR_BLOCK):
             raise DataError(f"`source={path}`: {what} is cut or damaged at byte {end} of {size}")
+    if sparse := next((member for member in members if member.issparse()), None):
+        # Its bytes do not stand as they are in the archive.
+        raise DataError(f"`source={path}`: {what} holds the sparse file {sparse.name}, which cannot be read in place")
     return [member for member in members if member.isfile()]
 
 

@@ -31,7 +31,7 @@ def list_tfds(name: str, data_dir: str, split: str) -> Source:
             raise DataError(f"{path} holds {len(spans)} records instead of {expected}")
         entries += [
             Entry(f"{path.name}/{number:06d}", None, str(path), offset, length)
-            for number, (offset, length) in enumerate(spans)
+            for number, (offset, length, _) in enumerate(spans)
         ]
     class_names = tuple(prepared.features[label_key].names)
     return Source(f"tfds:{prepared.full_name}", class_names, tuple(entries), (image_key, label_key))

@@ -157,8 +157,8 @@ def _events_to(path: Path, step: int) -> Iterator[bytes]:
     """The events of a TensorBoard file up to `step`, without a last one cut short."""
     with disk.open_file(path) as file, contextlib.suppress(tfrecords.CutRecord):
         try:
-            for offset, length in tfrecords.spans_of(file.fileno()):
-                record = tfrecords.read_record(file.fileno(), offset, length)
+            for span in tfrecords.spans_of(file.fileno()):
+                record = tfrecords.read_record(file.fileno(), *span)
                 if tf.compat.v1.Event.FromString(record).step <= step:
                     yield record
         except tfrecords.CutRecord:

@@ -540,8 +540,80 @@ def test_sets_of_the_earlier_version_are_read_and_neither_continued_nor_mended(p
 def test_a_damaged_plan_is_named(photos, tmp_path, content):
     (tmp_path / "unfinished").mkdir()
     (tmp_path / "unfinished/plan.json").write_bytes(content)
-    with pytest.raises(DataError, match=r"unfinished/plan\.json is damaged; remove"):
+    with pytest.raises(DataError, match=r"unfinished/plan\.json is damaged: .*; remove"):
         convert_here(photos, tmp_path)
+
+
+def begun(photos, folder):
+    """A conversion without its manifest: as it is before the last of its files is written."""
+    convert_here(photos, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").unlink()
+    (folder / "unfinished").mkdir()
+    plan = {name: manifest[name] for name in ("format", "settings", "source")}
+    (folder / "unfinished/plan.json").write_text(json.dumps(plan))
+    for shard in manifest["shards"]:
+        report = {"shard": shard, "unreadable": [], "unread": False}
+        (folder / "unfinished" / shard["name"]).with_suffix(".json").write_text(json.dumps(report))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda plan: plan["settings"].pop("image_size"),
+        lambda plan: plan["settings"].update(num_shards=10**12),
+        lambda plan: plan["settings"].update(path="/etc"),
+        lambda plan: plan["source"].update(images=10**12),
+        lambda plan: plan["source"].update(digest=7),
+        lambda plan: plan.update(shards=[]),
+    ],
+    ids=["setting less", "shards", "setting more", "images", "digest", "more"],
+)
+def test_a_forged_plan_is_named(photos, tmp_path, change):
+    folder = begun(photos, tmp_path / "records")
+    path = folder / "unfinished/plan.json"
+    plan = json.loads(path.read_text())
+    change(plan)
+    path.write_text(json.dumps(plan))
+    with pytest.raises(DataError, match=r"unfinished/plan\.json is damaged: [^\n]*; remove [^\n]*$"):
+        convert_here(photos, folder)
+
+
+def test_true_reports_keep_their_shards(photos, converted, tmp_path):
+    folder, lines = begun(photos, tmp_path / "records"), []
+    convert_here(photos, folder, report=lines.append)
+    assert any("keeping 4 of 4 shards" in line for line in lines)
+    assert contents(folder) == contents(converted)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda report: report["shard"].update(name="../outside.tfrecord"),
+        lambda report: report["shard"].update(records=10**12),
+        lambda report: report["shard"].update(records=report["shard"]["records"] - 1),
+        lambda report: report["shard"].update(name="train-00003-of-00004.tfrecord"),
+        lambda report: report.update(unreadable=[["of/another.JPEG", "reason"]]),
+        lambda report: report.update(unreadable=[["one"]]),
+        lambda report: report.update(unread="no"),
+        lambda report: report.update(more=0),
+        lambda report: report.clear(),
+    ],
+    ids=["outside", "records", "sum", "another", "unreadable", "pair", "flag", "more", "empty"],
+)
+def test_a_forged_report_is_named_and_its_shard_written_anew(photos, converted, tmp_path, change):
+    folder, lines = begun(photos, tmp_path / "records"), []
+    path = folder / "unfinished/train-00001-of-00004.json"
+    report = json.loads(path.read_text())
+    change(report)
+    path.write_text(json.dumps(report))
+    convert_here(photos, folder, report=lines.append)
+    assert any(
+        line.startswith(f"{path} is damaged: ") and line.endswith("; its shard is written anew") for line in lines
+    )
+    assert any("keeping 3 of 4 shards" in line for line in lines)
+    assert contents(folder) == contents(converted)
 
 
 def test_records_of_something_else_are_left_alone(photos, tmp_path):

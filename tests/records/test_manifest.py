@@ -13,6 +13,7 @@ from igan_tf.data import ImageRecords
 from igan_tf.errors import DataError
 from igan_tf.records.manifest import read_manifest
 from igan_tf.records.tfrecords import frame, record_spans
+from tests.records.forgeries import FORGERIES, forge
 from tests.records.record_sets import convert_here, make_numbered
 
 HEADER, CHECKSUM = 12, 4
@@ -54,7 +55,7 @@ def flip_a_bit(shards, generator):
 
 def cut_within_a_record(shards, generator):
     path = generator.choice(shards)
-    ends = [offset + length + CHECKSUM for offset, length in record_spans(path)]
+    ends = [offset + length + CHECKSUM for offset, length, _ in record_spans(path)]
     length = generator.choice([n for n in range(1, path.stat().st_size) if n not in ends])
     rewrite(path, path.read_bytes()[:length])
     return {path.name: f"cut: {length} bytes"}
@@ -62,7 +63,7 @@ def cut_within_a_record(shards, generator):
 
 def cut_between_records(shards, generator):
     path = generator.choice(shards)
-    offset, length = generator.choice(record_spans(path)[:-1])
+    offset, length, _ = generator.choice(record_spans(path)[:-1])
     end = offset + length + CHECKSUM
     rewrite(path, path.read_bytes()[:end])
     return {path.name: f"cut: {end} bytes"}
@@ -107,7 +108,7 @@ def exchange_records(shards, generator):
 
 def another_whole_record(shards, generator):
     path = generator.choice(shards)
-    offset, length = generator.choice(record_spans(path))
+    offset, length, _ = generator.choice(record_spans(path))
     content = path.read_bytes()
     other = bytes(generator.randrange(256) for _ in range(length))
     start, end = offset - HEADER, offset + length + CHECKSUM
@@ -236,7 +237,7 @@ def test_a_manifest_in_another_form_is_accepted(records, tmp_path):
 )
 def test_a_file_that_is_no_manifest_is_named(tmp_path, content):
     (tmp_path / "manifest.json").write_text(content, encoding="latin-1")
-    with pytest.raises(DataError, match=r"manifest\.json (is damaged or not this program's|cannot be read)"):
+    with pytest.raises(DataError, match=rf"{tmp_path}/manifest\.json is damaged: .* Remove {tmp_path} and run"):
         read_manifest(tmp_path)
 
 
@@ -253,6 +254,30 @@ def test_every_cut_of_a_manifest_is_refused(records, tmp_path):
         (tmp_path / "manifest.json").write_text(text[:length])
         with pytest.raises(DataError):
             read_manifest(tmp_path)
+
+
+@pytest.mark.parametrize("name", FORGERIES)
+def test_a_forged_manifest_with_a_digest_of_its_own_is_refused(records, tmp_path, name):
+    copy = shutil.copytree(records, tmp_path / "copy")
+    forge(copy, FORGERIES[name])
+    with pytest.raises(DataError, match=rf"^{copy}/manifest\.json is damaged: .* Remove {copy} and run [^\n]*$"):
+        ImageRecords(copy)
+
+
+def test_forgeries_without_a_change_are_read(records, tmp_path):
+    copy = shutil.copytree(records, tmp_path / "copy")
+    forge(copy, lambda content: None)
+    assert ImageRecords(copy).fingerprint() == ImageRecords(records).fingerprint()
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_shard_that_is_no_file_of_the_folder_is_not_opened(records, tmp_path, kind):
+    copy = shutil.copytree(records, tmp_path / "copy")
+    shard = shards_of(copy)[2]
+    shard.rename(tmp_path / "elsewhere")
+    shard.symlink_to(tmp_path / "elsewhere") if kind == "link" else os.mkfifo(shard)
+    with pytest.raises(DataError, match=rf"1 are not as they were .*\n  {shard.name}: no regular file of this folder"):
+        ImageRecords(copy)
 
 
 def test_the_digest_depends_on_everything(records):

@@ -13,7 +13,8 @@ from igan_tf.data import ImageRecords, RecordBatches
 from igan_tf.errors import DataError
 from igan_tf.records.example import decode_features
 from igan_tf.training.distribution import mirrored_strategy
-from tests.records.image_files import png, square_image
+from tests.records.forgeries import example, forge_shard
+from tests.records.image_files import jpeg, png, square_image
 from tests.records.record_sets import convert_here, make_numbered, make_photos
 
 IMAGES, SIZE = 26, 8
@@ -31,6 +32,14 @@ def records(tmp_path_factory):
         (class_folder / f"{number:02d}.png").write_bytes(png(pixels))
     convert_here(folder / "photos", folder / "records", encoding="raw", image_size=SIZE)
     return ImageRecords(folder / "records")
+
+
+def huge_jpeg():
+    """A small JPEG file that says of itself that it has 30,000 x 30,000 pixels."""
+    content = bytearray(jpeg(0, 8, 8))
+    start = content.index(b"\xff\xc0") + 5
+    content[start : start + 4] = b"\x75\x30\x75\x30"
+    return bytes(content)
 
 
 def make_batches(records, batch_size=5, seed=1, **options):
@@ -278,6 +287,62 @@ def test_damage_after_opening_is_not_read(tmp_path):
         records.read(np.arange(24))
     with pytest.raises(tf.errors.OpError, match=rf"{path.name}: the record at byte \d+ is damaged"):
         list(RecordBatches(records, 4, seed=1).epoch(0))
+
+
+def test_what_changes_after_opening_is_not_read(tmp_path):
+    """Whole records in the place of others, and a shard of another size; another file of the name is not looked at."""
+    folder = tmp_path / "records"
+    manifest = convert_here(make_numbered(tmp_path / "photos"), folder, encoding="raw")
+    first, second = (folder / shard.name for shard in manifest.shards[:2])
+    records, contents = ImageRecords(folder), (first.read_bytes(), second.read_bytes())
+    expected = records.read(np.arange(24))
+    first.write_bytes(contents[1])
+    with pytest.raises(DataError, match=rf"{first.name}: the record at byte 12 is damaged"):
+        records.read([0])
+    first.write_bytes(contents[0][:100])
+    with pytest.raises(DataError, match=rf"{first.name}: the record at byte 12 is cut"):
+        records.read([0])
+    first.write_bytes(contents[0] + b"more")
+    second.unlink()
+    second.write_bytes(contents[0])
+    assert records.read(np.arange(24)) == expected
+
+
+@pytest.mark.parametrize(
+    ("encoding", "payload", "message"),
+    [
+        ("raw", {"label": 3}, "a label in .* is none of 3 classes"),
+        ("raw", {"label": -1}, "a label in .* is none of 3 classes"),
+        ("raw", {"size": 8}, ""),
+        ("raw", {"payload": b""}, ""),
+        ("jpeg", {"payload": jpeg(0, 5, 5)}, "an image in .* is not of the shape"),
+        ("jpeg", {"payload": huge_jpeg()}, "an image in .* is not of the shape"),
+        ("jpeg", {"payload": png(np.zeros((4, 4, 3), "uint8"))}, ""),
+        ("raw", {"encoding": "jpeg"}, ""),
+    ],
+    ids=["label", "label below 0", "twice the size", "nothing", "another size", "gigabytes", "png", "other encoding"],
+)
+def test_forged_records_are_not_decoded(tmp_path, encoding, payload, message):
+    folder = tmp_path / "records"
+    settings = {"num_shards": 6, "encoding": encoding, "image_size": 4}
+    convert_here(make_numbered(tmp_path / "photos", images=10), folder, **settings)
+    forge_shard(folder, 0, [example(**{"encoding": encoding, **payload}) for _ in range(5)])
+    records = ImageRecords(folder)
+    serialized = records.read(np.arange(5))
+    with pytest.raises(DataError, match=rf"{folder} holds records that cannot be read: .*{message}"):
+        records.decode(tf.constant(serialized))
+    with pytest.raises(DataError):
+        records.decode(tf.constant(serialized[:1]))
+    with pytest.raises(tf.errors.OpError, match=message):
+        list(RecordBatches(records, 30, seed=1).epoch(0))
+
+
+def test_records_that_are_larger_than_images_can_be_are_refused(tmp_path):
+    folder = tmp_path / "records"
+    convert_here(make_numbered(tmp_path / "photos", images=10), folder, num_shards=6, encoding="raw", image_size=4)
+    forge_shard(folder, 0, [example(payload=bytes(20_000)), *[example() for _ in range(4)]])
+    with pytest.raises(DataError, match=r"train-00000-of-00006\.tfrecord cannot be read: record 0 has .* bytes"):
+        ImageRecords(folder)
 
 
 def test_a_set_of_many_shards_is_opened_within_the_limit_of_open_files(tmp_path):

@@ -254,7 +254,7 @@ def test_damaged_files_of_tfds_are_named(real_data_dir, tmp_path, content_of, wo
         if "test" not in path.name:
             (copy / path.name).symlink_to(path)
     [file] = prepared.glob("*test*")
-    first_record = record_spans(file)[0]
+    first_record = record_spans(file)[0][:2]
     length = 5000 if content_of == "cut" else sum(first_record) + 4
     with open(file, "rb") as opened:
         (copy / file.name).write_bytes(opened.read(length))
