@@ -18,6 +18,7 @@ from igan_tf.files import StrPath
 
 # Files of settings, results and plans.
 SMALL = 2**20
+_BLOCK = 2**16
 
 
 class UnusableFile(OSError):
@@ -82,16 +83,24 @@ def read_small(path: StrPath, most_bytes: int = SMALL) -> bytes:
         UnusableFile: where it has more than `most_bytes`, and as `open_file`.
         OSError: as `open_file`.
     """
+    content = bytearray()
     with open_file(path) as file:
-        content = file.read(most_bytes + 1)
+        # In blocks: `read` would allocate all that it is allowed to.
+        while len(content) <= most_bytes and (block := file.read(_BLOCK)):
+            content += block
     if len(content) > most_bytes:
         raise UnusableFile(f"{path} has more than {most_bytes} bytes")
-    return content
+    return bytes(content)
 
 
 def fsync(descriptor: int) -> None:
     """Waits until an open file or folder is on the disk."""
     _call(os.fsync, descriptor)
+
+
+def sync() -> None:
+    """Waits until everything that was written is on the disk."""
+    _call(os.sync)
 
 
 def rename(path: StrPath, new: StrPath) -> None:

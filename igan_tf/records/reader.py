@@ -5,6 +5,7 @@ continue at any step at once, and each of several workers reads only its own par
 """
 
 import contextlib
+import math
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ import tensorflow as tf
 from igan_tf.errors import DataError
 from igan_tf.files import StrPath
 from igan_tf.records import tfrecords
-from igan_tf.records.example import PAYLOAD_KEYS
+from igan_tf.records.example import PAYLOAD_KEYS, ExampleError, decode_features
 from igan_tf.records.manifest import read_manifest
 from igan_tf.records.settings import ConversionSettings
 
@@ -83,29 +84,44 @@ class ImageRecords:
             N serialized examples.
 
         Raises:
-            DataError: for a record that differs from its checksum: damage after opening is found, too.
+            DataError: for a record that differs from its checksum, so that damage after opening is found, too; and for
+                one that is no image of this set with its label.
         """
         records = []
         for index in np.asarray(indices).tolist():
             shard = self._shard_of[index]
             try:
-                records.append(tfrecords.read_record(self._files[shard].fileno(), *self._spans[index].tolist()))
+                record = tfrecords.read_record(self._files[shard].fileno(), *self._spans[index].tolist())
+                self._check(record)
+                records.append(record)
+            except ExampleError as error:
+                place = f"{self.folder / self.manifest.shards[shard].name}: the record at byte {self._spans[index][0]}"
+                raise DataError(f"{place} cannot be used: {error}") from error
             except (OSError, tfrecords.RecordError) as error:
                 raise DataError(f"{self.folder / self.manifest.shards[shard].name}: {error}") from error
         return records
+
+    def _check(self, record: bytes) -> None:
+        """Raises an ExampleError for what is no example of an image of this set."""
+        payload, label = decode_features(record, PAYLOAD_KEYS[self._encoding], "label")
+        if not isinstance(payload, bytes) or not isinstance(label, int):
+            raise ExampleError(f"its image is {type(payload).__name__}, its label {type(label).__name__}")
+        if not 0 <= label < self.num_classes:
+            raise ExampleError(f"its label {label} is none of the {self.num_classes} classes")
+        if self._encoding == "raw" and len(payload) != math.prod(self.image_shape):
+            raise ExampleError(f"its image has {len(payload)} bytes instead of {math.prod(self.image_shape)}")
 
     def decode(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Decodes serialized examples; runs in graphs.
 
         Args:
-            serialized: `(N,)` strings.
+            serialized: `(N,)` strings, as `read` returns them.
 
         Returns:
             Images `(N, size, size, 3)`, uint8, and labels `(N,)`, int64.
 
         Raises:
-            DataError: for an image of another size, and a label of no class. In a graph, one of TensorFlow's `OpError`s
-                when it runs.
+            DataError: for a JPEG of another size, or none. In a graph, one of TensorFlow's `OpError`s when it runs.
         """
         try:
             return self._decoded(serialized)
@@ -118,18 +134,12 @@ class ImageRecords:
         features = {key: tf.io.FixedLenFeature([], tf.string), "label": tf.io.FixedLenFeature([], tf.int64)}
         parsed = tf.io.parse_example(serialized, features)
         if self._encoding == "raw":
-            shape = [tf.shape(serialized)[0], *self.image_shape]
-            images = tf.reshape(tf.io.decode_raw(parsed[key], tf.uint8), shape)
+            images = tf.reshape(tf.io.decode_raw(parsed[key], tf.uint8), [-1, *self.image_shape])
         else:
             # AutoGraph would put a report of its own before the errors.
             decode = tf.autograph.experimental.do_not_convert(self._decode_jpeg)
             images = tf.map_fn(decode, parsed[key], fn_output_signature=tf.uint8)
-        labels = parsed["label"]
-        known = tf.clip_by_value(labels, 0, self.num_classes - 1)
-        message = f"a label in {self.folder} is none of {self.num_classes} classes"
-        with tf.control_dependencies([tf.debugging.assert_equal(labels, known, message)]):
-            labels = tf.identity(labels)
-        return tf.ensure_shape(images, [None, *self.image_shape]), labels
+        return tf.ensure_shape(images, [None, *self.image_shape]), parsed["label"]
 
     def _decode_jpeg(self, payload: tf.Tensor) -> tf.Tensor:
         # Before it is decoded: a few bytes can ask for gigabytes.

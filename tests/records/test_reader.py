@@ -308,31 +308,49 @@ def test_what_changes_after_opening_is_not_read(tmp_path):
     assert records.read(np.arange(24)) == expected
 
 
-@pytest.mark.parametrize(
-    ("encoding", "payload", "message"),
-    [
-        ("raw", {"label": 3}, "a label in .* is none of 3 classes"),
-        ("raw", {"label": -1}, "a label in .* is none of 3 classes"),
-        ("raw", {"size": 8}, ""),
-        ("raw", {"payload": b""}, ""),
-        ("jpeg", {"payload": jpeg(0, 5, 5)}, "an image in .* is not of the shape"),
-        ("jpeg", {"payload": huge_jpeg()}, "an image in .* is not of the shape"),
-        ("jpeg", {"payload": png(np.zeros((4, 4, 3), "uint8"))}, ""),
-        ("raw", {"encoding": "jpeg"}, ""),
-    ],
-    ids=["label", "label below 0", "twice the size", "nothing", "another size", "gigabytes", "png", "other encoding"],
-)
-def test_forged_records_are_not_decoded(tmp_path, encoding, payload, message):
-    folder = tmp_path / "records"
+def forged_set(folder, payload, encoding="raw"):
+    """Thirty images, the first five of them forged."""
     settings = {"num_shards": 6, "encoding": encoding, "image_size": 4}
-    convert_here(make_numbered(tmp_path / "photos", images=10), folder, **settings)
-    forge_shard(folder, 0, [example(**{"encoding": encoding, **payload}) for _ in range(5)])
-    records = ImageRecords(folder)
-    serialized = records.read(np.arange(5))
-    with pytest.raises(DataError, match=rf"{folder} holds records that cannot be read: .*{message}"):
-        records.decode(tf.constant(serialized))
-    with pytest.raises(DataError):
-        records.decode(tf.constant(serialized[:1]))
+    convert_here(make_numbered(folder / "photos", images=10), folder / "records", **settings)
+    forge_shard(folder / "records", 0, [payload] * 5)
+    return ImageRecords(folder / "records")
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (example(label=3), "its label 3 is none of the 3 classes"),
+        (example(label=-1), "its label -1 is none of the 3 classes"),
+        (example(size=8), "its image has 192 bytes instead of 48"),
+        (example(payload=b""), "its image has 0 bytes"),
+        (example(payload=7), "its image is int, its label int"),
+        (example(encoding="jpeg"), "the example has no feature 'image_raw'"),
+        (b"\xdc no example", "not a tf.train.Example"),
+    ],
+    ids=["label", "label below 0", "size", "nothing", "type", "encoding", "no example"],
+)
+def test_forged_records_are_not_read(tmp_path, payload, message):
+    records = forged_set(tmp_path, payload)
+    place = rf"{records.folder}/train-00000-of-00006\.tfrecord: the record at byte 12 cannot be used: {message}"
+    with pytest.raises(DataError, match=f"^{place}"):
+        records.read([0])
+    with pytest.raises(tf.errors.OpError, match=r"train-00000-of-00006\.tfrecord: the record at byte \d+ cannot be"):
+        list(RecordBatches(records, 30, seed=1).epoch(0))
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (jpeg(0, 5, 5), "an image in .* is not of the shape"),
+        (huge_jpeg(), "an image in .* is not of the shape"),
+        (png(np.zeros((4, 4, 3), "uint8")), "Invalid JPEG data"),
+    ],
+    ids=["size", "gigabytes", "png"],
+)
+def test_forged_jpegs_are_not_decoded(tmp_path, payload, message):
+    records = forged_set(tmp_path, example(payload=payload, encoding="jpeg"), "jpeg")
+    with pytest.raises(DataError, match=rf"^{records.folder} holds records that cannot be read: .*{message}"):
+        records.decode(tf.constant(records.read(np.arange(5))))
     with pytest.raises(tf.errors.OpError, match=message):
         list(RecordBatches(records, 30, seed=1).epoch(0))
 

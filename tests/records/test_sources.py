@@ -178,6 +178,20 @@ def test_a_compressed_tar_is_refused(tmp_path):
     refused(path, "not a whole uncompressed tar")
 
 
+def test_a_file_that_is_not_all_in_its_tar_is_refused(tmp_path):
+    """A sparse file says a size that the archive does not have: to read so much would take all memory."""
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        image = tarfile.TarInfo("000.JPEG")
+        image.pax_headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": str(10**12)}
+        image.size = 512
+        archive.addfile(image, io.BytesIO(b"0\n".ljust(512, b"\0")))
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        add(archive, "n01.tar", inner.getvalue())
+    refused(path, "n01.tar in it holds the sparse file 000.JPEG")
+
+
 @pytest.mark.parametrize("twice", ["class", "file"])
 def test_a_name_twice_is_refused(tmp_path, twice):
     path = tmp_path / "a.tar"
