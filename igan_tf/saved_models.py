@@ -1,5 +1,6 @@
 """Opening the `.keras` files that this package saves, and no others' code with them."""
 
+import contextlib
 import json
 import os
 import sys
@@ -11,6 +12,8 @@ from typing import Any
 import keras
 
 from igan_tf.errors import InputError
+from igan_tf.files import copies
+from igan_tf.files.arrays import check_unpacked
 from igan_tf.files.damage import UNREADABLE_ZIP
 
 # Keras's notation of values that are neither classes nor functions. Not "__lambda__", which is code.
@@ -62,22 +65,28 @@ def load_model(path: str | os.PathLike[str]) -> keras.Model:
     if file.suffix != ".keras":
         raise InputError(f"`path` must be a .keras file. Received: path={path}")
     register_classes()
-    try:
-        refused = next(_refused(_read_config(file)), None)
-    except UNREADABLE_ZIP as error:
-        raise InputError(f"`path` cannot be read as a .keras file: {error}. Received: path={path}") from error
-    if refused:
-        raise InputError(f"`path` must hold igan_tf's and Keras's classes alone. Received: path={path}, {refused}")
-    try:
-        return keras.saving.load_model(file, safe_mode=True)
-    # A configuration that is wrong in another way can make a class raise anything.
-    except Exception as error:
-        reason = str(error).partition("\n")[0][:500]
-        raise InputError(f"`path` cannot be loaded: {type(error).__name__}: {reason}. Received: path={path}") from error
+    with contextlib.ExitStack() as stack:
+        try:
+            # What is checked is what is loaded.
+            copy = stack.enter_context(copies.private_copy(file))
+            refused = next(_refused(_read_config(copy)), None)
+        except UNREADABLE_ZIP as error:
+            raise InputError(f"`path` cannot be read as a .keras file: {error}. Received: path={path}") from error
+        if refused:
+            raise InputError(f"`path` must hold igan_tf's and Keras's classes alone. Received: path={path}, {refused}")
+        try:
+            return keras.saving.load_model(copy, safe_mode=True)
+        # A configuration that is wrong in another way can make a class raise anything.
+        except Exception as error:
+            reason = str(error).partition("\n")[0][:500]
+            raise InputError(
+                f"`path` cannot be loaded: {type(error).__name__}: {reason}. Received: path={path}"
+            ) from error
 
 
 def _read_config(file: Path) -> Any:
     with zipfile.ZipFile(file) as archive:
+        check_unpacked(archive, file.stat().st_size)
         size = archive.getinfo("config.json").file_size
         if size > _LARGEST_CONFIG:
             raise ValueError(f"its config.json has {size} bytes")

@@ -14,6 +14,7 @@ import numpy as np
 
 from igan_tf.errors import DataError
 from igan_tf.files import StrPath
+from igan_tf.files.arrays import Header, read_header
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.folders import image_files, is_hidden
 
@@ -133,7 +134,7 @@ class ArrayFile:
             raise DataError(f"{self.name} is damaged: {error}") from error
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[tuple[IO[bytes], tuple, int]]:
+    def _opened(self) -> Iterator[tuple[IO[bytes], Header, int]]:
         """The array as an open file positioned behind its header, the header, and how many bytes follow."""
         with contextlib.ExitStack() as stack:
             file: IO[bytes]
@@ -144,6 +145,4 @@ class ArrayFile:
             else:
                 file = stack.enter_context(open(self._path, "rb"))
                 size = os.fstat(file.fileno()).st_size
-            version = np.lib.format.read_magic(file)
-            read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            yield file, read(file), size - file.tell()
+            yield file, read_header(file), size - file.tell()

@@ -5,16 +5,17 @@ Messages name the arguments of `load_classifier`, on whose behalf they are read.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.client
 import os
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from igan_tf.errors import EvaluationError
-from igan_tf.files import durable, locks
+from igan_tf.files import copies, disk, durable, locks
 from igan_tf.files.digests import file_digest
 
 _CHUNK = 1 << 20
@@ -46,16 +47,30 @@ def digest_of(path: str | Path) -> str:
         raise EvaluationError(f"{path} cannot be read: {error}") from error
 
 
-def check_digest(path: str | Path, sha256: str) -> str:
-    """Returns the digest of `path`.
+@contextlib.contextmanager
+def private_copy(path: str | Path, sha256: str = "") -> Iterator[tuple[Path, str]]:
+    """Yields a copy of a file or folder that nobody else can change, and its digest.
+
+    Whatever is asked of a file of others is asked of this copy, which then is what is loaded: under its name another
+    file may stand by then.
 
     Raises:
-        EvaluationError: if it is not `sha256`, unless that is empty.
+        EvaluationError: where it is missing or cannot be read, or where its digest is not `sha256`, unless that is
+            empty.
     """
-    found = digest_of(path)
+    with contextlib.ExitStack() as stack:
+        try:
+            copy = stack.enter_context(copies.private_copy(path))
+        except (OSError, disk.UnusableFile) as error:
+            raise EvaluationError(f"{path} cannot be read: {error}") from error
+        found = digest_of(copy)
+        _refuse_other_digest(path, found, sha256)
+        yield copy, found
+
+
+def _refuse_other_digest(path: str | Path, found: str, sha256: str) -> None:
     if sha256 and found != sha256.lower():
         raise EvaluationError(f"`sha256` must be the digest of {path}, which is {found}. Received: sha256={sha256}")
-    return found
 
 
 def fetch(
@@ -88,7 +103,7 @@ def fetch(
     if path.exists() and record.exists():
         return _check_recorded(path, record, sha256)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent, parents=True)
         with locks.sole_maker(path, lambda: report(f"waiting for another process that fetches {path}")):
             if path.exists() and record.exists():
                 return _check_recorded(path, record, sha256)
@@ -114,10 +129,11 @@ def _check_recorded(path: Path, record: Path, sha256: str) -> str:
     """The digest of a file that was fetched before."""
     try:
         # A damaged record need not be text.
-        recorded = record.read_text(errors="replace").split()[:1]
-    except OSError as error:
+        recorded = disk.read_small(record).decode(errors="replace").split()[:1]
+    except (OSError, disk.UnusableFile) as error:
         raise EvaluationError(f"the digest {record} cannot be read: {error}") from error
-    found = check_digest(path, sha256)
+    found = digest_of(path)
+    _refuse_other_digest(path, found, sha256)
     if recorded != [found]:
         raise EvaluationError(
             f"{path} was altered since it was fetched: its digest is {found}, {record.name} says "

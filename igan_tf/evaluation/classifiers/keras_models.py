@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.files import ALREADY_HERE, check_digest
+from igan_tf.evaluation.classifiers.files import ALREADY_HERE, private_copy
 from igan_tf.files.damage import UNREADABLE_ZIP
 
 # What Keras calls the file of the whole network.
@@ -39,15 +39,29 @@ def load_inception_v3(path: str | Path = "", sha256: str = "", report: Callable[
     if not path:
         report("keras_inception_v3: Keras fetches the weights on first use")
         path = _keras_weights()
-    digest = check_digest(path, sha256)
+    if Path(path).suffix != ".h5":
+        raise EvaluationError(f"`path` must be an .h5 file of InceptionV3's weights. Received: path={path}")
     with _channels_last():
         model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
-    try:
-        model.load_weights(path)
-    # KeyError and RuntimeError: damage within an HDF5 file.
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise EvaluationError(f"`name=keras_inception_v3`: {path} holds no InceptionV3 weights: {error}") from error
+    with private_copy(path, sha256) as (copy, digest):
+        try:
+            _check_sizes(copy, 8 * model.count_params())
+            model.load_weights(copy)
+        # KeyError and RuntimeError: damage within an HDF5 file.
+        except (OSError, ValueError, KeyError, RuntimeError) as error:
+            raise EvaluationError(f"`name=keras_inception_v3`: {path} holds no InceptionV3 weights: {error}") from error
     return _classifier(model, "keras_inception_v3", digest, (-1.0, 1.0))
+
+
+def _check_sizes(path: Path, most_bytes: int) -> None:
+    """Raises a ValueError where the arrays of an HDF5 file, which may be packed or not there, take more than that."""
+    import h5py
+
+    sizes: list[int] = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda _, item: sizes.append(item.nbytes) if isinstance(item, h5py.Dataset) else None)
+    if sum(sizes) > most_bytes:
+        raise ValueError(f"its arrays take {sum(sizes)} bytes, the network's {most_bytes}")
 
 
 @contextlib.contextmanager
@@ -102,14 +116,14 @@ def load_file(path: str | Path, sha256: str, trust_file: bool, value_range: tupl
         raise EvaluationError(
             f"`value_range` must be the pixel values black,white that {path} expects. Received: value_range=None"
         )
-    digest = check_digest(path, sha256)
     # Registers this package's layers.
     import igan_tf.layers  # noqa: F401
 
-    try:
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
-    except UNREADABLE_ZIP as error:
-        raise EvaluationError(f"`path={path}` cannot be read: {error}") from error
+    with private_copy(path, sha256) as (copy, digest):
+        try:
+            model = keras.saving.load_model(copy, compile=False, safe_mode=True)
+        except UNREADABLE_ZIP as error:
+            raise EvaluationError(f"`path={path}` cannot be read: {error}") from error
     return _classifier(model, Path(path).name, digest, value_range)
 
 

@@ -59,7 +59,7 @@ def check_saved_model(folder: str | Path, place: str) -> None:
             of_saver = _upstream([graph.saver_def.save_tensor_name, graph.saver_def.restore_op_name], nodes)
             others = [node for node in nodes if node.name not in of_saver]
             kept = _callees(_called(others), library)
-            kept |= _callees(graph.object_graph_def.concrete_functions, library)
+            kept |= _callees(_restored(graph.object_graph_def), library)
             saving = _callees(_called(node for node in nodes if node.name in of_saver), library) - kept
             library, nodes = {name: library[name] for name in library if name not in saving}, others
         _check(nodes, library, place)
@@ -87,6 +87,14 @@ def _library(graph_def: Any) -> dict[str, Any]:
     if len(library) < len(functions):
         raise ValueError("several of its functions have one name")
     return library
+
+
+def _restored(objects: Any) -> set[str]:
+    """The functions that the objects of a SavedModel can have when it is loaded."""
+    names = set(objects.concrete_functions)
+    for node in objects.nodes:
+        names |= {*node.function.concrete_functions, node.bare_concrete_function.concrete_function_name}
+    return names
 
 
 def _upstream(names: Iterable[str], nodes: Iterable[Any]) -> set[str]:

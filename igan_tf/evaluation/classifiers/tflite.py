@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.files import check_digest
+from igan_tf.evaluation.classifiers.files import private_copy
 
 # Beyond this number interpreters wait for memory.
 _MOST_INTERPRETERS = 8
@@ -40,9 +40,10 @@ def load(path: str | Path, sha256: str = "", value_range: tuple[float, float] | 
         EvaluationError: for a file that is missing, of another digest, or no such network; for a network of floats
             without a range, or a quantized one with it.
     """
-    digest = check_digest(path, sha256)
+    with private_copy(path, sha256) as (copy, digest):
+        stored = bytearray(copy.read_bytes())
     try:
-        content, from_logits = _with_features(path)
+        content, from_logits = _with_features(stored)
         interpreter = _interpreter(content)
         (image,), (values, _) = interpreter.get_input_details(), interpreter.get_output_details()
     except (ValueError, TypeError, IndexError, RuntimeError, AttributeError, OSError, struct.error) as error:
@@ -120,7 +121,7 @@ def _interpreter(content: bytes) -> tf.lite.Interpreter:
     return interpreter
 
 
-def _with_features(path: str | Path) -> tuple[bytes, bool]:
+def _with_features(content: bytearray) -> tuple[bytes, bool]:
     """The model with the features as one output more, and whether its first output is logits."""
     from tensorflow.lite.python import schema_py_generated as schema
     from tensorflow.lite.tools import flatbuffer_utils
@@ -129,8 +130,6 @@ def _with_features(path: str | Path) -> tuple[bytes, bool]:
     kinds = schema.BuiltinOperator
     passing = {kinds.RESHAPE, kinds.SQUEEZE, kinds.QUANTIZE, kinds.DEQUANTIZE, kinds.SOFTMAX}
     with_weights = {kinds.FULLY_CONNECTED, kinds.CONV_2D}
-    with open(path, "rb") as file:
-        content = bytearray(file.read())
     if content[4:8] != b"TFL3":
         raise ValueError("it does not begin as a .tflite file does")
     model = flatbuffer_utils.convert_bytearray_to_object(content)

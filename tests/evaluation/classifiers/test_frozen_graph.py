@@ -37,7 +37,7 @@ def test_both_protocols_from_both_forms(tmp_path, path, monkeypatch, packed, pro
     if packed:
         path = pack(shutil.copy(path, tmp_path / "classify_image_graph_def.pb"), "./classify_image_graph_def.pb")
         # The archive is read in memory.
-        monkeypatch.setattr(inception.tempfile, "TemporaryDirectory", None)
+        monkeypatch.setattr(inception.tarfile.TarFile, "extractall", None)
     classifier = load_classifier("inception", path=path, protocol=protocol)
     logits, features = expected(images(), bias=protocol == "default")
     outputs = classifier(images())

@@ -142,6 +142,27 @@ def test_inception_weights_of_which_a_byte_is_altered(tmp_path, monkeypatch):
     assert refused > 5
 
 
+def test_weights_are_an_h5_file_of_the_networks_size(tmp_path, monkeypatch):
+    """A file of JSON would name others; an array that is not there takes no room in the file, but in memory."""
+    import h5py
+
+    monkeypatch.setattr(keras.applications, "InceptionV3", lambda **arguments: build()[0])
+    with pytest.raises(EvaluationError, match=r"`path` must be an \.h5 file .* Received: path=model\.weights\.json"):
+        load_classifier("keras_inception_v3", path="model.weights.json")
+    path = tmp_path / "model.weights.h5"
+    build()[0].save_weights(path)
+    with h5py.File(path, "a") as file:
+        file.create_dataset("more", (10**6, 10**6), "float32", chunks=True)
+    with pytest.raises(EvaluationError, match=r"holds no InceptionV3 weights: its arrays take 4000\d+ bytes"):
+        load_classifier("keras_inception_v3", path=path)
+    path.unlink()
+    (tmp_path / "elsewhere").write_bytes(bytes(64))
+    with h5py.File(path, "w") as file:
+        file.create_dataset("layers/dense/vars/0", (4, 4), "float32", external=[(str(tmp_path / "elsewhere"), 0, 64)])
+    with pytest.raises(EvaluationError, match="holds no InceptionV3 weights"):
+        load_classifier("keras_inception_v3", path=path)
+
+
 def test_inception_weights_that_cannot_be_fetched(monkeypatch):
     def fail(**arguments):
         raise Exception("URL fetch failure")

@@ -12,52 +12,16 @@ import tensorflow as tf
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation import load_classifier
 from igan_tf.evaluation.classifiers.operations import ARITHMETIC
+from tests.evaluation.graphs_with_code import Writes, frozen, saved
 from tests.evaluation.inception_graphs import Builder, graph, write
 
 IMAGES = np.zeros((1, 299, 299, 3), "uint8")
 
 
-def writer(place):
-    """Images -> logits and features, and a file, from a function two calls deep."""
-
-    @tf.function(autograph=False)
-    def deepest(values):
-        tf.io.write_file(str(place), "written")
-        return values + 1
-
-    @tf.function(autograph=False)
-    def middle(values):
-        return deepest(values) * 2
-
-    def outputs(images):
-        features = middle(tf.reduce_mean(images, (1, 2)))
-        return {"logits": tf.matmul(features, tf.ones((3, 1008))), "pool_3": features}
-
-    return outputs
-
-
-def frozen(place, folder):
-    """As a frozen graph with a library of functions."""
-    with tf.Graph().as_default() as built:
-        images = tf.compat.v1.placeholder(tf.float32, (None, 299, 299, 3), name="Mul")
-        outputs = writer(place)(images)
-        tf.identity(outputs["logits"], "logits")
-        tf.identity(outputs["pool_3"], "pool_3")
-    return write(folder, built.as_graph_def())
-
-
-def saved(place, folder):
-    module = tf.Module()
-    signature = [tf.TensorSpec((None, 299, 299, 3), tf.float32)]
-    module.__call__ = tf.function(writer(place), input_signature=signature, autograph=False)
-    tf.saved_model.save(module, str(folder / "saved"), signatures=module.__call__)
-    return folder / "saved"
-
-
 @pytest.mark.parametrize("form", [frozen, saved])
 def test_a_file_that_a_library_function_writes(tmp_path, form):
     written = tmp_path / "written"
-    path = form(written, tmp_path)
+    path = form(Writes, written, tmp_path)
     with pytest.raises(EvaluationError) as caught:
         load_classifier("inception", path=path)
     text = str(caught.value)
@@ -142,11 +106,18 @@ def test_what_saves_a_saved_model_is_checked_where_something_else_calls_it(tmp_p
     def by_an_object():
         meta_graph.object_graph_def.concrete_functions[saver].canonicalized_input_signature.Clear()
 
+    def by_an_object_that_has_it():
+        meta_graph.object_graph_def.nodes.add().bare_concrete_function.concrete_function_name = saver
+
+    def by_a_function_object():
+        meta_graph.object_graph_def.nodes.add().function.concrete_functions.append(saver)
+
     def by_the_loader_of_version_1():
         meta_graph.ClearField("object_graph_def")
 
     whole = model.SerializeToString()
-    for change in (by_a_node, by_a_function, by_an_object, by_the_loader_of_version_1):
+    by_objects = (by_an_object, by_an_object_that_has_it, by_a_function_object)
+    for change in (by_a_node, by_a_function, *by_objects, by_the_loader_of_version_1):
         model.ParseFromString(whole)
         (meta_graph,) = model.meta_graphs
         change()

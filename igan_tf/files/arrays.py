@@ -1,0 +1,114 @@
+"""Arrays that are read back from .npz files: of the names, types and shapes that are expected.
+
+Nothing is allocated for what a header promises, before it is known that the file holds it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import zipfile
+from collections.abc import Mapping
+from typing import IO, NamedTuple
+
+import numpy as np
+
+from igan_tf.files import StrPath, disk
+from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.files.json_files import DamagedFile
+
+# What an archive may be unpacked to: so many times its size, which arrays of numbers never are, or so many bytes.
+_MOST_TIMES, _MOST_BYTES = 16, 2**26
+
+
+class Header(NamedTuple):
+    """What an .npy says of its array."""
+
+    shape: tuple[int, ...]
+    fortran_order: bool
+    dtype: np.dtype
+
+
+@dataclasses.dataclass(frozen=True)
+class Array:
+    """What an array must be.
+
+    Attributes:
+        dtypes: The types that it may have.
+        shape: Its shape; None for a length that is not known.
+    """
+
+    dtypes: tuple[str, ...]
+    shape: tuple[int | None, ...]
+
+    def fits(self, header: Header) -> bool:
+        """Whether an array may have a header."""
+        return header.dtype.name in self.dtypes and (
+            len(header.shape) == len(self.shape)
+            and all(ours in (None, theirs) for ours, theirs in zip(self.shape, header.shape))
+        )
+
+
+def read_header(file: IO[bytes]) -> Header:
+    """Reads the beginning of an .npy.
+
+    Raises:
+        ValueError: and others of `UNREADABLE_ZIP` for what is none.
+    """
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    return Header(*read(file))
+
+
+def check_unpacked(archive: zipfile.ZipFile, size: int) -> None:
+    """Raises a ValueError where a zip file of `size` bytes says that it holds far more than that."""
+    unpacked = sum(member.file_size for member in archive.infolist())
+    if unpacked > max(_MOST_TIMES * size, _MOST_BYTES):
+        raise ValueError(f"its {size} bytes are packed from {unpacked}")
+
+
+def read_arrays(
+    path: StrPath, required: Mapping[str, Array], optional: Mapping[str, Array] = {}, others: bool = False
+) -> dict[str, np.ndarray]:
+    """Reads an .npz.
+
+    Args:
+        path: The file.
+        required: What must be in it, by name.
+        optional: What may be in it.
+        others: Whether more may be in it, which is not read.
+
+    Raises:
+        DamagedFile, UnusableFile: where it holds anything else; the message names the file and the array.
+        OSError: where it cannot be read; FileNotFoundError where there is none.
+    """
+    expected = {**required, **optional}
+    try:
+        with disk.open_file(path) as file, zipfile.ZipFile(file) as archive:
+            check_unpacked(archive, os.fstat(file.fileno()).st_size)
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            if len(set(names)) < len(names) or not set(required) <= set(names):
+                raise ValueError(f"it must hold the arrays {sorted(required)}, each once, not {sorted(names)}")
+            if not others and (more := sorted(set(names) - set(expected))):
+                raise ValueError(f"nobody knows the array {more[0]} in it")
+            return {name: _read(archive, name, expected[name]) for name in names if name in expected}
+    except disk.UnusableFile:
+        raise
+    except UNREADABLE_ZIP as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise DamagedFile(f"{path} is damaged: {error}") from error
+
+
+def _read(archive: zipfile.ZipFile, name: str, expected: Array) -> np.ndarray:
+    member = archive.getinfo(f"{name}.npy")
+    with archive.open(member) as file:
+        header = read_header(file)
+        shape, dtype = header.shape, header.dtype
+        if not expected.fits(header):
+            raise ValueError(f"the array {name} has the shape {shape} and the type {dtype}")
+        if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
+            raise ValueError(f"the array {name} does not have the bytes of its shape {shape}")
+        # To the end, where its checksum is compared.
+        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if header.fortran_order else "C")
