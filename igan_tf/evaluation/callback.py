@@ -18,7 +18,7 @@ from igan_tf.evaluation.images import GeneratedSource, ImageSource
 from igan_tf.evaluation.protocol import check_protocol, versions, write_protocol
 from igan_tf.evaluation.scores import classify, score
 from igan_tf.evaluation.statistics import FeatureStatistics
-from igan_tf.files import durable
+from igan_tf.files import disk, durable, json_files
 from igan_tf.metrics.checks import whole_number
 from igan_tf.metrics.registry import (
     Metric,
@@ -31,6 +31,9 @@ from igan_tf.metrics.registry import (
     options_class,
     with_short_names,
 )
+
+_MOST_BYTES = 2**26
+_LINE = json_files.record({}, others=True)
 
 
 class PeriodicScores:
@@ -233,21 +236,28 @@ class ScoreCallback(keras.callbacks.Callback):
         lines = [line for line in self._lines() if line["epoch"] < number]
         before = max((line[self.monitor] for line in lines), default=-np.inf)
         lines.append({"epoch": number, **figures, "best": figures[self.monitor] > before})
-        self.log_dir.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(self.log_dir, parents=True)
         write_protocol(self.log_dir, self.scores)
         durable.write_text(self.log_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
 
     def _lines(self) -> list[dict[str, Any]]:
         path = self.log_dir / "metrics.jsonl"
-        if not path.exists():
-            return []
+        schema = json_files.record(
+            {"epoch": json_files.WHOLE, self.monitor: json_files.NUMBER},
+            {"best": json_files.FLAG},
+            others=json_files.NUMBER,
+        )
         try:
-            lines = [with_short_names(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
-            for line in lines:
-                int(line["epoch"]), float(line[self.monitor])
-        except (AttributeError, ValueError, KeyError, TypeError) as error:
-            raise EvaluationError(f"{path} is not this callback's: {error!r}; name another `log_dir`") from error
-        return lines
+            lines = [
+                # A figure may be none, such as the distance of a generator that gives but one image.
+                with_short_names(json_files.parse(line, _LINE, path, not_finite=True))
+                for line in disk.read_small(path, _MOST_BYTES).splitlines()
+            ]
+            return [json_files.check(line, schema, path) for line in lines]
+        except FileNotFoundError:
+            return []
+        except (disk.UnusableFile, json_files.DamagedFile) as error:
+            raise EvaluationError(f"{path} is not this callback's: {error}; name another `log_dir`") from error
 
     def _tensorboard(self) -> tf.summary.SummaryWriter:
         if self._writer is None:

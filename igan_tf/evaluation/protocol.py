@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from igan_tf.errors import EvaluationError
-from igan_tf.files import durable
+from igan_tf.errors import EvaluationError, InputError
+from igan_tf.files import durable, json_files
 from igan_tf.metrics.registry import options_class
+from igan_tf.settings import schemas_of
 
 if TYPE_CHECKING:
     from igan_tf.evaluation.callback import PeriodicScores
 
 PROTOCOL_FILE = "score_protocol.json"
+_SCALAR = {"type": ["number", "string", "boolean", "null"]}
 # What computes scores and decodes images.
 PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tensorflow-datasets")
 
@@ -38,18 +40,34 @@ def check_protocol(folder: str | Path, scores: PeriodicScores, remedy: str) -> N
         EvaluationError: that names the file and each difference, both digests among them.
     """
     path = Path(folder) / PROTOCOL_FILE
-    if not path.exists():
-        return
     try:
-        before = _decisive(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise EvaluationError(f"{path} cannot be read: {error!r}; {remedy}") from error
+        before = _decisive(json_files.read(path, _schema()))
+    except FileNotFoundError:
+        return
+    except (OSError, InputError) as error:
+        raise EvaluationError(f"{error}; {remedy}") from error
     now = _decisive(scores.protocol())
     changed = [f"{name}: {before[name]!r} there, {now[name]!r} now" for name in now if before[name] != now[name]]
     if changed:
         raise EvaluationError(
             f"{path} has other scores than would be added to the same curve: {remedy}\n  " + "\n  ".join(changed)
         )
+
+
+def _schema() -> json_files.Schema:
+    """What `PeriodicScores.protocol` says; early versions had fewer options, and others besides."""
+    text = json_files.TEXT
+    more = {
+        **schemas_of(options_class()),
+        "reference": json_files.optional(json_files.listing(text, least=2, most=2)),
+        "versions": json_files.record({}, others=text),
+    }
+    required = {
+        "num_samples": json_files.WHOLE,
+        "seed": json_files.WHOLE,
+        "classifier": json_files.record({"name": text, "sha256": text, "protocol": text}),
+    }
+    return json_files.record(required, more, others=_SCALAR)
 
 
 def _decisive(protocol: dict[str, Any]) -> dict[str, Any]:

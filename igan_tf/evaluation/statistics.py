@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from igan_tf.errors import DataError, EvaluationError, renamed
-from igan_tf.files import durable
-from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.files import durable, json_files
+from igan_tf.files.arrays import Array, read_arrays
 from igan_tf.images.array_files import array_names
 from igan_tf.metrics.checks import matrix
 from igan_tf.metrics.frechet_distance import covariance_factor
@@ -22,8 +22,18 @@ if TYPE_CHECKING:
 
 # Changes when the files' meaning does; an older or newer file is refused.
 _FORMAT = "igan_tf statistics 1"
-# Arrays that mark a file of this package, and one of others.
-_OWN, _OF_OTHERS = {"about", "mean", "covariance"}, {"mu", "sigma"}
+_FLOATS = ("float16", "float32", "float64")
+# The arrays of a file of this package, and of one of others.
+_OWN = {
+    "about": Array(("uint8",), (None,)),
+    "mean": Array(("float64",), (None,)),
+    "covariance": Array(("float64",), (None, None)),
+}
+_FEATURES = {"features": Array(("float32",), (None, None))}
+_OF_OTHERS = {"mu": Array(_FLOATS, (None,)), "sigma": Array(_FLOATS, (None, None))}
+
+
+_OF_ANY_VERSION = json_files.record({"format": json_files.TEXT}, others=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,17 +98,19 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
         EvaluationError: for a file that is missing, damaged, or something else; for a `sigma` that is no covariance.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if "about" not in file.files and set(file.files) >= _OF_OTHERS:
-                with renamed(mean="mu", covariance="sigma"):
-                    moments = FeatureMoments.from_arrays(file["mu"], file["sigma"], None)
-                with one_thread():
-                    covariance_factor(moments.covariance)
-                return FeatureStatistics(moments, None, "", "", "", str(path), "mu and sigma")
-            arrays = {name: file[name] for name in file.files}
-        about = json.loads(arrays.pop("about").tobytes())
+        names = set(array_names(path))
+        if "about" not in names and names >= set(_OF_OTHERS):
+            found = read_arrays(path, _OF_OTHERS, others=True)
+            with renamed(mean="mu", covariance="sigma"):
+                moments = FeatureMoments.from_arrays(found["mu"], found["sigma"], None)
+            with one_thread():
+                covariance_factor(moments.covariance)
+            return FeatureStatistics(moments, None, "", "", "", str(path), "mu and sigma")
+        arrays = read_arrays(path, _OWN, _FEATURES)
+        about = json_files.parse(arrays.pop("about").tobytes(), _OF_ANY_VERSION, path)
         if about["format"] != _FORMAT:
             raise ValueError(f"they are of another version: {about['format']!r}, not {_FORMAT!r}")
+        json_files.check(about, _about_schema(), path)
         # Early files do not list their arrays.
         if sorted(arrays) != about.get("arrays", sorted(arrays)):
             raise ValueError(f"it must hold the arrays {about['arrays']}, not {sorted(arrays)}")
@@ -108,8 +120,9 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
         features = arrays.get("features")
         if features is not None and matrix(features, "features").shape[1] != moments.dimensions:
             raise ValueError(f"features of shape {features.shape} beside a mean of {moments.dimensions} dimensions")
-    except UNREADABLE_ZIP as error:
-        raise EvaluationError(f"the statistics {path} cannot be read: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = str(error).removeprefix(f"{path} is damaged: ")
+        raise EvaluationError(f"the statistics {path} cannot be read: {reason}") from error
     return FeatureStatistics(moments, features, **described)
 
 
@@ -124,7 +137,7 @@ def is_statistics_file(path: str | Path) -> bool:
         names = set(array_names(path))
     except DataError:
         return False
-    return any(keys <= names for keys in (_OWN, _OF_OTHERS))
+    return any(set(keys) <= names for keys in (_OWN, _OF_OTHERS))
 
 
 def check_same_extractor(
@@ -148,6 +161,14 @@ def check_same_extractor(
             raise EvaluationError(
                 f"`{name}` must come from the classifier in use: its {what} is {theirs!r}, not {ours!r}"
             )
+
+
+def _about_schema() -> json_files.Schema:
+    """What a file says of itself; early ones list no arrays, and do not say how images were fitted."""
+    required = {name: json_files.TEXT for name in _described() if name != "fit"}
+    arrays = json_files.listing(json_files.TEXT)
+    counted = {"format": json_files.TEXT, "count": json_files.WHOLE}
+    return json_files.record({**required, **counted}, {"fit": json_files.TEXT, "arrays": arrays})
 
 
 def _described() -> list[str]:

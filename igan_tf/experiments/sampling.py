@@ -22,17 +22,34 @@ from igan_tf import __version__
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.nearest import beside_nearest
 from igan_tf.experiments.runs import build_model, read_checkpoint
-from igan_tf.files import StrPath, durable, locks
-from igan_tf.files.damage import UNREADABLE_JSON, UNREADABLE_ZIP
+from igan_tf.files import StrPath, disk, durable, json_files, locks
+from igan_tf.files.arrays import check_unpacked
+from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.models.sampling import BATCH_SIZE, LatentSampling
+from igan_tf.settings import MANY
 
 # 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
 GRID_LIMIT = 1024
 # Format -> images in a file: 1, or a multiple of the batch size.
 IMAGES_PER_FILE = {"png": 1, "npz": 1000}
+_PLAN = json_files.record(
+    {
+        "count": json_files.whole(1, MANY),
+        "seed": json_files.WHOLE,
+        "run": json_files.TEXT,
+        "step": json_files.WHOLE,
+        "checkpoint_sha256": json_files.TEXT,
+        "format": json_files.one_of(*IMAGES_PER_FILE),
+        "images_per_file": json_files.whole(1, MANY),
+        "batch_size": json_files.whole(1, MANY),
+        "igan_tf": json_files.TEXT,
+    }
+)
+# Of any file of samples.
+_MOST_BYTES = 2**30
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 # A SyntaxError is a damaged PNG's.
 _UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE_ZIP, SyntaxError)
@@ -180,7 +197,7 @@ class SampleFolder:
             ConfigError: for a folder with other contents, or that another process is filling.
             DataError: for images that are no images, such as a diverged run's.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(self.path, parents=True)
         refusal = ConfigError(f"`output={self.path}` is in use by another process that samples")
         # The folder itself is locked, so that no lock file lies among the samples.
         with locks.held(self.path, refusal):
@@ -193,14 +210,14 @@ class SampleFolder:
             if len(missing) < len(firsts):
                 self.report(f"{self.path}: keeping {len(firsts) - len(missing)} of {len(firsts)} files")
             if self._finished.exists():
-                self._finished.replace(self._unfinished)
+                disk.rename(self._finished, self._unfinished)
             else:
                 durable.write_text(self._unfinished, json.dumps(self.plan, indent=2) + "\n")
             if missing:
                 self._write(load_model(), missing)
             # One wait for the disk, not one for each of the files.
-            os.sync()
-            self._unfinished.replace(self._finished)
+            disk.sync()
+            disk.rename(self._unfinished, self._finished)
             durable.sync_folder(self.path)
 
     def _file(self, first: int) -> Path:
@@ -218,15 +235,15 @@ class SampleFolder:
                 )
             return
         try:
-            before = dict(json.loads(saved.read_text(encoding="utf-8")))
-        except UNREADABLE_JSON as error:
-            raise ConfigError(f"{saved} is damaged: {error}; remove the folder and begin anew") from error
-        changed = [name for name, value in self.plan.items() if before.get(name) != value]
+            before = json_files.read(saved, _PLAN)
+        except (disk.UnusableFile, json_files.DamagedFile) as error:
+            raise ConfigError(f"{error}; remove the folder and begin anew") from error
+        changed = [name for name, value in self.plan.items() if before[name] != value]
         # A run may have been moved: the checkpoint says whether it is the same.
         if set(changed) - {"run"}:
             raise ConfigError(
                 f"`output={self.path}` holds other samples; name another folder, or set these back:\n  "
-                + "\n  ".join(f"{name}: {before.get(name)!r} there, {self.plan[name]!r} now" for name in changed)
+                + "\n  ".join(f"{name}: {before[name]!r} there, {self.plan[name]!r} now" for name in changed)
             )
 
     def _write(self, model: LatentSampling, missing: Sequence[int]) -> None:
@@ -253,20 +270,21 @@ class SampleFolder:
 def _write_file(path: Path, images: np.ndarray) -> None:
     # The folder is locked: what is under this name is left of a killed process.
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
+    with disk.open_file(temporary, "wb") as file:
         if path.suffix == ".npz":
             np.savez_compressed(file, images=images)
         else:
             Image.fromarray(images[0, ..., 0] if images.shape[-1] == 1 else images[0]).save(file, format="PNG")
-    temporary.replace(path)
+    disk.rename(temporary, path)
 
 
 def _is_whole(path: Path) -> bool:
     """Whether the file is there and its checksums are right: after a power failure it may be there in part."""
     try:
-        content = path.read_bytes()
+        content = disk.read_small(path, _MOST_BYTES)
         if path.suffix == ".npz":
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                check_unpacked(archive, len(content))
                 return archive.testzip() is None
         with Image.open(io.BytesIO(content)) as image:
             image.verify()

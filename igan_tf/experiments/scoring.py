@@ -23,7 +23,7 @@ from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, save_statistics
 from igan_tf.experiments.score_sources import find_run, kind_of, open_both, open_run, prepare, training_config
-from igan_tf.files import durable
+from igan_tf.files import disk, durable
 from igan_tf.images.folders import image_files
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.metrics.registry import Needs, metrics, options_class
@@ -240,7 +240,7 @@ def _write_top(
 ) -> dict[str, Any]:
     """Writes the samples of the highest scores and a grid of the first; returns its part of the record."""
     folder = Path(settings.top_dir, TOP_SAMPLES)
-    folder.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(folder, parents=True)
     positions, divergences = rank(classified.values, settings.top_fraction, classifier.from_logits)
     scored = classified.indices[positions]
     in_grid = {}

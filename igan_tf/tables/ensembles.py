@@ -12,8 +12,9 @@ from igan_tf.data import ImageData, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import runs
 from igan_tf.experiments.configs import RunConfig
-from igan_tf.files import durable
-from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.files import disk, durable
+from igan_tf.files.arrays import Array, read_arrays
+from igan_tf.files.json_files import DamagedFile
 from igan_tf.tables.grid import Run
 from igan_tf.training.checkpoints import CheckpointError, Checkpoints
 
@@ -61,15 +62,23 @@ class Ensembles:
         step = result["steps"]
         # Of these weights on this data, and no others that may have stood under the name.
         key = f"{Checkpoints(run.run_dir / 'checkpoints').digest(step)} {self._fingerprint}"
+        expected = {
+            "key": Array((np.asarray(key).dtype.name,), ()),
+            "probabilities": Array(("float64",), (len(self._data.test_labels), self._data.num_classes)),
+        }
         try:
-            with np.load(path) as saved:
-                if str(saved["key"]) == key:
-                    return saved["probabilities"]
-        except UNREADABLE_ZIP:
+            saved = read_arrays(path, expected)
+            if not np.isfinite(saved["probabilities"]).all():
+                raise DamagedFile(f"{path} is damaged: its probabilities are not finite")
+            if str(saved["key"]) == key:
+                return saved["probabilities"]
+        except FileNotFoundError:
             pass
+        except (disk.UnusableFile, DamagedFile) as error:
+            print(f"{error}; computed anew")
         model = runs.load_run(run.run_dir, step)
         probabilities = model.class_probabilities(self._data.test_images, run.config.batch_size)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(path.parent, parents=True)
         with durable.durable_file(path) as file:
             np.savez_compressed(file, probabilities=probabilities, key=key)
         return probabilities

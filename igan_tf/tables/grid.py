@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from igan_tf.experiments.configs import RunConfig, as_text
 from igan_tf.experiments.run_directory import read_result
+from igan_tf.files import disk
 from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import read_metrics
 
@@ -132,7 +133,7 @@ def train(
 
 
 def _start(run: Run) -> subprocess.Popen[bytes]:
-    run.log.parent.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(run.log.parent, parents=True)
     # As a file: of the settings that a user types, each must have an effect.
     command = [sys.executable, "-c", _LAUNCH, "--flagfile=/dev/stdin", f"--run_dir={run.run_dir}"]
     with tempfile.TemporaryFile() as settings, open(run.log, "ab") as log:

@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import itertools
-import json
 from pathlib import Path
 from typing import Any
 
 from igan_tf.errors import InputError
 from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments.scoring import evaluate
+from igan_tf.files import disk, json_files
 from igan_tf.tables import report
 from igan_tf.tables.grid import ReadConfig, Run
 from igan_tf.tables.published import ScoreTable
 from igan_tf.training.checkpoints import Checkpoints
+
+_NUMBER, _ANY = json_files.NUMBER, True
+# Of a record of scores, what a table takes from it.
+_RECORD = json_files.record(
+    {
+        "num_samples": json_files.WHOLE,
+        "inception_score": json_files.record(
+            {"mean": _NUMBER, "std": _NUMBER, "splits": json_files.WHOLE}, others=_ANY
+        ),
+        "classifier": json_files.record(
+            {"name": json_files.TEXT, "sha256": json_files.TEXT},
+            {"test_error": json_files.decimal(0, 1)},
+            others=_ANY,
+        ),
+    },
+    {"frechet_distance": _NUMBER},
+    others=_ANY,
+)
+_SAVED = json_files.record({"request": json_files.record({}, others=_ANY), "record": _RECORD})
 
 
 class ScoreGrid:
@@ -89,11 +108,15 @@ class ScoreGrid:
         """The record of scores of images; computed once for these settings and weights, wherever the data lie."""
         path = self._folder / "scores" / f"{name}.json"
         request = {key: getattr(settings, key) for key in self._scored if key != "data_dir"} | {"weights": weights}
-        if path.exists():
-            saved = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            saved = json_files.read(path, _SAVED)
             if saved["request"] == request:
                 return saved["record"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError:
+            pass
+        except (disk.UnusableFile, json_files.DamagedFile) as error:
+            print(f"{error}; computed anew")
+        disk.make_folder(path.parent, parents=True)
         record = evaluate(settings)
         report.write_json(path, {"request": request, "record": record})
         return record

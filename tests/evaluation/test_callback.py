@@ -162,7 +162,21 @@ def test_an_earlier_trainings_scores_are_not_replaced(tmp_path):
     assert lines(tmp_path) == before
 
 
-@pytest.mark.parametrize("text", ['{"step": 5}', '{"epoch": 1, "loss": 2.0}', "[]", "{"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"step": 5}',
+        '{"epoch": 1, "loss": 2.0}',
+        "[]",
+        "{",
+        '{"epoch": 1.5, "inception_score": 2.0}',
+        '{"epoch": -1, "inception_score": 2.0}',
+        '{"epoch": 1, "inception_score": "2.0"}',
+        '{"epoch": 1, "inception_score": 2.0, "best": 1}',
+        '{"epoch": 1, "inception_score": 2.0, "more": "text"}',
+        "[" * 100_000,
+    ],
+)
 def test_another_programs_metrics_are_refused_before_the_first_epoch(tmp_path, text):
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
     model = Brightness([0.2])

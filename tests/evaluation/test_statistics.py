@@ -110,7 +110,15 @@ def change(path, about=None, **arrays):
         ),
         ({"mean": np.full(4, np.nan)}, "`mean` must be finite"),
         ({"mean": np.zeros(3)}, r"\(D,\) and \(D, D\). Received: shapes \(3,\) and \(4, 4\)"),
-        ({"mean": np.zeros((4, 1))}, r"Received: shapes \(4, 1\) and \(4, 4\)"),
+        ({"mean": np.zeros((4, 1))}, r"the array mean has the shape \(4, 1\) and the type float64"),
+        ({"mean": np.zeros(4, "float32")}, r"the array mean has the shape \(4,\) and the type float32"),
+        ({"mean": np.full(4, None)}, r"the array mean has the shape \(4,\) and the type object"),
+        ({"more": np.zeros(4)}, "nobody knows the array more in it"),
+        ({"about": {"split": 3}}, r"\$\.split: 3 is not of type 'string'"),
+        ({"about": {"count": 10**30}}, r"\$\.count: 10{30} is greater than the maximum"),
+        ({"about": {"arrays": "mean"}}, r"\$\.arrays: 'mean' is not of type 'array'"),
+        ({"about": {"path": "/"}}, "'path' was unexpected"),
+        ({"about": {"source": None}}, "'source' is a required property"),
         ({"covariance": np.eye(2)}, r"Received: shapes \(4,\) and \(2, 2\)"),
         ({"covariance": np.eye(4) + np.eye(4, k=1)}, "`covariance` must be symmetric. .* differ by up to 1$"),
         ({"covariance": np.eye(4) * np.inf}, "`covariance` must be finite"),
@@ -139,7 +147,7 @@ def test_files_of_other_kinds(tmp_path):
     path = tmp_path / "images.npz"
     np.savez(path, images=np.zeros((2, 3, 3, 1)))
     assert not is_statistics_file(path) and not is_statistics_file(tmp_path) and not is_statistics_file("")
-    with pytest.raises(EvaluationError, match=r"cannot be read: 'about'"):
+    with pytest.raises(EvaluationError, match=r"cannot be read: it must hold the arrays \['about', "):
         load_statistics(path)
     save_statistics(path, statistics())
     change(path, about={"format": "igan_tf statistics 0"})
@@ -173,11 +181,11 @@ _SIGMA = np.eye(4)
         (np.full(4, np.inf), _SIGMA, "`mu` must be finite"),
         (np.zeros(4), _SIGMA[:3], r"`mu` and `sigma` must have .*Received: shapes \(4,\) and \(3, 4\)"),
         (np.zeros(5), _SIGMA, r"Received: shapes \(5,\) and \(4, 4\)"),
-        (np.zeros((1, 4)), _SIGMA, r"Received: shapes \(1, 4\) and \(4, 4\)"),
+        (np.zeros((1, 4)), _SIGMA, r"the array mu has the shape \(1, 4\)"),
         (np.zeros(4), np.eye(4, k=1) + _SIGMA, "`sigma` must be symmetric"),
         (np.zeros(4), 1 - _SIGMA, "a covariance must have no negative eigenvalue"),
         (np.zeros(4), -_SIGMA, "a covariance must have no negative eigenvalue"),
-        (np.zeros(4), np.full((4, 4), None), "cannot be loaded"),
+        (np.zeros(4), np.full((4, 4), None), "the array sigma has the shape .* and the type object"),
     ],
 )
 def test_a_sigma_that_is_no_covariance_is_refused(tmp_path, mu, sigma, message):

@@ -326,7 +326,19 @@ def test_a_second_process_is_refused(tmp_path):
     fill(tmp_path, plan_of())
 
 
-@pytest.mark.parametrize("content", ["{", "[1]", "3"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{",
+        "[1]",
+        "3",
+        "{}",
+        json.dumps({**sampling_plan("png", 230, 3, "runs/a", 7, "ab"), "count": 10**12}),
+        json.dumps({**sampling_plan("png", 230, 3, "runs/a", 7, "ab"), "format": "../png"}),
+        json.dumps({**sampling_plan("png", 230, 3, "runs/a", 7, "ab"), "more": 0}),
+    ],
+    ids=["cut", "list", "number", "empty", "count", "format", "more"],
+)
 def test_a_damaged_json_is_named(tmp_path, content):
     (tmp_path / "samples.unfinished.json").write_text(content)
     with pytest.raises(ConfigError, match=f"{tmp_path}/samples.unfinished.json is damaged.*begin anew"):

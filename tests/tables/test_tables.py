@@ -208,6 +208,21 @@ def test_probabilities_are_of_the_weights_that_are_there(finished, tmp_path):
     assert np.any(ensembles.probabilities(runs[1]) != before)
 
 
+def test_forged_probabilities_are_computed_anew(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished, tmp_path / "table")
+    run = Run(NAMES[1], run_directory.read_config(folder / NAMES[1]), folder)
+    ensembles = Ensembles(folder, run.config)
+    before, path = ensembles.probabilities(run), folder / "probabilities" / f"{run.name}.npz"
+    with np.load(path) as file:
+        key = file["key"]
+    for forged in (np.full(before.shape, np.nan), before[:, :-1], before.astype("float16"), np.full((3, 3), None)):
+        np.savez(path, key=key, probabilities=forged)
+        np.testing.assert_array_equal(ensembles.probabilities(run), before)
+        assert re.search(rf"^{path} is damaged: .*; computed anew$", capsys.readouterr().out, re.MULTILINE)
+    ensembles.probabilities(run)
+    assert "anew" not in capsys.readouterr().out
+
+
 def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished, tmp_path):
     more = [*arguments(finished, "--epochs=2", "--subsets=3"), "--beta_1=0.9"]
     done = processes.run("igan_tf.tables", more, tmp_path)

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.data.image_data import ImageData
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, InputError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.files import durable, locks
-from igan_tf.files.damage import UNREADABLE_ZIP
+from igan_tf.files import disk, durable, json_files, locks
+from igan_tf.files.arrays import Array, read_arrays
 from igan_tf.images.arrays import as_unit_range
 
 # What decides the weights; with the data it is the cache's key.
@@ -33,6 +33,16 @@ SETTINGS: dict[str, Any] = {
     "least_steps": 1000,
     "seed": 0,
 }
+
+
+# What a cached file says of itself.
+_ABOUT = json_files.record(
+    {
+        "key": json_files.SHA256,
+        "weights": json_files.SHA256,
+        "test_error": json_files.optional(json_files.decimal(0, 1)),
+    }
+)
 
 
 def build_network(image_shape: tuple[int, int, int], num_classes: int, seed: int) -> keras.Model:
@@ -182,7 +192,7 @@ def _cached_or_trained(
     # A cache that others fill need not be writable by this process.
     if not path.exists():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            disk.make_folder(path.parent, parents=True)
             with locks.sole_maker(path, lambda: report(f"waiting for another process that trains {path}")):
                 if not path.exists():
                     report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
@@ -201,6 +211,11 @@ def _key(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
     return digest.hexdigest()
 
 
+def _names(weights: list[np.ndarray]) -> list[str]:
+    """What the cached file calls a network's weights."""
+    return [f"weights_{index:02d}" for index in range(len(weights))]
+
+
 def _weights_digest(weights: list[np.ndarray]) -> str:
     digest = hashlib.sha256()
     for array in weights:
@@ -217,7 +232,7 @@ def _save(
     weights = model.get_weights()
     digest = _weights_digest(weights)
     about = {"key": key, "weights": digest, "test_error": error}
-    arrays = {f"weights_{index:02d}": array for index, array in enumerate(weights)}
+    arrays = dict(zip(_names(weights), weights))
     with durable.durable_file(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
     report(f"domain classifier: test error {error}")
@@ -226,16 +241,18 @@ def _save(
 
 def _restore(model: keras.Model, path: Path, key: str) -> tuple[str, float | None]:
     """Gives `model` the weights of a cached file and returns their digest and the network's test error."""
+    expected = model.get_weights()
+    names = _names(expected)
+    needed = {name: Array((array.dtype.name,), array.shape) for name, array in zip(names, expected)}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(file["about"].tobytes())
-            weights = [file[name] for name in sorted(set(file.files) - {"about"})]
-        whole = about["key"] == key and about["weights"] == _weights_digest(weights)
-        if whole:
-            model.set_weights(weights)
-    except UNREADABLE_ZIP as error:
-        raise EvaluationError(f"the cached classifier {path} is damaged: {error}; delete it to train anew") from error
-    if not whole:
+        arrays = read_arrays(path, {"about": Array(("uint8",), (None,)), **needed})
+        about = json_files.parse(arrays["about"].tobytes(), _ABOUT, path)
+    except (OSError, InputError) as error:
+        raise EvaluationError(f"the cached classifier {error}; delete it to train anew") from error
+    weights = [arrays[name] for name in names]
+    if about["key"] == key and about["weights"] == _weights_digest(weights):
+        model.set_weights(weights)
+    else:
         raise EvaluationError(
             f"the cached classifier {path} was altered: its weights do not have the digest that it records; delete it "
             "to train anew"

@@ -61,7 +61,7 @@ def private_copy(path: str | Path, sha256: str = "") -> Iterator[tuple[Path, str
     with contextlib.ExitStack() as stack:
         try:
             copy = stack.enter_context(copies.private_copy(path))
-        except (OSError, disk.UnusableFile) as error:
+        except OSError as error:
             raise EvaluationError(f"{path} cannot be read: {error}") from error
         found = digest_of(copy)
         _refuse_other_digest(path, found, sha256)
@@ -130,7 +130,7 @@ def _check_recorded(path: Path, record: Path, sha256: str) -> str:
     try:
         # A damaged record need not be text.
         recorded = disk.read_small(record).decode(errors="replace").split()[:1]
-    except (OSError, disk.UnusableFile) as error:
+    except OSError as error:
         raise EvaluationError(f"the digest {record} cannot be read: {error}") from error
     found = digest_of(path)
     _refuse_other_digest(path, found, sha256)
