@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from igan_tf.data import ImageData
 from igan_tf.evaluation.callback import PeriodicScores
+from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
 from igan_tf.experiments.configs import RunConfig, as_lines
@@ -52,6 +53,17 @@ def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> Non
         periodic_scores.check_real_images(config, recipe.real_images(data))
 
 
+def scorer(config: RunConfig, data: ImageData | ImageRecords, report: Callable[[str], Any]) -> Classifier | None:
+    """The classifier of a run's scores; None of a run without them, and of a worker that does not score.
+
+    Raises:
+        EvaluationError: where it is unavailable.
+    """
+    if not (config.score_epochs and recipe_of(config).generates and distribution.this_worker().is_chief):
+        return None
+    return periodic_scores.load_scorer(config, data, report)
+
+
 class Experiment:
     """One training in one run directory.
 
@@ -63,15 +75,22 @@ class Experiment:
         data: The `ImageData` or `ImageRecords`.
         run_dir: Where results go; nothing is written before `run`.
         report: Called with each line for the user.
+        classifier: What scores the samples; None: it is loaded when the run begins.
     """
 
     def __init__(
-        self, config: RunConfig, data: ImageData | ImageRecords, run_dir: StrPath, report: Callable[[str], Any] = print
+        self,
+        config: RunConfig,
+        data: ImageData | ImageRecords,
+        run_dir: StrPath,
+        report: Callable[[str], Any] = print,
+        classifier: Classifier | None = None,
     ) -> None:
         self.config = resolved(config)
         self.data = data
         self.run_dir = Path(run_dir)
         self.report = report
+        self._classifier = classifier
         self.recipe = recipe_of(self.config)
         self.strategy = distribution.build_strategy(config.strategy)
         self.worker = distribution.this_worker()
@@ -139,12 +158,12 @@ class Experiment:
 
     def _periodic_scores(self) -> PeriodicScores | None:
         """What scores the samples, or None; an unavailable classifier ends the run before it begins."""
-        config = self.config
-        if not (config.score_epochs and self.recipe.generates and self.worker.is_chief):
+        classifier = self._classifier or scorer(self.config, self.data, self.report)
+        if classifier is None:
             return None
         real = self.recipe.real_images(self.data)
         return periodic_scores.periodic_scores(
-            config, self.data, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED, self.report
+            self.config, classifier, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED
         )
 
     def _end_step(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
@@ -226,24 +245,31 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
         report(f"left out: {fault}")
     run_dir = Path(run_dir)
     check_against_data(config, data)
+    # Before the run directory is made.
+    classifier = scorer(config, data, report)
     worker = distribution.this_worker()
     if worker.count > 1:
-        return _train_with_others(config, data, run_dir, report, worker)
+        return _train_with_others(config, data, run_dir, report, worker, classifier)
     with sole_trainer(run_dir):
         if recipe_of(config).draws():
-            return _train_draws(config, data, run_dir, report)
-        return _train_draw(config, data, run_dir, report)
+            return _train_draws(config, data, run_dir, report, classifier)
+        return _train_draw(config, data, run_dir, report, classifier)
 
 
 def _train_with_others(
-    config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any], worker: Worker
+    config: RunConfig,
+    data: ImageData | ImageRecords,
+    run_dir: Path,
+    report: Callable[[str], Any],
+    worker: Worker,
+    classifier: Classifier | None,
 ) -> dict[str, Any]:
     """One run of several workers, of which the chief writes."""
     try:
         if not worker.is_chief:
             return Experiment(config, data, run_dir, report).run()
         with sole_trainer(run_dir):
-            return _train_draw(config, data, run_dir, report)
+            return _train_draw(config, data, run_dir, report, classifier)
     except LOST as error:
         # Outside of the steps, within which the trainer says more.
         raise WorkerLostError(
@@ -253,7 +279,11 @@ def _train_with_others(
 
 
 def _train_draws(
-    config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any]
+    config: RunConfig,
+    data: ImageData | ImageRecords,
+    run_dir: Path,
+    report: Callable[[str], Any],
+    classifier: Classifier | None,
 ) -> dict[str, Any]:
     """One run a draw in folders of their own; the result has the means and lists the draws."""
     configs = recipe_of(config).draws()
@@ -264,7 +294,7 @@ def _train_draws(
     for number, (name, one) in enumerate(configs.items(), start=1):
         report(f"label draw {number} of {len(configs)}: {name}")
         with sole_trainer(run_dir / name) as draw_dir:
-            draws.append(_train_draw(one, data, draw_dir, report))
+            draws.append(_train_draw(one, data, draw_dir, report, classifier))
     errors = [name for name in draws[0] if name.endswith("test_error")]
     result = {
         **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
@@ -276,10 +306,14 @@ def _train_draws(
 
 
 def _train_draw(
-    config: RunConfig, data: ImageData | ImageRecords, run_dir: Path, report: Callable[[str], Any]
+    config: RunConfig,
+    data: ImageData | ImageRecords,
+    run_dir: Path,
+    report: Callable[[str], Any],
+    classifier: Classifier | None,
 ) -> dict[str, Any]:
     """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
-    experiment = Experiment(config, data, run_dir, report)
+    experiment = Experiment(config, data, run_dir, report, classifier)
     baseline = {}
     if alone := experiment.recipe.baseline():
         report(f"the discriminator on {experiment.batches.num_labelled} labelled examples alone:")

@@ -11,6 +11,7 @@ import numpy as np
 from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers import load_classifier
+from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices
 from igan_tf.evaluation.protocol import check_protocol
 from igan_tf.experiments.configs import RunConfig
@@ -48,38 +49,44 @@ def check_real_images(config: RunConfig, real: ImageSource) -> None:
         ) from error
 
 
-def periodic_scores(
-    config: RunConfig,
-    data: Any,
-    real: ImageSource,
-    generate_batches: Callable[[int, int], Iterable[np.ndarray]],
-    run_dir: str | Path,
-    seed: int,
-    report: Callable[[str], Any],
-) -> PeriodicScores:
-    """The `PeriodicScores` of a training run.
-
-    Args:
-        config: The run's settings.
-        data: The run's data, on which the classifier `domain` is trained.
-        real: `ImageSource` of the images to compare with, of which at most `score_samples` are drawn.
-        generate_batches: As of `PeriodicScores`.
-        run_dir: The run directory. Scores that it has already must be of the same protocol.
-        seed: Of latents, draw and permutations.
-        report: Called with each line for the user.
+def load_scorer(config: RunConfig, data: Any, report: Callable[[str], Any]) -> Classifier:
+    """The classifier of a run's scores.
 
     Raises:
-        EvaluationError: for an unavailable classifier, too few real images, or scores of another protocol.
+        EvaluationError: where it is unavailable.
     """
-    check_real_images(config, real)
     with renamed(**_NAMES):
-        classifier = load_classifier(
+        return load_classifier(
             config.score_classifier,
             value_range=pixel_range(config.score_classifier_range) if config.score_classifier_range else None,
             data=data,
             data_name=config.dataset,
             report=report,
         )
+
+
+def periodic_scores(
+    config: RunConfig,
+    classifier: Classifier,
+    real: ImageSource,
+    generate_batches: Callable[[int, int], Iterable[np.ndarray]],
+    run_dir: str | Path,
+    seed: int,
+) -> PeriodicScores:
+    """The `PeriodicScores` of a training run.
+
+    Args:
+        config: The run's settings.
+        classifier: What scores the samples.
+        real: `ImageSource` of the images to compare with, of which at most `score_samples` are drawn.
+        generate_batches: As of `PeriodicScores`.
+        run_dir: The run directory. Scores that it has already must be of the same protocol.
+        seed: Of latents, draw and permutations.
+
+    Raises:
+        EvaluationError: for too few real images, or scores of another protocol.
+    """
+    check_real_images(config, real)
     indices = chosen_indices(real.count, min(config.score_samples, real.count), seed)
     scores = PeriodicScores(classifier, generate_batches, config.score_samples, real, indices, seed=seed)
     check_protocol(run_dir, scores, _REMEDY)

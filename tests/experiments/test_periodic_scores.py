@@ -194,12 +194,13 @@ def test_wrong_settings(changes, message):
 def test_a_classifier_that_is_not_there_ends_the_run_before_it_begins(tmp_path, capfd):
     with pytest.raises(EvaluationError, match=r"none.tflite cannot be read"):
         train(tmp_path / "run", score_classifier="none.tflite")
-    assert not list((tmp_path / "run").glob("[!.]*"))
+    assert not (tmp_path / "run").exists()
     outcome = run_here(
         capfd, "--dataset=digits", "--labels=50", "--score_epochs=1", "--score_classifier=none.tflite",
         f"--run_dir={tmp_path / 'other'}",
     )  # fmt: skip
     assert outcome.code == 1 and "none.tflite cannot be read" in outcome.text and "Traceback" not in outcome.text
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -253,9 +254,12 @@ def test_another_classifier_of_the_same_name_is_refused_on_resuming(tmp_path, fi
 
 def test_a_protocol_that_cannot_be_read_is_named(tmp_path, finished):
     run_dir = shutil.copytree(finished, tmp_path / "run")
-    for content in ("{", "[]", "{}", '{"classifier": {}}'):
+    whole = json.loads((run_dir / "score_protocol.json").read_text())
+    forged = [{**whole, "num_samples": "many"}, {**whole, "splits": -1}, {**whole, "more": []}]
+    forged += [{**whole, "classifier": {**whole["classifier"], "path": "/"}}]
+    for content in ("{", "[]", "{}", '{"classifier": {}}', *map(json.dumps, forged)):
         (run_dir / "score_protocol.json").write_text(content)
-        with pytest.raises(EvaluationError, match=f"{run_dir}/score_protocol.json cannot be read: .*`score_epochs=0`"):
+        with pytest.raises(EvaluationError, match=f"^{run_dir}/score_protocol.json is damaged: .*`score_epochs=0`"):
             train(run_dir, epochs=5)
 
 
