@@ -153,8 +153,8 @@ BREAKAGES = [Breakage(*row) for row in [
      "test_the_command_says_the_distances_and_takes_the_data_from_elsewhere"),
     # Records.
     ("shard-link", "A shard that is a link to a file elsewhere is read.",
-     "disk.open_regular(Path(folder) / shard.name, follow=False)",
-     "disk.open_regular(Path(folder) / shard.name)",
+     "disk.open_file(Path(folder) / shard.name, follow=False)",
+     "disk.open_file(Path(folder) / shard.name)",
      "test_a_shard_that_is_no_file_of_the_folder_is_not_opened"),
     ("manifest-sums", "A manifest with the right digest may contradict itself.",
      "if problem := next(_contradictions(manifest), None):",
