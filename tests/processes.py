@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
@@ -30,6 +31,8 @@ class Program:
     def __init__(self, module, arguments, cwd, environment=None):
         self._folder = tempfile.TemporaryDirectory()
         self._outputs = [Path(self._folder.name, name) for name in ("stdout", "stderr")]
+        for path in self._outputs:
+            path.touch()
         arguments = (module, list(map(str, arguments)), str(cwd), environment or {}, list(map(str, self._outputs)))
         self._process = _CONTEXT.Process(target=_run, args=arguments)
         self._process.start()
@@ -45,6 +48,14 @@ class Program:
 
     def kill(self):
         self.send_signal(signal.SIGKILL)
+
+    def wait_for(self, text, timeout=240):
+        """Polls until stdout has `text`; fails if the program ends before."""
+        deadline = time.monotonic() + timeout
+        while text not in self._outputs[0].read_text():
+            assert self.poll() is None, self.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
     def communicate(self, timeout=300):
         """Waits for the end; returns what went to stdout and stderr."""
@@ -70,7 +81,7 @@ def run(module, arguments, cwd, timeout=300):
 
 def _run(module, arguments, cwd, environment, outputs):
     for descriptor, path in enumerate(outputs, start=1):
-        file = os.open(path, os.O_WRONLY | os.O_CREAT)
+        file = os.open(path, os.O_WRONLY)
         os.dup2(file, descriptor)
         os.close(file)
     os.chdir(cwd)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -168,8 +169,12 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
             report(f"draw {number}: " + ", ".join(f"{name} {value}" for name, value in draw.items()))
         for name, value in result.items():
             report(f"{name}: {value}")
-    except (NonFiniteLossError, WorkerLostError) as error:
+    except NonFiniteLossError as error:
         sys.exit(f"igan_tf: {error}")
+    except WorkerLostError as error:
+        print(f"igan_tf: {error}", file=sys.stderr, flush=True)
+        # Without the end of TensorFlow, which would wait for the lost worker.
+        os._exit(1)
     except OSError as error:
         # A full disk, above all: what stands is whole.
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")
@@ -186,9 +191,9 @@ def _describe(config: RunConfig, run_dir: str) -> None:
 
     worker = distribution.this_worker()
     if worker.count > 1:
-        report(f"worker {worker.index} of the {worker.count} in TF_CONFIG, waiting for the others")
+        report(f"worker {worker.index} of the {worker.count} in TF_CONFIG")
     # Several workers: before TensorFlow looks for devices.
-    strategy = distribution.build_strategy(config.strategy)
+    strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())
     report(
         f"devices: {devices}; strategy: {config.strategy}, replicas: {strategy.num_replicas_in_sync}; "

@@ -122,6 +122,10 @@ class Experiment:
 
     def run(self) -> dict[str, Any]:
         """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
+        with distribution.together():
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
@@ -235,7 +239,7 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
         The result, as written to `run_dir/result.json`; of a worker that is not the chief, the steps alone.
     """
     # Several workers: before anything else of TensorFlow's.
-    distribution.build_strategy(config.strategy)
+    distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
     config = resolved(config)
     # Before the data, which another data set's name would look for elsewhere.
     refuse_other_settings(run_dir, config)

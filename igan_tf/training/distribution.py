@@ -2,96 +2,55 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import functools
-import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.errors import InputError
-from igan_tf.training.strategies import STRATEGIES
+from igan_tf.training import roll_call
+from igan_tf.training.cluster import ALONE, ClusterError, Worker, WorkerLostError, this_worker
+from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
+
+__all__ = [
+    "ALONE",
+    "LOST",
+    "STRATEGIES",
+    "ClusterError",
+    "Worker",
+    "WorkerLostError",
+    "build_strategy",
+    "first_line",
+    "mirrored_strategy",
+    "same_of_all_workers",
+    "this_worker",
+    "together",
+]
 
 
-class ClusterError(InputError):
-    """The environment variable TF_CONFIG does not describe a cluster; the message quotes it."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Worker:
-    """This process's place among those that train together.
-
-    Attributes:
-        index: From 0; the first is the chief, which alone writes.
-        count: How many there are.
-    """
-
-    index: int = 0
-    count: int = 1
-
-    @property
-    def is_chief(self) -> bool:
-        return self.index == 0
-
-
-ALONE = Worker()
-
-
-def this_worker(environment: Mapping[str, str] = os.environ) -> Worker:
-    """The `Worker` that TF_CONFIG makes this process; without TF_CONFIG, the only one.
-
-    TF_CONFIG is TensorFlow's: `{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}`. A
-    task of the type "chief" is the first worker.
-
-    Raises:
-        ClusterError: for anything else.
-    """
-    text = environment.get("TF_CONFIG", "")
-    if not text:
-        return ALONE
-    try:
-        content = json.loads(text)
-        cluster, task = content["cluster"], content["task"]
-        chiefs, workers = (_count_addresses(cluster.get(kind, [])) for kind in ("chief", "worker"))
-        kind, index = task["type"], task["index"]
-        if not isinstance(kind, str) or not isinstance(index, int | str) or isinstance(index, bool):
-            raise TypeError(f"task {task}")
-        index = int(index)
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ClusterError(
-            'TF_CONFIG must be JSON with "cluster", addresses by type, and "task", type and index. '
-            f"Received: TF_CONFIG={text}"
-        ) from error
-    sizes = {"chief": chiefs, "worker": workers}
-    if chiefs > 1 or kind not in sizes or not 0 <= index < sizes[kind]:
-        raise ClusterError(
-            'TF_CONFIG\'s task must be a "worker" or the one "chief" of its cluster, its index below their number. '
-            f"Received: TF_CONFIG={text}"
-        )
-    return Worker(index if kind == "chief" else chiefs + index, chiefs + workers)
-
-
-def _count_addresses(addresses: object) -> int:
-    # One address that is not in a list has a length, too.
-    if not isinstance(addresses, list) or not all(isinstance(address, str) for address in addresses):
-        raise TypeError(f"addresses {addresses}")
-    return len(addresses)
-
-
-def build_strategy(name: str) -> tf.distribute.Strategy:
+def build_strategy(
+    name: str, worker_timeout_minutes: float = WORKER_TIMEOUT_MINUTES, report: Callable[[str], Any] = print
+) -> tf.distribute.Strategy:
     """The `tf.distribute.Strategy` of `--strategy`: one for the life of the process.
 
-    "multi_worker" must come before anything else of TensorFlow's: it configures the process.
+    "multi_worker" must come before anything else of TensorFlow's: it configures the process. It waits for all workers;
+    from then on, this process ends where another one does.
 
     Args:
         name: One of `STRATEGIES`. "auto": "multi_worker" where TF_CONFIG names more than one worker, "mirrored" where
             there is more than one GPU, otherwise "single".
+        worker_timeout_minutes: The longest wait for other workers.
+        report: Called with a line about missing ones now and then.
 
     Raises:
         ClusterError: for a TF_CONFIG that cannot be used, and for "multi_worker" without one; for another strategy in
-            spite of one.
+            spite of one; where workers are missing for too long.
+        Interrupted: after a signal while it waits.
+        WorkerLostError: where a worker ends, or cannot be reached, while TensorFlow connects them.
         ValueError: for another name.
     """
     if name not in STRATEGIES:
@@ -100,7 +59,7 @@ def build_strategy(name: str) -> tf.distribute.Strategy:
     if name == "multi_worker" or (name == "auto" and worker.count > 1):
         if not os.environ.get("TF_CONFIG"):
             raise ClusterError("`strategy=multi_worker` needs TF_CONFIG, which names the workers. Received: none")
-        return _multi_worker_strategy()
+        return _multi_worker_strategy(worker, worker_timeout_minutes, report)
     if worker.count > 1:
         # Each would train for itself and write into the others' run directory.
         raise ClusterError(f"TF_CONFIG names {worker.count} workers. Received: strategy={name}")
@@ -109,9 +68,33 @@ def build_strategy(name: str) -> tf.distribute.Strategy:
     return tf.distribute.get_strategy()
 
 
-@functools.cache
-def _multi_worker_strategy() -> tf.distribute.MultiWorkerMirroredStrategy:
-    return tf.distribute.MultiWorkerMirroredStrategy()
+# The process's one strategy of several workers, and its connections with them.
+_several: tuple[tf.distribute.MultiWorkerMirroredStrategy, roll_call.RollCall] | None = None
+
+
+def _multi_worker_strategy(
+    worker: Worker, minutes: float, report: Callable[[str], Any]
+) -> tf.distribute.MultiWorkerMirroredStrategy:
+    global _several
+    if _several is None:
+        others = roll_call.meet(worker, minutes, report)
+        try:
+            with others.starting(minutes):
+                _several = tf.distribute.MultiWorkerMirroredStrategy(), others
+        except tf.errors.OpError as error:
+            raise WorkerLostError(
+                f"worker {worker.index} of {worker.count} cannot be connected ({type(error).__name__}: "
+                f"{first_line(error)})"
+            ) from error
+    return _several[0]
+
+
+def together() -> AbstractContextManager[None]:
+    """The scope of a training: of several workers one that leaves it by an error takes the others with it.
+
+    Otherwise the others leave after the chief. Without several workers it does nothing.
+    """
+    return _several[1].together() if _several else contextlib.nullcontext()
 
 
 def mirrored_strategy() -> tf.distribute.MirroredStrategy:
@@ -138,10 +121,6 @@ LOST = (
     tf.errors.InternalError,
     tf.errors.UnavailableError,
 )
-
-
-class WorkerLostError(RuntimeError):
-    """Another worker does not answer any more."""
 
 
 def same_of_all_workers(strategy: tf.distribute.Strategy, worker: Worker, *numbers: int) -> list[bool] | np.ndarray:

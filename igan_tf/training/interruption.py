@@ -12,8 +12,8 @@ from typing import Any
 class Interrupted(Exception):
     """SIGTERM or Ctrl-C, here or at another worker; everything is saved."""
 
-    def __init__(self, signum: int):
-        super().__init__(f"stopped by {signal.Signals(signum).name}")
+    def __init__(self, signum: int, where: str = ""):
+        super().__init__(f"stopped by {signal.Signals(signum).name}{where}")
         self.signum = signum
 
 

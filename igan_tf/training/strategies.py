@@ -1,3 +1,5 @@
-"""What `strategy` chooses from; imports nothing, for the commands' sake."""
+"""What `strategy` chooses from, and its settings; imports nothing, for the commands' sake."""
 
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
+# Minutes that a worker waits for missing ones.
+WORKER_TIMEOUT_MINUTES = 10.0

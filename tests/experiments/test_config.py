@@ -81,6 +81,7 @@ OTHER_VALUES = {
     "label_draws": 3,
     "supervised_baseline": True,
     "strategy": "mirrored",
+    "worker_timeout_minutes": 0.5,
     "precision": "mixed_float16",
     "jit_compile": True,
     "checkpoint_epochs": 5,
@@ -95,7 +96,7 @@ FREE = {
     *("data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"),
     *("checkpoint_minutes", "log_steps", "sample_minutes", "early_sample_steps"),
     *("score_classifier", "score_classifier_range"),
-    *("max_unreadable", "max_megapixels"),
+    *("max_unreadable", "max_megapixels", "worker_timeout_minutes"),
 }
 
 
@@ -217,6 +218,7 @@ TOO_LOW = {
     "latent_size": 0,
     "feature_matching": -0.1,
     "checkpoint_minutes": -0.1,
+    "worker_timeout_minutes": 0.009,
     "log_steps": -1,
     "sample_minutes": -0.1,
     "early_sample_steps": -1,
@@ -245,6 +247,7 @@ TOO_HIGH = {
     **{name: field.metadata["high"] + 1 for name, field in FIELDS.items() if field.metadata["kind"] is int},
     "max_unreadable": 1.01,
     "max_megapixels": 178.1,
+    "worker_timeout_minutes": 100_001.0,
     "test_fraction": 0.91,
     "beta_1": 1.0,
     "label_smoothing": 1.0,

@@ -17,11 +17,13 @@ class Soak:
         run: Given numbers and an empty folder to work in, yields (number, outcome) of each as it ends: one or two
             words, such as "refused" or "continued", that are counted. An AssertionError, or anything else raised, is
             a failure of the case that comes next; `run` is then called anew with those after it.
+        quick: How many of them the normal suite runs.
     """
 
     about: str
     count: int | Callable[[], int]
     run: Callable[[Iterable[int], Path], Iterator[tuple[int, str]]]
+    quick: int = 3
 
     @property
     def num_cases(self) -> int:

@@ -208,7 +208,7 @@ def devices(monkeypatch):
         )
 
     monkeypatch.setattr(distribution, "mirrored_strategy", lambda: "mirrored")
-    monkeypatch.setattr(distribution, "_multi_worker_strategy", lambda: "multi_worker")
+    monkeypatch.setattr(distribution, "_multi_worker_strategy", lambda *arguments: "multi_worker")
     return set_gpus
 
 

@@ -18,7 +18,7 @@ from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.networks.registry import GENERATOR_NORMS
 from igan_tf.settings import GREATEST_SEED, MANY, Settings, fields_of, setting
-from igan_tf.training.strategies import STRATEGIES
+from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +173,14 @@ class MachineSettings(Settings):
         "One device; mirrored: all of this machine's; multi_worker: those of all machines in TF_CONFIG; auto: the last "
         "of these that there is occasion for.",
         choices=STRATEGIES,
+    )
+    worker_timeout_minutes: float = setting(
+        WORKER_TIMEOUT_MINUTES,
+        "The longest wait for workers in TF_CONFIG that are missing at the start.",
+        low=0.01,
+        high=100_000,
+        free=True,
+        used_with=("strategy=multi_worker", "strategy=auto"),
     )
     precision: str = setting(
         "float32",
