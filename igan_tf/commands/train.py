@@ -138,7 +138,7 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
 
     from igan_tf.experiments import experiment, runs
     from igan_tf.experiments.sampling import sample_run
-    from igan_tf.training.distribution import WorkerLostError
+    from igan_tf.training.cluster import WorkerLostError
     from igan_tf.training.interruption import Interrupted
     from igan_tf.training.trainer import NonFiniteLossError
 
@@ -187,13 +187,14 @@ def _describe(config: RunConfig, run_dir: str) -> None:
     """Prints the devices and what is not at its default."""
     import tensorflow as tf
 
-    from igan_tf.training import distribution
+    from igan_tf.training.cluster import this_worker
+    from igan_tf.training.distribution import build_strategy
 
-    worker = distribution.this_worker()
+    worker = this_worker()
     if worker.count > 1:
         report(f"worker {worker.index} of the {worker.count} in TF_CONFIG")
     # Several workers: before TensorFlow looks for devices.
-    strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
+    strategy = build_strategy(config.strategy, config.worker_timeout_minutes, report)
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())
     report(
         f"devices: {devices}; strategy: {config.strategy}, replicas: {strategy.num_replicas_in_sync}; "

@@ -31,7 +31,8 @@ from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
-from igan_tf.training.distribution import LOST, Worker, WorkerLostError, first_line
+from igan_tf.training.cluster import Worker, WorkerLostError, this_worker
+from igan_tf.training.distribution import LOST, first_line
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import Trainer
@@ -93,7 +94,7 @@ class Experiment:
         self._classifier = classifier
         self.recipe = recipe_of(self.config)
         self.strategy = distribution.build_strategy(config.strategy)
-        self.worker = distribution.this_worker()
+        self.worker = this_worker()
         self._sample_timer = Timer(config.sample_minutes)
         replicas = self.strategy.num_replicas_in_sync
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
@@ -251,7 +252,7 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
     check_against_data(config, data)
     # Before the run directory is made.
     classifier = scorer(config, data, report)
-    worker = distribution.this_worker()
+    worker = this_worker()
     if worker.count > 1:
         return _train_with_others(config, data, run_dir, report, worker, classifier)
     with sole_trainer(run_dir):

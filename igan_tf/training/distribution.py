@@ -13,23 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.training import roll_call
-from igan_tf.training.cluster import ALONE, ClusterError, Worker, WorkerLostError, this_worker
+from igan_tf.training.cluster import ClusterError, Worker, WorkerLostError, this_worker
 from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
-
-__all__ = [
-    "ALONE",
-    "LOST",
-    "STRATEGIES",
-    "ClusterError",
-    "Worker",
-    "WorkerLostError",
-    "build_strategy",
-    "first_line",
-    "mirrored_strategy",
-    "same_of_all_workers",
-    "this_worker",
-    "together",
-]
 
 
 def build_strategy(

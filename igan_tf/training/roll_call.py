@@ -164,7 +164,7 @@ class RollCall:
     def starting(self, minutes: float) -> Iterator[None]:
         """In this scope, in which the interpreter may be held, the system ends the process where another is gone.
 
-        So do signals, and `minutes`. Afterwards `watch` begins.
+        So do signals, and `minutes`. Afterwards threads watch the others.
         """
         for link in self._links.values():
             # Anything to be read, the end of the connection too, is a SIGIO, which ends the process (status 157).

@@ -26,7 +26,8 @@ from igan_tf.training.checkpoints import (
     restore_state,
     state_of,
 )
-from igan_tf.training.distribution import ALONE, LOST, Worker, WorkerLostError, first_line, same_of_all_workers
+from igan_tf.training.cluster import ALONE, Worker, WorkerLostError
+from igan_tf.training.distribution import LOST, first_line, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
 from igan_tf.training.timer import Timer
 

@@ -17,7 +17,7 @@ from igan_tf.losses import FeatureMatching
 from igan_tf.models.imagenet_gan import ImageNetGAN
 from igan_tf.networks import imagenet
 from igan_tf.records.reader import ImageRecords
-from igan_tf.training.distribution import Worker
+from igan_tf.training.cluster import Worker
 from igan_tf.types import Tensor
 
 

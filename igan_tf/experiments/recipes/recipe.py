@@ -20,7 +20,7 @@ from igan_tf.losses.r1_penalty import R1Penalty
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
 from igan_tf.records.reader import ImageRecords
-from igan_tf.training.distribution import Worker
+from igan_tf.training.cluster import Worker
 from igan_tf.types import Tensor
 
 

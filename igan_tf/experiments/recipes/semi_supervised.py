@@ -17,7 +17,7 @@ from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS, Network
-from igan_tf.training.distribution import Worker, this_worker
+from igan_tf.training.cluster import Worker, this_worker
 from igan_tf.types import Tensor
 
 
