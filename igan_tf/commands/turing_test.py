@@ -183,6 +183,7 @@ def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySe
     except StudyError:
         study.close()
         raise
+    _say_what_is_unchecked(study)
     print(plan_in_words(study.settings), flush=True)
     return study
 
@@ -237,6 +238,13 @@ def _announce(study: Storage, origin: str) -> None:
     print("Ctrl-C stops the server; the same command continues the study.", flush=True)
 
 
+def _say_what_is_unchecked(study: Storage) -> None:
+    from igan_tf.turing_test import contents
+
+    if study.version == contents.WITHOUT_CHECKSUMS:
+        print("This study is older than checksums of rows: flipped bits in an image or an answer may go unnoticed.")
+
+
 def _report(settings: CommandSettings) -> None:
     """Writes the report's files and prints the numbers."""
     from igan_tf.turing_test.export import write_report
@@ -244,6 +252,7 @@ def _report(settings: CommandSettings) -> None:
     from igan_tf.turing_test.storage import Storage
 
     study = Storage(settings.study_dir)
+    _say_what_is_unchecked(study)
     try:
         folder = Path(settings.output or Path(settings.study_dir) / "report")
         report = write_report(study, folder)

@@ -6,18 +6,18 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from igan_tf.files import StrPath, durable
-from igan_tf.turing_test import design
+from igan_tf.turing_test import contents, design
 from igan_tf.turing_test.encoding import encode_images
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.sources import Source
-from igan_tf.turing_test.storage import APPLICATION_ID, FILE, VERSION, new_secret, open_file
+from igan_tf.turing_test.storage import FILE, new_secret, open_file
 
 
 def new_seed() -> int:
@@ -59,11 +59,11 @@ def create_study(
         with durable.durable_folder(study_dir) as folder:
             folder.chmod(0o700)
             with contextlib.closing(open_file(folder / FILE)) as connection:
-                connection.executescript((Path(__file__).parent / "schema.sql").read_text(encoding="utf-8"))
+                connection.executescript(contents.schema())
                 connection.execute("BEGIN")
                 _fill(connection, settings, sources, items, files, seed)
-                connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                connection.execute(f"PRAGMA user_version = {VERSION}")
+                connection.execute(f"PRAGMA application_id = {contents.APPLICATION_ID}")
+                connection.execute(f"PRAGMA user_version = {contents.VERSION}")
                 connection.execute("COMMIT")
             # A study that another command has made meanwhile stays.
             check_new_folder(study_dir)
@@ -88,15 +88,13 @@ def _fill(
         "form_secret": new_secret(),
         "image_shape": list(cast(np.ndarray, sources[0].images).shape[1:]),
     }
-    connection.executemany("INSERT INTO study VALUES (?, ?)", [(key, json.dumps(fact)) for key, fact in facts.items()])
-    connection.executemany(
-        "INSERT INTO sources VALUES (?, ?, ?, ?)",
-        [(number, source.name, source.generated, source.place) for number, source in enumerate(sources)],
-    )
-    connection.executemany(
-        "INSERT INTO items VALUES (?, ?, ?, ?)",
-        [
+    tables: dict[str, Iterator[tuple[Any, ...]]] = {
+        "study": ((key, json.dumps(fact)) for key, fact in facts.items()),
+        "sources": ((number, source.name, source.generated, source.place) for number, source in enumerate(sources)),
+        "items": (
             (number, item.source, item.practice, files[item.source][item.row])
             for number, item in enumerate(items, start=1)
-        ],
-    )
+        ),
+    }
+    for table, rows in tables.items():
+        contents.insert(connection, contents.VERSION, table, rows)

@@ -1,6 +1,8 @@
 """Images as the browser gets them: nothing but their pixels may tell a real one from a generated one."""
 
 import io
+import struct
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -35,8 +37,23 @@ def _encode(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def png_head(shape: Sequence[int]) -> bytes:
+    """What every PNG file of 8-bit images `(height, width, 1 or 3)` begins with, and the size that it will take."""
+    height, width, channels = shape
+    chunk = struct.pack(">I4sII5B", 13, b"IHDR", width, height, 8, {1: 0, 3: 2}[channels], 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk
+
+
 def decode_image(file: bytes) -> np.ndarray:
-    """The pixels of a file of `encode_images`: uint8 `(height, width, 1 or 3)`."""
-    with Image.open(io.BytesIO(file)) as image:
-        pixels = np.asarray(image)
+    """The pixels of a file of `encode_images`: uint8 `(height, width, 1 or 3)`.
+
+    Raises:
+        StudyError: where it cannot be read.
+    """
+    try:
+        with Image.open(io.BytesIO(file)) as image:
+            pixels = np.asarray(image)
+    # A SyntaxError is Pillow's of a damaged PNG file.
+    except (OSError, ValueError, SyntaxError) as error:
+        raise StudyError(f"an image of the study cannot be read: {error}") from error
     return pixels if pixels.ndim == 3 else pixels[..., None]

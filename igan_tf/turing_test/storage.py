@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import secrets
 import sqlite3
 import time
@@ -14,14 +13,13 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf.files import StrPath, locks
-from igan_tf.turing_test import design
+from igan_tf.turing_test import contents, design
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.writer import Writer
 
 FILE = "study.sqlite3"
-# "igtt", and the version of `schema.sql`.
-APPLICATION_ID = 0x69677474
-VERSION = 1
+# How long to wait for another program that holds a lock on the file; a change may wait twice, for those before it, too.
+_LOCK_SECONDS = 0.8
 
 
 class UnknownTrial(LookupError):
@@ -59,7 +57,7 @@ def new_secret() -> str:
 def open_file(path: StrPath) -> sqlite3.Connection:
     """A connection to a study's file whose commits are on the disk when they return."""
     # Autocommit: transactions begin and end where the code says so.
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCK_SECONDS)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -78,7 +76,8 @@ class Storage:
         serve: Whether to make changes, which needs the study's lock.
 
     Raises:
-        StudyError: for a folder without a study, a damaged or foreign file, or a study that is being served.
+        StudyError, DamagedFile: for a folder without a study, a damaged or foreign file, or a study that is being
+            served.
     """
 
     def __init__(self, study_dir: StrPath, serve: bool = False) -> None:
@@ -95,36 +94,28 @@ class Storage:
                     raise StudyError(f"`study_dir={study_dir}` cannot be written: {error}") from error
             try:
                 self._reader = opened.enter_context(contextlib.closing(open_file(path)))
-                self._check_file(path)
-                rows = self._reader.execute("SELECT name, value FROM study")
-                facts = {name: json.loads(value) for name, value in rows}
+                # Another process may be serving the study: all that is read here is of one moment.
+                self._reader.execute("BEGIN")
+                self.version, facts = contents.check(self._reader, path)
                 # (name, generated, place, number of images that count), real first.
                 self.sources: list[tuple[str, int, str, int]] = self._reader.execute(
                     "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
                     "practice) FROM sources s ORDER BY source"
                 ).fetchall()
+                self._reader.execute("COMMIT")
                 self._reader.execute("PRAGMA query_only = ON")
                 self._writer = opened.enter_context(contextlib.closing(Writer(open_file(path)))) if serve else None
-            except sqlite3.Error as error:
-                raise StudyError(f"{path} cannot be used: {error}") from error
+            # A UnicodeDecodeError is of a message that quotes damaged bytes.
+            except (sqlite3.Error, UnicodeDecodeError) as error:
+                raise StudyError(f"{path} cannot be used: {contents.in_a_line(error)}") from error
             self._opened = opened.pop_all()
-        self.settings = StudySettings(**facts.pop("settings"))
+        self.settings: StudySettings = facts["settings"]
         self.seed = facts["seed"]
         self.study_token = facts["study_token"]
         self.results_token = facts["results_token"]
         self.form_secret = facts["form_secret"]
         self.created_at = facts["created_at"]
         self.height, self.width, self.channels = facts["image_shape"]
-
-    def _check_file(self, path: Path) -> None:
-        (application,), (version,) = (
-            self._reader.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
-        )
-        if (application, version) != (APPLICATION_ID, VERSION):
-            raise StudyError(f"{path} is not a study of this version. Received: id {application}, version {version}")
-        (found,) = self._reader.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise StudyError(f"{path} is damaged: {found}")
 
     def close(self) -> None:
         """Finishes the changes that wait, closes the file and frees the lock."""
@@ -178,19 +169,15 @@ class Storage:
         conditions = dict(connection.execute("SELECT feedback, count(*) FROM annotators GROUP BY feedback"))
         feedback = design.draw_feedback(self.settings, conditions.get(1, 0), conditions.get(0, 0), generator)
         annotator = Annotator(number, new_secret(), new_secret(), feedback)
-        connection.execute(
-            "INSERT INTO annotators VALUES (?, ?, ?, ?, ?, ?)",
-            (number, enrolment, annotator.session, annotator.resume, feedback, time.time()),
-        )
+        row = (number, enrolment, annotator.session, annotator.resume, feedback, time.time())
+        contents.insert(connection, self.version, "annotators", [row])
         times_shown = dict(connection.execute("SELECT item, count(*) FROM trials GROUP BY item"))
         plan = design.plan_trials(self.settings, self._pools(connection), times_shown, generator)
-        connection.executemany(
-            "INSERT INTO trials VALUES (?, ?, ?, ?, ?)",
-            [
-                (number, position, new_secret(), item, position < self.settings.practice)
-                for position, item in enumerate(plan)
-            ],
-        )
+        trials = [
+            (number, position, new_secret(), item, position < self.settings.practice)
+            for position, item in enumerate(plan)
+        ]
+        contents.insert(connection, self.version, "trials", trials)
         return annotator
 
     def _pools(self, connection: sqlite3.Connection) -> list[list[int]]:
@@ -245,31 +232,34 @@ class Storage:
             OutOfOrder: for a trial whose turn has not come.
         """
         assert self._writer is not None
-        return self._writer.submit(lambda connection: _answer(connection, annotator.number, token, choice, response_ms))
+        return self._writer.submit(
+            lambda connection: self._answer(connection, annotator.number, token, choice, response_ms)
+        )
+
+    def _answer(
+        self, connection: sqlite3.Connection, number: int, token: str, choice: str, response_ms: int
+    ) -> Recorded:
+        row = connection.execute(
+            "SELECT t.position, s.generated FROM trials t JOIN items i USING (item) JOIN sources s USING (source) "
+            "WHERE t.token = ? AND t.annotator = ?",
+            (token, number),
+        ).fetchone()
+        if row is None:
+            raise UnknownTrial(token)
+        position, generated = row
+        to_answer = _position(connection, number)
+        if position > to_answer:
+            raise OutOfOrder(token)
+        if position == to_answer:
+            row = (number, position, choice, response_ms, time.time())
+            contents.insert(connection, self.version, "answers", [row])
+        (stands,) = connection.execute(
+            "SELECT choice FROM answers WHERE annotator = ? AND position = ?", (number, position)
+        ).fetchone()
+        return Recorded(position, stands, "generated" if generated else "real")
 
 
 def _position(connection: sqlite3.Connection, number: int) -> int:
     return connection.execute(
         "SELECT coalesce(max(position) + 1, 0) FROM answers WHERE annotator = ?", (number,)
     ).fetchone()[0]
-
-
-def _answer(connection: sqlite3.Connection, number: int, token: str, choice: str, response_ms: int) -> Recorded:
-    row = connection.execute(
-        "SELECT t.position, s.generated FROM trials t JOIN items i USING (item) JOIN sources s USING (source) "
-        "WHERE t.token = ? AND t.annotator = ?",
-        (token, number),
-    ).fetchone()
-    if row is None:
-        raise UnknownTrial(token)
-    position, generated = row
-    if position > _position(connection, number):
-        raise OutOfOrder(token)
-    connection.execute(
-        "INSERT INTO answers VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (number, position, choice, response_ms, time.time()),
-    )
-    (stands,) = connection.execute(
-        "SELECT choice FROM answers WHERE annotator = ? AND position = ?", (number, position)
-    ).fetchone()
-    return Recorded(position, stands, "generated" if generated else "real")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -13,12 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
+from igan_tf.turing_test import contents
 from igan_tf.turing_test.creation import create_study
 from igan_tf.turing_test.encoding import decode_image
+from igan_tf.turing_test.export import answers_csv
 from igan_tf.turing_test.settings import StudySettings
 from igan_tf.turing_test.sources import Source
+from igan_tf.turing_test.storage import FILE
 
 REPOSITORY = Path(__file__).parent.parent.parent
+TABLES = ("study", "sources", "items", "annotators", "trials", "answers")
 # Real images are dark, generated ones bright: so a test knows what an image is by its pixels, and only by them.
 BRIGHT = 128
 
@@ -39,6 +44,30 @@ def make_study(folder, count=60, generated=("gan",), seed=1, shape=(8, 8, 1), **
     settings = StudySettings(**{"trials": 12, "block_size": 4, "practice": 2, **settings})
     create_study(folder, settings, sources(count, generated, shape), seed)
     return settings
+
+
+def as_version_1(folder):
+    """Makes a study one as version 1 of the file was: without checksums of rows."""
+    path, old = folder / FILE, folder / "old"
+    path.rename(old)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.executescript(contents.schema(contents.WITHOUT_CHECKSUMS))
+        connection.execute("ATTACH ? AS new", (str(old),))
+        for table in TABLES:
+            columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+            connection.execute(f"INSERT INTO main.{table} SELECT {columns} FROM new.{table}")
+        connection.commit()
+        connection.execute("DETACH new")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA application_id = {contents.APPLICATION_ID}")
+        connection.execute("PRAGMA user_version = 1")
+    old.unlink()
+
+
+def everything(storage):
+    """All that a study's file holds, and the export of its answers."""
+    with contextlib.closing(storage.connect()) as connection:
+        return [answers_csv(storage), *(connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES)]
 
 
 def truth(png):
