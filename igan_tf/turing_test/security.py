@@ -19,6 +19,8 @@ BODY_SECONDS = 5.0
 ANSWER_RATE = (60, 30.0)
 ENROLMENT_RATE = (120, 1.0)
 _BUCKETS_KEPT = 10_000
+# To a request whose body is not read to its end.
+_CLOSE = {"Connection": "close"}
 
 _HEADERS = (
     (
@@ -100,7 +102,7 @@ async def read_body(request: Request, limit: int = BODY_LIMIT, seconds: float | 
     """
     announced = request.headers.get("content-length", "0")
     if not announced.isdecimal() or int(announced) > limit:
-        raise HTTPException(413, f"At most {limit} bytes are taken.")
+        raise HTTPException(413, f"At most {limit} bytes are taken.", _CLOSE)
     body = b""
     try:
         # wait_for instead of asyncio.timeout, which Python 3.10 lacks.
@@ -109,11 +111,11 @@ async def read_body(request: Request, limit: int = BODY_LIMIT, seconds: float | 
         while True:
             body += await asyncio.wait_for(stream.__anext__(), max(0, deadline - time.monotonic()))
             if len(body) > limit:
-                raise HTTPException(413, f"At most {limit} bytes are taken.")
+                raise HTTPException(413, f"At most {limit} bytes are taken.", _CLOSE)
     except StopAsyncIteration:
         return body
     except asyncio.TimeoutError:
-        raise HTTPException(408, "The request took too long.") from None
+        raise HTTPException(408, "The request took too long.", _CLOSE) from None
     except ClientDisconnect:
         raise HTTPException(400, "The request was cut off.") from None
 

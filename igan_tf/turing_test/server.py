@@ -54,6 +54,7 @@ def build_app(storage: Storage, origins: Collection[str]) -> security.Guard:
     ]
     handlers: dict[Any, Callable[[Request, Any], Awaitable[Response]]] = {
         HTTPException: pages.refuse,
+        sqlite3.OperationalError: pages.wait,
         Exception: pages.fail,
     }
     # Around the whole: Starlette's own middleware stands inside of the page that it makes of an error.
@@ -107,8 +108,9 @@ class Pages:
         visit, number = request.cookies.get(self._visit_cookie, ""), fields.get("number", "")
         security.check_form_token(self.storage.form_secret, "enrol", f"{visit}:{number}", fields.get("form_token"))
         self._enrolments.check(request.client.host if request.client else "")
-        if fields.get("anew") != "yes" and self._known(request):
-            # This browser has begun in another window since.
+        known = self._known(request)
+        if fields.get("anew") != "yes" and known and known.enrolment.startswith(f"{visit}:"):
+            # This browser has begun in another window since; anybody else's cookie, put into it, gives way.
             return RedirectResponse("/annotate", 303)
         if fields.get("consent") != "yes":
             raise HTTPException(400, "To take part, please tick the box that you agree.")
@@ -209,10 +211,17 @@ class Pages:
             text=error.detail,
         )
 
+    async def wait(self, request: Request, error: sqlite3.OperationalError) -> Response:
+        """Another program holds a lock on the file: nothing is recorded, and what is sent again is recorded once."""
+        if "locked" not in str(error):
+            raise error
+        text = "The study is busy for a moment. Please try again."
+        return await self.refuse(request, HTTPException(503, text, headers={"Retry-After": "1"}))
+
     async def fail(self, request: Request, error: Exception) -> Response:
         # What is wrong stands in the server's log; a full disk is the usual reason.
         text = "The study's storage does not answer." if isinstance(error, sqlite3.Error) else "The server is at fault."
-        return self._page("message.html", status=500, heading="That did not work", text=text)
+        return await self.refuse(request, HTTPException(500, text))
 
     # Helpers.
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
+import h11
 import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from igan_tf.turing_test.server import build_app
 from igan_tf.turing_test.settings import StudyError
 from igan_tf.turing_test.storage import Storage
+
+# How long a connection may leave a request unfinished, or have none.
+PATIENCE_SECONDS = 20
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -40,6 +46,7 @@ def serve(
     origins: Sequence[str],
     proxied: bool,
     started: Callable[[Storage, str], Any],
+    patience: int = PATIENCE_SECONDS,
 ) -> None:
     """Serves a study until a signal ends it, which comes out as a SystemExit.
 
@@ -49,10 +56,11 @@ def serve(
         origins: The origins under which browsers reach the study; the first goes into links.
         proxied: Whether a proxy on this machine says where requests come from.
         started: Called with the study and the first origin once requests are answered.
+        patience: Seconds after which a connection is closed that has no request, or has not ended one.
     """
     config = uvicorn.Config(
         build_app(study, origins),
-        http="h11",
+        http=_Protocol,
         ws="none",
         lifespan="off",
         log_level="warning",
@@ -61,12 +69,42 @@ def serve(
         server_header=False,
         proxy_headers=proxied,
         h11_max_incomplete_event_size=16_384,
-        timeout_keep_alive=30,
+        timeout_keep_alive=patience,
         timeout_graceful_shutdown=5,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
     _Server(config, lambda: started(study, origins[0])).run(sockets=[listener])
+
+
+class _Protocol(H11Protocol):
+    """Uvicorn's protocol, which waits for the rest of a request no longer than for the next one."""
+
+    _deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_watching()
+
+    def _watch(self) -> None:
+        """Lets the time run, from the first byte on, while the client has not sent all of a head and its body."""
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._stop_watching()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self.timeout_keep_alive, self.transport.abort)
+
+    def _stop_watching(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class _Server(uvicorn.Server):

@@ -19,7 +19,7 @@ from igan_tf.turing_test.writer import Writer
 
 FILE = "study.sqlite3"
 # How long to wait for another program that holds a lock on the file; a change may wait twice, for those before it, too.
-_LOCK_SECONDS = 0.8
+_LOCK_SECONDS = 0.7
 
 
 class UnknownTrial(LookupError):
@@ -32,9 +32,10 @@ class OutOfOrder(LookupError):
 
 @dataclasses.dataclass(frozen=True)
 class Annotator:
-    """Who answers: a number, the secret of the cookie, the secret of the link to come back, the condition."""
+    """Who answers: a number, the form, the secret of the cookie and that of the link to come back, the condition."""
 
     number: int
+    enrolment: str
     session: str
     resume: str
     feedback: bool
@@ -143,17 +144,11 @@ class Storage:
 
     def annotator(self, session: str) -> Annotator | None:
         """The `Annotator` whose cookie holds `session`, or None."""
-        return self._annotator("session", session)
+        return _annotator(self._reader, "session", session)
 
     def resumed(self, resume: str) -> Annotator | None:
         """The `Annotator` whose link to come back holds `resume`, or None."""
-        return self._annotator("resume", resume)
-
-    def _annotator(self, column: str, value: str) -> Annotator | None:
-        row = self._reader.execute(
-            f"SELECT annotator, session, resume, feedback FROM annotators WHERE {column} = ?", (value,)
-        ).fetchone()
-        return row and Annotator(row[0], row[1], row[2], bool(row[3]))
+        return _annotator(self._reader, "resume", resume)
 
     def enrol(self, enrolment: str) -> Future[Annotator]:
         """A future of the `Annotator` whom the form number `enrolment` enrols: always the same one."""
@@ -161,15 +156,14 @@ class Storage:
         return self._writer.submit(lambda connection: self._enrol(connection, enrolment))
 
     def _enrol(self, connection: sqlite3.Connection, enrolment: str) -> Annotator:
-        known = "SELECT annotator, session, resume, feedback FROM annotators WHERE enrolment = ?"
-        if row := connection.execute(known, (enrolment,)).fetchone():
-            return Annotator(row[0], row[1], row[2], bool(row[3]))
+        if known := _annotator(connection, "enrolment", enrolment):
+            return known
         (number,) = connection.execute("SELECT coalesce(max(annotator), 0) + 1 FROM annotators").fetchone()
         generator = np.random.default_rng([self.seed, number, 1])
         conditions = dict(connection.execute("SELECT feedback, count(*) FROM annotators GROUP BY feedback"))
         feedback = design.draw_feedback(self.settings, conditions.get(1, 0), conditions.get(0, 0), generator)
-        annotator = Annotator(number, new_secret(), new_secret(), feedback)
-        row = (number, enrolment, annotator.session, annotator.resume, feedback, time.time())
+        annotator = Annotator(number, enrolment, new_secret(), new_secret(), feedback)
+        row = (*dataclasses.astuple(annotator), time.time())
         contents.insert(connection, self.version, "annotators", [row])
         times_shown = dict(connection.execute("SELECT item, count(*) FROM trials GROUP BY item"))
         plan = design.plan_trials(self.settings, self._pools(connection), times_shown, generator)
@@ -257,6 +251,13 @@ class Storage:
             "SELECT choice FROM answers WHERE annotator = ? AND position = ?", (number, position)
         ).fetchone()
         return Recorded(position, stands, "generated" if generated else "real")
+
+
+def _annotator(connection: sqlite3.Connection, column: str, value: str) -> Annotator | None:
+    row = connection.execute(
+        f"SELECT annotator, enrolment, session, resume, feedback FROM annotators WHERE {column} = ?", (value,)
+    ).fetchone()
+    return row and Annotator(row[0], row[1], row[2], row[3], bool(row[4]))
 
 
 def _position(connection: sqlite3.Connection, number: int) -> int:

@@ -75,18 +75,28 @@ def truth(png):
     return "generated" if decode_image(png).min() >= BRIGHT else "real"
 
 
+def of_patience(seconds):
+    """For `Server`'s `before`: closes connections whose requests do not end in this time."""
+    return (
+        "import functools\nfrom igan_tf.turing_test import serving\n"
+        f"serving.serve = functools.partial(serving.serve, patience={seconds})"
+    )
+
+
 class Server:
-    """`python -m igan_tf.turing_test` in a process of its own.
+    """The command in a process of its own.
 
     Args:
         study_dir: The study.
         *arguments: More flags.
+        port: Where to serve; 0: anywhere.
+        before: Python that the process runs first.
     """
 
-    def __init__(self, study_dir, *arguments, port=0):
-        command = [sys.executable, "-m", "igan_tf.turing_test", f"--study_dir={study_dir}", f"--port={port}"]
+    def __init__(self, study_dir, *arguments, port=0, before=""):
+        program = f"import sys\n{before}\nfrom igan_tf.commands.turing_test import run\nrun(sys.argv[1:])"
         self.process = subprocess.Popen(
-            [*command, *map(str, arguments)],
+            [sys.executable, "-c", program, f"--study_dir={study_dir}", f"--port={port}", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -1,15 +1,17 @@
 """The pages over real sockets: who is told what, and that no answer counts twice or is lost."""
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
+import time
 
 import pytest
 
 from igan_tf.turing_test.security import form_token
 from igan_tf.turing_test.server import build_app
 from igan_tf.turing_test.storage import FILE, Storage
-from tests.turing_test.served import make_study, served
+from tests.turing_test.served import Server, make_study, served
 
 SETTINGS = {"trials": 12, "block_size": 4, "practice": 2}
 
@@ -200,6 +202,110 @@ def test_two_windows_of_the_welcome_page_make_one_annotator(server):
     reply = client.send_form(second)
     assert reply.status == 303 and reply.header("location") == "/annotate"
     assert client.cookies == cookies and client.state()["answered"] == 1
+
+
+def session_of(client):
+    """Name and value of an annotator's cookie."""
+    return next((name, value) for name, value in client.cookies.items() if name.startswith("annotator_"))
+
+
+def test_a_session_from_outside_is_replaced_at_enrolment(server):
+    attacker = server.client().enrol()
+    name, session = session_of(attacker)
+    before = attacker.state()
+    for planted in ("planted", session):
+        victim = server.client()
+        fields = victim.form()
+        victim.cookies[name] = planted
+        assert victim.send_form(fields).status == 303
+        assert session_of(victim)[1] not in (planted, session)
+        victim.open().answer(victim.state()["trial"], "real")
+    assert attacker.state() == before
+    attacker.cookies[name] = "planted"
+    assert attacker.get("/state").status == 403
+
+
+@contextlib.contextmanager
+def locked(server):
+    """Another program's lock on the study's file, for the scope."""
+    with contextlib.closing(sqlite3.connect(server.study_dir / FILE, isolation_level=None)) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        yield
+        connection.execute("ROLLBACK")
+
+
+def test_a_foreign_lock_gives_a_short_503_and_loses_nothing(server):
+    client, newcomer = server.client().enrol(), server.client()
+    token, fields = client.state()["trial"], newcomer.form()
+    with locked(server):
+        start = time.monotonic()
+        reply = client.send_answer(token, "real")
+        assert reply.status == 503 and reply.json() == {"error": "The study is busy for a moment. Please try again."}
+        assert reply.header("retry-after") == "1" and time.monotonic() - start < 2
+        start = time.monotonic()
+        reply = newcomer.send_form(fields)
+        assert reply.status == 503 and reply.header("content-type").startswith("text/html")
+        assert b"Please try again" in reply.body and len(reply.body) < 2000 and time.monotonic() - start < 2
+        # Reading goes on.
+        assert client.state()["answered"] == 0 and client.image(token).status == 200
+    assert client.answer(token, "generated")["choice"] == "generated"
+    assert newcomer.send_form(fields).status == 303 and newcomer.open().state()["answered"] == 0
+
+
+def test_answers_that_wait_behind_one_that_waits_are_told_in_time(server):
+    clients = [server.client().enrol() for _ in range(6)]
+    tokens = [client.state()["trial"] for client in clients]
+    seconds, statuses = [], []
+
+    def send(client, token):
+        start = time.monotonic()
+        statuses.append(client.send_answer(token, "real").status)
+        seconds.append(time.monotonic() - start)
+
+    threads = [threading.Thread(target=send, args=arguments) for arguments in zip(clients, tokens)]
+    with locked(server):
+        for thread in threads:
+            thread.start()
+            time.sleep(0.15)
+        for thread in threads:
+            thread.join()
+    assert statuses == [503] * 6 and max(seconds) < 2, seconds
+    assert [client.answer(token, "real")["state"]["answered"] for client, token in zip(clients, tokens)] == [1] * 6
+
+
+def test_a_lock_that_is_short_is_waited_for(server):
+    client = server.client().enrol()
+    with locked(server):
+        thread = threading.Thread(target=lambda: client.answer(client.state()["trial"], "real"))
+        thread.start()
+        time.sleep(0.2)
+    thread.join()
+    assert client.state()["answered"] == 1
+
+
+JUMPING_CLOCK = """
+import itertools, time
+now, jumps = time.time, itertools.cycle([0, -3e8, 4e9, -1e9, 50, -50])
+time.time = lambda: now() + next(jumps)
+"""
+
+
+def test_a_clock_that_jumps_changes_nothing_but_the_times_recorded(tmp_path):
+    make_study(tmp_path / "study", feedback="on")
+    with Server(tmp_path / "study", before=JUMPING_CLOCK) as server:
+        for _ in range(2):
+            client = server.client().enrol()
+            outcomes = client.answer_all(client.truth)
+            assert outcomes[-1]["state"]["result"] == {"right": 12, "of": 12}
+        base = server.path(server.results_link)
+        assert client.get(f"{base}/report.json").json()["results"][0]["accuracy"]["value"] == 1
+        lines = client.get(f"{base}/answers.csv").body.decode().splitlines()[1:]
+        assert [line.split(",")[3] for line in lines] == [str(n) for n in range(1, 13)] * 2
+        assert {line.split(",")[9] for line in lines} == {"500"}
+        times = [line.split(",")[10] for line in lines]
+        assert times != sorted(times) and len({time[:3] for time in times}) > 1
+        assert server.stop() == (130, "")
+    Storage(tmp_path / "study").close()
 
 
 def test_an_error_of_the_servers_own_has_the_security_headers(tmp_path, monkeypatch):
