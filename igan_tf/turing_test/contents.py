@@ -31,7 +31,7 @@ VERSION = 2
 WITHOUT_CHECKSUMS = 1
 
 # Each table's key, which is its first columns, and the least value of the last of them, which counts up without a gap.
-_KEYS = {
+KEYS = {
     "study": (("name",), None),
     "sources": (("source",), 0),
     "items": (("item",), 1),
@@ -102,7 +102,7 @@ def check(connection: sqlite3.Connection, path: Path) -> tuple[int, dict[str, An
         raise StudyError(f"{path} is not a study of this version. Received: id {application}, version {version}")
     if _tables(connection) != _expected_tables(version):
         raise StudyError(f"{path} is damaged: its tables are not those of a study of version {version}")
-    for table in _KEYS:
+    for table in KEYS:
         _check_rows(connection, path, version, table)
     facts = _facts(connection, path)
     _check_structure(connection, path, facts)
@@ -121,7 +121,7 @@ def _expected_tables(version: int) -> list[tuple[str, ...]]:
 
 def _check_rows(connection: sqlite3.Connection, path: Path, version: int, table: str) -> None:
     """Checks each row's checksum, and that none is missing between two others."""
-    columns, start = _KEYS[table]
+    columns, start = KEYS[table]
     key: tuple[Any, ...] = ()
     try:
         # Whatever bytes stand where there was text: they are another text.

@@ -78,7 +78,10 @@ def serve(
 
 
 class _Protocol(H11Protocol):
-    """Uvicorn's protocol, which waits for the rest of a request no longer than for the next one."""
+    """Uvicorn's protocol, which waits for the rest of a request no longer than for the next one.
+
+    Where a body turns out to be no HTTP, Uvicorn itself answers, and then fails at the answer of the application.
+    """
 
     _deadline: asyncio.TimerHandle | None = None
 
@@ -93,6 +96,15 @@ class _Protocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_watching()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def _watch(self) -> None:
         """Lets the time run, from the first byte on, while the client has not sent all of a head and its body."""

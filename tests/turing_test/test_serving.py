@@ -74,6 +74,22 @@ def test_requests_that_never_end_are_closed(server, name, path):
     assert seconds_until_closed(connection, trickle) < 2 * PATIENCE + 1
 
 
+def test_a_body_that_is_no_http_leaves_no_traceback(tmp_path):
+    make_study(tmp_path / "study")
+    with Server(tmp_path / "study") as server:
+        head = f"POST {{}} HTTP/1.1\r\nHost: {server.address}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        for path in ("/state", "/answer", f"{server.path(server.study_link)}/enrol"):
+            for pause in (0, 0.3):
+                connection = connect(server)
+                connection.sendall(head.format(path).encode())
+                time.sleep(pause)
+                connection.sendall(b"no length\r\n")
+                assert connection.recv(65536)[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 403", b"HTTP/1.1 405")
+                assert seconds_until_closed(connection) < 5
+        code, errors = server.stop()
+    assert code == 130 and set(errors.splitlines()) == {"WARNING:  Invalid HTTP request received."}
+
+
 def test_a_request_in_pieces_is_served(server):
     connection = connect(server)
     for _ in range(3):
