@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from igan_tf.files import StrPath, locks
-from igan_tf.turing_test import contents, design
+from igan_tf.turing_test import contents, design, journal
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.writer import Writer
 
@@ -87,12 +87,18 @@ class Storage:
         if not path.is_file():
             raise StudyError(f"`study_dir={study_dir}` holds no study: {FILE} is missing")
         with contextlib.ExitStack() as opened:
-            if serve:
-                refusal = StudyError(f"`study_dir={study_dir}` is being served by another process")
-                try:
-                    opened.enter_context(locks.held(self.study_dir / locks.LOCK_NAME, refusal))
-                except OSError as error:
-                    raise StudyError(f"`study_dir={study_dir}` cannot be written: {error}") from error
+            refusal = StudyError(f"`study_dir={study_dir}` is being served by another process")
+            lock = locks.held(self.study_dir / locks.LOCK_NAME, refusal)
+            try:
+                # Only for a moment, where it is not served: a server may start beside a report.
+                with contextlib.nullcontext(opened.enter_context(lock)) if serve else lock:
+                    journal.check(path)
+            except OSError as error:
+                raise StudyError(f"`study_dir={study_dir}` cannot be written: {error}") from error
+            except StudyError as error:
+                # What is being served has been checked by its server.
+                if serve or error is not refusal:
+                    raise
             try:
                 self._reader = opened.enter_context(contextlib.closing(open_file(path)))
                 # Another process may be serving the study: all that is read here is of one moment.

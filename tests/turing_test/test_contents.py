@@ -213,6 +213,49 @@ def test_an_image_of_another_size_is_refused(study):
     assert "table items, item 3: it is no PNG file of the study's size" in refusal(study)
 
 
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """What a killed server leaves: ten answers stand in the log alone."""
+    folder = tmp_path_factory.mktemp("killed") / "study"
+    make_study(folder)
+    storage = Storage(folder, serve=True)
+    annotator = storage.enrol("form").result()
+    for token in storage.tokens(annotator, 0, 10):
+        storage.answer(annotator, token, "real", 1).result()
+    copy = shutil.copytree(folder, folder.with_name("copy"), ignore=shutil.ignore_patterns(".lock"))
+    storage.close()
+    return copy
+
+
+@pytest.mark.parametrize("serve", [False, True])
+def test_a_flipped_bit_in_the_log_of_a_killed_server_loses_no_answer(killed, tmp_path, serve):
+    name = f"{FILE}-wal"
+    data = (killed / name).read_bytes()
+    frame = 24 + 4096
+    last = (len(data) - 32) // frame - 2
+    for number, place in enumerate([5, 20, 30, *(32 + at * frame + 10 * at for at in range(0, last, 3))]):
+        study = shutil.copytree(killed, tmp_path / str(number))
+        (study / name).write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(InputError, match=re.escape(name)):
+            Storage(study, serve=serve)
+        # Nothing is taken over from it: what it holds is there for who can repair it.
+        assert (study / name).stat().st_size == len(data)
+
+
+def test_what_a_killed_server_leaves_is_taken_over(killed, tmp_path):
+    study = shutil.copytree(killed, tmp_path / "whole")
+    storage = Storage(study)
+    assert storage.num_answers() == 10
+    storage.close()
+    # The last transaction cut off in the middle: a power failure, before it was acknowledged.
+    study = shutil.copytree(killed, tmp_path / "cut")
+    log = study / f"{FILE}-wal"
+    log.write_bytes(log.read_bytes()[:-2000])
+    storage = Storage(study, serve=True)
+    assert storage.num_answers() == 9
+    storage.close()
+
+
 def test_rows_written_while_it_is_served_have_their_checksums(study):
     storage = Storage(study, serve=True)
     annotator = storage.enrol("another").result()
