@@ -14,7 +14,7 @@ from igan_tf.errors import InputError
 from igan_tf.turing_test import contents
 from igan_tf.turing_test.encoding import encode_images, png_head
 from igan_tf.turing_test.storage import FILE, Storage
-from tests.turing_test.served import as_version_1, everything, make_study, truth
+from tests.turing_test.served import as_version_1, everything, make_study, served, truth
 
 ANNOTATORS, ANSWERED = 3, 6
 
@@ -270,6 +270,8 @@ def test_rows_written_while_it_is_served_have_their_checksums(study):
 
 def test_a_study_without_checksums_is_served_and_checked_as_far_as_it_goes(study):
     as_version_1(study)
+    with served(study) as server:
+        assert server.output.startswith("This study is older than checksums of rows")
     storage = Storage(study, serve=True)
     assert storage.version == contents.WITHOUT_CHECKSUMS
     annotator = storage.enrol("another").result()
@@ -279,7 +281,7 @@ def test_a_study_without_checksums_is_served_and_checked_as_far_as_it_goes(study
     storage.close()
     with editing(study) as connection:
         connection.execute("DELETE FROM answers WHERE annotator = 2 AND position = 3")
-    assert "position 3 is missing" in refusal(study)
+    assert "answers, annotator 2, position 4: position 3 is missing" in refusal(study)
 
 
 def test_two_thousand_images_are_checked_in_well_under_a_second(tmp_path):
