@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).parent.parent / "igan_tf"
 # From the bottom up; a line's packages may import one another's lines below, and not each other.
 LEVELS = [
     {"errors", "lazy", "precision", "types"},
-    {"settings", "files"},
+    {"files"},
+    {"settings"},
     {"images"},
     {"records"},
     {"data"},

@@ -175,7 +175,7 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     _check_run_flags(settings, run_flags)
     tf = import_tensorflow()
 
-    from igan_tf.experiments import experiment, run_directory
+    from igan_tf.experiments import preflight, run_directory
     from igan_tf.experiments.recipes import recipe_of
     from igan_tf.tables import grid
     from igan_tf.training.interruption import Interrupted
@@ -186,8 +186,8 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     config = table_grid.runs[0].config
     data = recipe_of(config).load_data()
     for run in table_grid.runs:
-        experiment.check_against_data(run.config, data)
-        run_directory.refuse_other_settings(run.run_dir, experiment.resolved(run.config))
+        preflight.check_against_data(run.config, data)
+        run_directory.refuse_other_settings(run.run_dir, preflight.resolved(run.config))
     for device in tf.config.list_physical_devices("GPU"):
         # What this process classifies must leave the runs their memory.
         tf.config.experimental.set_memory_growth(device, True)

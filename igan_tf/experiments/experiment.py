@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
 from igan_tf.experiments.configs import RunConfig, as_lines
+from igan_tf.experiments.preflight import check_against_data, resolved, scorer
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
     refuse_fewer_epochs,
@@ -40,29 +40,6 @@ from igan_tf.training.trainer import Trainer
 _SAMPLE_SEED = 0
 # The first steps, in which samples change fast.
 _EARLY_STEPS = 300
-
-
-def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> None:
-    """Raises a ConfigError, DataError or EvaluationError if the settings do not go with data or machine.
-
-    Writes nothing.
-    """
-    strategy = distribution.build_strategy(config.strategy)
-    recipe = recipe_of(config)
-    recipe.check_against_data(data, strategy.num_replicas_in_sync)
-    if config.score_epochs and recipe.generates:
-        periodic_scores.check_real_images(config, recipe.real_images(data))
-
-
-def scorer(config: RunConfig, data: ImageData | ImageRecords, report: Callable[[str], Any]) -> Classifier | None:
-    """The classifier of a run's scores; None of a run without them, and of a worker that does not score.
-
-    Raises:
-        EvaluationError: where it is unavailable.
-    """
-    if not (config.score_epochs and recipe_of(config).generates and distribution.this_worker().is_chief):
-        return None
-    return periodic_scores.load_scorer(config, data, report)
 
 
 class Experiment:
@@ -130,10 +107,9 @@ class Experiment:
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
-        if not resumed:
-            refuse_lost_checkpoints(self.run_dir)
         refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_done)
         if not resumed:
+            refuse_lost_checkpoints(self.run_dir)
             with self.strategy.scope():
                 self.recipe.initialize(self.model, self.batches)
         # Only the chief writes a log.
@@ -209,9 +185,8 @@ class Experiment:
     def _finish(self) -> dict[str, Any]:
         if self.log is None:
             return {"steps": self.trainer.step}
-        lines = self.log.metrics()
         # Metrics that were damaged may have been moved away.
-        last = lines[-1] if lines else self.recipe.test_errors(self.model, self.data)
+        last = [{}, *self.log.metrics()][-1] or self.recipe.test_errors(self.model, self.data)
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update(
             epochs=self.trainer.epochs_done,
@@ -224,13 +199,6 @@ class Experiment:
             result.update({name: last[name] for name in curve_names() if name in last})
             result["best_score"] = self.trainer.best_score
         return result
-
-
-def resolved(config: RunConfig) -> RunConfig:
-    """The same settings with what `auto` comes to on this machine, where that changes the numbers."""
-    if config.noise != "auto":
-        return config
-    return dataclasses.replace(config, noise="exact" if tf.config.list_logical_devices("GPU") else "table")
 
 
 def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = print) -> dict[str, Any]:

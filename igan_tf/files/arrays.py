@@ -1,4 +1,4 @@
-"""Arrays that are read back from .npz files: of the names, types and shapes that are expected.
+"""Arrays that are read back from .npz files: of the names, types and shapes that are expected, or any of numbers.
 
 Nothing is allocated for what a header promises, before it is known that the file holds it.
 """
@@ -9,8 +9,8 @@ import dataclasses
 import math
 import os
 import zipfile
-from collections.abc import Mapping
-from typing import IO, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from igan_tf.files.json_files import DamagedFile
 
 # What an archive may be unpacked to: so many times its size, which arrays of numbers never are, or so many bytes.
 _MOST_TIMES, _MOST_BYTES = 16, 2**26
+_BLOCK = 2**18
 
 
 class Header(NamedTuple):
@@ -92,7 +93,7 @@ def read_arrays(
                 raise ValueError(f"it must hold the arrays {sorted(required)}, each once, not {sorted(names)}")
             if not others and (more := sorted(set(names) - set(expected))):
                 raise ValueError(f"nobody knows the array {more[0]} in it")
-            return {name: _read(archive, name, expected[name]) for name in names if name in expected}
+            return {name: _read(archive, name, expected[name].fits) for name in names if name in expected}
     except disk.UnusableFile:
         raise
     except UNREADABLE_ZIP as error:
@@ -101,14 +102,43 @@ def read_arrays(
         raise DamagedFile(f"{path} is damaged: {error}") from error
 
 
-def _read(archive: zipfile.ZipFile, name: str, expected: Array) -> np.ndarray:
+def read_numbers(file: BinaryIO, where: StrPath) -> dict[str, np.ndarray]:
+    """Every array of an open .npz, by name: numbers, of whatever names and shapes.
+
+    Args:
+        file: The archive, which may have been read to its end.
+        where: What it was read from, for the message.
+
+    Raises:
+        DamagedFile: where it is no archive, or an array is none of numbers or has not the bytes of its shape.
+    """
+    try:
+        size = file.seek(0, os.SEEK_END)
+        with zipfile.ZipFile(file) as archive:
+            check_unpacked(archive, size)
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            return {name: _read(archive, name, lambda header: header.dtype.kind in "biuf") for name in names}
+    except UNREADABLE_ZIP as error:
+        raise DamagedFile(f"{where} is damaged: {error}") from error
+
+
+def _read(archive: zipfile.ZipFile, name: str, fits: Callable[[Header], bool]) -> np.ndarray:
     member = archive.getinfo(f"{name}.npy")
     with archive.open(member) as file:
         header = read_header(file)
-        shape, dtype = header.shape, header.dtype
-        if not expected.fits(header):
+        shape, by_columns, dtype = header
+        if not fits(header):
             raise ValueError(f"the array {name} has the shape {shape} and the type {dtype}")
-        if math.prod(shape) * dtype.itemsize != member.file_size - file.tell():
+        left = member.file_size - file.tell()
+        if math.prod(shape) * dtype.itemsize != left:
             raise ValueError(f"the array {name} does not have the bytes of its shape {shape}")
-        # To the end, where its checksum is compared.
-        return np.frombuffer(file.read(), dtype).reshape(shape, order="F" if header.fortran_order else "C")
+        array = np.empty(shape[::-1] if by_columns else shape, dtype)
+        content = array.reshape(-1).view("uint8")
+        # A block at a time: the bytes in one piece would be twice the memory of ImageNet's state.
+        for start in range(0, left, _BLOCK):
+            block = file.read(min(_BLOCK, left - start))
+            content[start : start + len(block)] = np.frombuffer(block, "uint8")
+        # Its checksum is compared at the end.
+        if file.read(1) or file.tell() != member.file_size:
+            raise ValueError(f"the array {name} is cut")
+    return array.T if by_columns else array

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from igan_tf.errors import DataError
-from igan_tf.files import StrPath, disk, durable, json_files
+from igan_tf.files import StrPath, disk, durable
 from igan_tf.files.locks import LOCK_NAME
 from igan_tf.images.reading import too_many
 from igan_tf.records import shards
@@ -22,26 +22,18 @@ from igan_tf.records.entries import Source
 from igan_tf.records.manifest import (
     FORMAT,
     MANIFEST_NAME,
-    SOURCE_SCHEMA,
     UNFINISHED_NAME,
     Manifest,
     places_of,
     read_manifest,
-    settings_schema,
     shard_name,
 )
+from igan_tf.records.plan import PLAN_NAME, of_earlier_version, read_plan
 from igan_tf.records.processes import available_processors, pool, sole_converter
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 from igan_tf.records.shards import ShardReport, ShardTask
 
 UNREADABLE_NAME = "unreadable.jsonl"
-_PLAN_NAME = "plan.json"
-_OBJECT = json_files.record({}, others=True)
-# The first version's had no format.
-_PLAN_OF_ANY_VERSION = json_files.record({"settings": _OBJECT, "source": _OBJECT}, {"format": json_files.WHOLE})
-_PLAN_SCHEMA = json_files.record(
-    {"format": json_files.one_of(FORMAT), "settings": settings_schema(FORMAT), "source": SOURCE_SCHEMA}
-)
 _SECONDS_BETWEEN_UPDATES = 0.1
 _MOST_SHOWN = 10
 
@@ -143,7 +135,7 @@ class _Conversion:
         self._refuse_other_plan({**manifest.settings, **manifest.source})
         faults = manifest.faults(self.output_dir)
         if faults and manifest.format != FORMAT:
-            raise self._of_earlier_version(f"{len(faults)} of its shards are damaged")
+            raise of_earlier_version(self.output_dir, f"{len(faults)} of its shards are damaged")
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
         if faults:
@@ -161,25 +153,13 @@ class _Conversion:
         return manifest
 
     def _start_or_continue(self) -> None:
-        plan_path = self.unfinished / _PLAN_NAME
+        plan_path = self.unfinished / PLAN_NAME
         if plan_path.exists():
-            try:
-                saved = json_files.read(plan_path, _PLAN_OF_ANY_VERSION)
-                if saved.get("format", 1) < FORMAT:
-                    raise self._of_earlier_version("it is not finished")
-                json_files.check(saved, _PLAN_SCHEMA, plan_path)
-            except (disk.UnusableFile, json_files.DamagedFile) as error:
-                raise DataError(f"{error}; remove {self.output_dir} and begin anew") from error
+            saved = read_plan(plan_path, self.output_dir)
             self._refuse_other_plan({**saved["settings"], **saved["source"]})
         else:
             disk.make_folder(self.unfinished)
             durable.write_text(plan_path, json.dumps(self.plan, indent=1))
-
-    def _of_earlier_version(self, reason: str) -> DataError:
-        return DataError(
-            f"`output_dir={self.output_dir}` holds a conversion by an earlier version of igan_tf, which read images in "
-            f"another way, and {reason}: convert into another folder"
-        )
 
     def _refuse_other_plan(self, before: dict[str, Any]) -> None:
         now = {**self.plan["settings"], **self.plan["source"]}

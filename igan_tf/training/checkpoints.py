@@ -12,7 +12,7 @@ import numpy as np
 
 from igan_tf.errors import InputError
 from igan_tf.files import StrPath, disk, durable, json_files
-from igan_tf.files.array_archives import read_arrays
+from igan_tf.files.arrays import read_numbers
 from igan_tf.files.digests import file_digest, open_file_digest
 from igan_tf.files.json_files import NUMBER, WHOLE
 
@@ -156,7 +156,7 @@ class Checkpoints:
                     f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}"
                 )
             try:
-                arrays = read_arrays(file, path)
+                arrays = read_numbers(file, path)
                 position = json_files.parse(arrays.pop(_POSITION, np.empty(0)).tobytes(), _POSITION_SCHEMA, path)
             except json_files.DamagedFile as error:
                 raise CheckpointError(f"the checkpoint {error}") from error

@@ -9,7 +9,7 @@ from PIL import Image
 from igan_tf import load_run
 from igan_tf.data import ArrayBatches, ImageData, load_data
 from igan_tf.errors import ConfigError, DataError
-from igan_tf.experiments import experiment, runs
+from igan_tf.experiments import experiment, preflight, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import RECIPES, recipe_of
 from tests.command_line import metrics, result
@@ -85,7 +85,7 @@ def test_records_in_memory_are_the_records(tmp_path):
 def test_what_does_not_go_together_is_refused(settings, message, folder):
     config = build_config(recipe="imagenet", data_dir=str(folder), **{**SMALL, **settings})
     with pytest.raises(ConfigError, match=message):
-        experiment.check_against_data(config, load_data(config))
+        preflight.check_against_data(config, load_data(config))
 
 
 def test_images_without_a_class_are_refused_where_classes_are_learned(folder):

@@ -160,7 +160,7 @@ def test_a_state_that_is_no_archive_is_named_even_with_its_digest(checkpoints):
     save(checkpoints, 7)
     durable.write_text(checkpoints.path(7) / "state.npz", "no archive")
     durable.write_text(checkpoints.path(7) / "state.sha256", hashlib.sha256(b"no archive").hexdigest())
-    with pytest.raises(CheckpointError, match=f"{checkpoints.path(7)} cannot be read"):
+    with pytest.raises(CheckpointError, match=f"{checkpoints.path(7)} is damaged: File is not a zip file"):
         checkpoints.load(7)
 
 
@@ -226,7 +226,7 @@ def test_a_claim_of_more_bytes_than_there_are_allocates_nothing(checkpoints):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("huge.npy", header.getvalue() + bytes(64))
     durable.write_text(path.with_suffix(".sha256"), hashlib.sha256(path.read_bytes()).hexdigest())
-    with pytest.raises(CheckpointError, match=r"huge has 64 bytes, and shape \(10000000, 1000000\) of float32"):
+    with pytest.raises(CheckpointError, match=r"huge does not have the bytes of its shape \(10000000, 1000000\)"):
         checkpoints.load(7)
 
 
@@ -259,7 +259,7 @@ def test_a_reader_keeps_what_it_has_opened(checkpoints, monkeypatch):
 
 
 def test_no_pickle_is_ever_loaded(checkpoints):
-    with pytest.raises(CheckpointError, match="cannot be read"):
+    with pytest.raises(CheckpointError, match=r"code has the shape .* and the type object"):
         checkpoints.save(7, {"code": np.array([object()])}, POSITION)
         checkpoints.load(7)
 

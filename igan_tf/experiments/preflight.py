@@ -1,0 +1,48 @@
+"""What is settled, checked and opened before a run directory is made."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from igan_tf.data import ImageData
+from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.experiments import periodic_scores
+from igan_tf.experiments.configs import RunConfig
+from igan_tf.experiments.recipes import recipe_of
+from igan_tf.records.reader import ImageRecords
+from igan_tf.training import distribution
+from igan_tf.training.cluster import this_worker
+
+
+def resolved(config: RunConfig) -> RunConfig:
+    """The same settings with what `auto` comes to on this machine, where that changes the numbers."""
+    if config.noise != "auto":
+        return config
+    return dataclasses.replace(config, noise="exact" if tf.config.list_logical_devices("GPU") else "table")
+
+
+def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> None:
+    """Raises a ConfigError, DataError or EvaluationError if the settings do not go with data or machine.
+
+    Writes nothing.
+    """
+    strategy = distribution.build_strategy(config.strategy)
+    recipe = recipe_of(config)
+    recipe.check_against_data(data, strategy.num_replicas_in_sync)
+    if config.score_epochs and recipe.generates:
+        periodic_scores.check_real_images(config, recipe.real_images(data))
+
+
+def scorer(config: RunConfig, data: ImageData | ImageRecords, report: Callable[[str], Any]) -> Classifier | None:
+    """The classifier of a run's scores; None of a run without them, and of a worker that does not score.
+
+    Raises:
+        EvaluationError: where it is unavailable.
+    """
+    if not (config.score_epochs and recipe_of(config).generates and this_worker().is_chief):
+        return None
+    return periodic_scores.load_scorer(config, data, report)
