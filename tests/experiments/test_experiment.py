@@ -163,6 +163,12 @@ def test_another_network_is_refused_even_where_the_flags_agree(tmp_path, finishe
     flags.write_text(flags.read_text().replace("--network=auto", "--network=mnist"))
     with pytest.raises(CheckpointError, match="--network: the run was started with 'auto', now 'mnist'"):
         train(run_dir, network="mnist")
+    with pytest.raises(CheckpointError, match=r"(?s)other settings than flags.cfg has:.*--network: .* now 'mnist'"):
+        load_run(run_dir)
+    checkpoints = Checkpoints(run_dir / "checkpoints")
+    for step in checkpoints.steps():
+        arrays, position, _ = checkpoints.load(step)
+        checkpoints.save(step, arrays, {**position, "identity": {**position["identity"], "--network": "mnist"}})
     with pytest.raises(CheckpointError, match=r"(?s)is of another network:.*in the checkpoint"):
         load_run(run_dir)
     assert Checkpoints(run_dir / "checkpoints").steps() == [2, 4]

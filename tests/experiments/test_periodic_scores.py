@@ -21,6 +21,7 @@ from igan_tf.evaluation.images import chosen_indices
 from igan_tf.experiments import experiment, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints, Trainer
+from igan_tf.training.run_log import read_metrics
 from igan_tf.training.trainer import Interrupted
 from tests.command_line import assert_same_run, events, metrics, result, run_here
 from tests.evaluation.tflite_files import convert, network
@@ -131,7 +132,7 @@ def test_a_scored_epoch_is_checkpointed_and_the_best_stays(tmp_path, monkeypatch
 def test_a_run_of_version_0_1_is_continued(tmp_path, finished, monkeypatch):
     """Its names of scores carried the protocol: in its lines, and in the best score of its checkpoints."""
     run_dir = shutil.copytree(finished, tmp_path / "run")
-    written = [json.loads(line) for line in (finished / "metrics.jsonl").read_text().splitlines()]
+    written = read_metrics(finished / "metrics.jsonl")
     early = [{f"{key}_domain_digits_n60" if key in KEYS else key: line[key] for key in line} for line in written]
     (run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in early))
     checkpoints = Checkpoints(run_dir / "checkpoints")

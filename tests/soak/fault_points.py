@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.errors import InputError
-from igan_tf.experiments import experiment
+from igan_tf.experiments import experiment, preflight
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
@@ -110,7 +110,8 @@ class _Recipe(Recipe):
 
 def _train(folder: Path) -> None:
     config = build_config(dataset="digits", epochs=2)
-    original, experiment.recipe_of = experiment.recipe_of, lambda config: _Recipe(config)
+    original = experiment.recipe_of
+    experiment.recipe_of = preflight.recipe_of = lambda config: _Recipe(config)
     acknowledged: list[int] = []
     save = Checkpoints.save
 
@@ -123,7 +124,7 @@ def _train(folder: Path) -> None:
         experiment.train(config, folder / "run", lambda line: None)
     finally:
         Checkpoints.save = save  # type: ignore[method-assign]
-        experiment.recipe_of = original
+        experiment.recipe_of = preflight.recipe_of = original
         (folder / "acknowledged").write_text(str(max(acknowledged, default=0)))
 
 

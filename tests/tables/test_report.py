@@ -17,7 +17,14 @@ def make_run(folder, labels, subset, error=None, epochs=3, seconds_per_step=0.5,
     run = Run(f"labels-{labels}_subset-{subset}", build_config(labels=labels, seed_data=subset, epochs=epochs), folder)
     run.run_dir.mkdir(parents=True)
     if error is not None:
-        result = {"epochs": epochs, "steps": 300, "test_error": error + 0.01, "averaged_test_error": error, **result}
+        result = {
+            "epochs": epochs,
+            "steps": 300,
+            "seed": 1,
+            "test_error": error + 0.01,
+            "averaged_test_error": error,
+            **result,
+        }
         (run.run_dir / "result.json").write_text(json.dumps(result))
         lines = [{"epoch": e, "step": 100 * e, "seconds_per_step": seconds_per_step} for e in range(1, epochs + 1)]
         (run.run_dir / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
