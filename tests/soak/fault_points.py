@@ -1,5 +1,6 @@
 """Every call by which the package reads and writes its own files, failed in every way, one at a time."""
 
+import concurrent.futures
 import contextlib
 import errno
 import functools
@@ -14,15 +15,26 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from igan_tf.errors import InputError
+from igan_tf.evaluation.statistics import FeatureStatistics, load_statistics, save_statistics
 from igan_tf.experiments import experiment, preflight
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
 from igan_tf.files import disk
+from igan_tf.metrics.moments import FeatureMoments
+from igan_tf.records import converter, shards
+from igan_tf.records.settings import ConversionSettings
+from igan_tf.records.sources import open_source
+from igan_tf.tables.report import write_json
 from igan_tf.training import Checkpoints
 from igan_tf.training.run_log import read_metrics
+from igan_tf.turing_test.creation import create_study
+from igan_tf.turing_test.settings import StudySettings
+from igan_tf.turing_test.sources import Source
+from igan_tf.turing_test.storage import Storage
 from tests.soak import Soak
 
 # What can go wrong with each kind of call. A kill ends the process in the midst of it.
@@ -173,9 +185,65 @@ def _files(folder: Path) -> Any:
     }
 
 
+# Records: a conversion whose processes are a thread of this one.
+
+
+@contextlib.contextmanager
+def _thread(processes: int, lock_path: Path) -> Iterator[Any]:
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        yield executor, types.SimpleNamespace(value=0)
+
+
+def _convert(folder: Path) -> None:
+    images = folder / "images"
+    for name in ("a", "b"):
+        (images / name).mkdir(parents=True, exist_ok=True)
+        for number in range(2):
+            pixels = np.random.default_rng([ord(name), number]).integers(0, 256, (8, 8, 3), "uint8")
+            Image.fromarray(pixels).save(images / name / f"{number}.png")
+    settings = ConversionSettings(image_size=8, encoding="raw", num_shards=2)
+    original, converter.pool = converter.pool, _thread
+    try:
+        source = open_source(str(images))
+        converter.convert(source, folder / "records", settings, processes=1, report=lambda line: None)
+    finally:
+        converter.pool = original
+
+
+# Scores: stored statistics, and a record of a table.
+
+
+def _score(folder: Path) -> None:
+    features = np.random.default_rng(0).normal(size=(20, 3))
+    about = {"classifier": "some", "classifier_digest": "0" * 64, "protocol": "none", "source": "s", "split": "test"}
+    moments = FeatureMoments.of(features)
+    save_statistics(folder / "statistics.npz", FeatureStatistics(moments, features.astype("float32"), **about))
+    assert load_statistics(folder / "statistics.npz").count == 20
+    write_json(folder / "scores.json", {"inception_score": 1.5})
+
+
+# A study: its folder; SQLite writes the file in it by itself.
+
+
+def _study(folder: Path) -> None:
+    if not (folder / "study").exists():
+        images = np.random.default_rng(0).integers(0, 256, (2, 20, 4, 4, 1), "uint8")
+        sources = [Source("real", False, "r", images[0]), Source("some", True, "s", images[1])]
+        settings = StudySettings(trials=4, block_size=2, practice=0, images_per_source=4)
+        create_study(folder / "study", settings, sources, seed=1)
+
+
+def _of_study(folder: Path) -> Any:
+    with contextlib.closing(Storage(folder / "study")) as storage:
+        return storage.settings, storage.seed, storage.sources, [storage.item_image(item) for item in range(1, 9)]
+
+
 SCENARIOS = {
     "train": Scenario(_train, _of_training),
     "sample": Scenario(_sample, _files),
+    "records": Scenario(_convert, _files),
+    "scores": Scenario(_score, _files),
+    "study": Scenario(_study, _of_study),
 }
 
 
@@ -267,7 +335,7 @@ def _run(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
                     scenario.work(place)
                 outcome = f"{name}: done"
             # Errors of the user's, and of the disk's, which every command ends with one sentence for.
-            except (InputError, OSError):
+            except (InputError, OSError, shards.ShardError):
                 outcome = f"{name}: refused"
             except Killed:
                 outcome = f"{name}: killed"
@@ -283,7 +351,7 @@ def _run(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
 
 
 SOAK = Soak(
-    about="Each disk call of training, sampling, records, scores, tables and a study fails (full disk, I/O error, "
+    about="Each disk call of training, sampling, records, scores and a study fails (full disk, I/O error, "
     "short write) or is the process's last: what was acknowledged is there, and the same work again ends as without "
     "the fault.",
     count=lambda: len(_all_points()),
