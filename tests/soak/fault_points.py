@@ -274,20 +274,20 @@ def _points(name: str) -> list[tuple[int, str]]:
         names.append(function.__name__)
         return function(*arguments)
 
-    with _in_folder() as folder, _calls(note):
+    with in_folder() as folder, _calls(note):
         SCENARIOS[name].work(folder)
     return [(number, fault) for number, called in enumerate(names) for fault in _FAULTS[called]]
 
 
 @functools.cache
-def _undisturbed(name: str) -> Any:
-    with _in_folder() as folder:
+def undisturbed(name: str) -> Any:
+    with in_folder() as folder:
         SCENARIOS[name].work(folder)
         return SCENARIOS[name].content(folder)
 
 
 @contextlib.contextmanager
-def _in_folder() -> Iterator[Path]:
+def in_folder() -> Iterator[Path]:
     """A folder of one name, so that what is written does not depend on it."""
     folder = Path(f"/tmp/igan_tf-soak-{os.getpid()}")
     folder.mkdir()
@@ -328,8 +328,8 @@ def _run(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
     for number in numbers:
         name, at, fault = points[number]
         scenario = SCENARIOS[name]
-        expected = _undisturbed(name)
-        with _in_folder() as place, contextlib.redirect_stdout(io.StringIO()):
+        expected = undisturbed(name)
+        with in_folder() as place, contextlib.redirect_stdout(io.StringIO()):
             try:
                 with _calls(_fault(at, fault)):
                     scenario.work(place)
