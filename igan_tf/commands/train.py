@@ -175,6 +175,8 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
         print(f"igan_tf: {error}", file=sys.stderr, flush=True)
         # Without the end of TensorFlow, which would wait for the lost worker.
         os._exit(1)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         # A full disk, above all: what stands is whole.
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")

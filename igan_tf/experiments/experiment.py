@@ -130,9 +130,9 @@ class Experiment:
     def _open_log(self, resumed: bool) -> RunLog:
         # Before the first line of metrics: without this folder, checkpoints were lost.
         disk.make_folder(self.checkpoints.folder, parents=True)
-        save_config(self.run_dir, self.config)
         # Nothing stays of a run that starts anew.
         log = RunLog(self.run_dir, self.trainer.recorded_step if resumed else -1)
+        save_config(self.run_dir, self.config)
         if not resumed:
             log.describe(as_lines(self.config), self.data.in_words(), self.config.telling())
         return log

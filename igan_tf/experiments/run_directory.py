@@ -103,7 +103,7 @@ def read_result(run_dir: StrPath, warn: Callable[[str], Any] = print) -> dict[st
     """
     path = Path(run_dir) / RESULT_FILE
     try:
-        return json_files.read(path, _RESULT)
+        return json_files.read(path, _RESULT, not_finite=True)
     except FileNotFoundError:
         return None
     except (InputError, OSError) as error:

@@ -52,7 +52,7 @@ _PLAN = json_files.record(
 _MOST_BYTES = 2**30
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 # A SyntaxError is a damaged PNG's.
-_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE_ZIP, SyntaxError)
+_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE_ZIP, SyntaxError, Image.DecompressionBombError)
 
 
 def sample_run(

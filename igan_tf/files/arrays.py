@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import tokenize
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import IO, BinaryIO, NamedTuple
@@ -59,11 +60,17 @@ def read_header(file: IO[bytes]) -> Header:
     """
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return Header(*read(file))
+    try:
+        return Header(*read(file))
+    # NumPy has Python parse a header that it does not understand.
+    except (SyntaxError, tokenize.TokenError, MemoryError) as error:
+        raise ValueError(f"the header of an array cannot be understood: {error}") from error
 
 
 def check_unpacked(archive: zipfile.ZipFile, size: int) -> None:
     """Raises a ValueError where a zip file of `size` bytes says that it holds far more than that."""
+    if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
+        raise ValueError("it is compressed in a way that NumPy never uses")
     unpacked = sum(member.file_size for member in archive.infolist())
     if unpacked > max(_MOST_TIMES * size, _MOST_BYTES):
         raise ValueError(f"its {size} bytes are packed from {unpacked}")

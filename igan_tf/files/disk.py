@@ -5,6 +5,7 @@ TensorFlow's event files and SQLite's databases are written by these libraries t
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import io
 import os
@@ -25,6 +26,14 @@ class UnusableFile(OSError):
     """A file is no regular file, or larger than it can be; the message names it."""
 
 
+# From Linux's fcntl.h and fs.h.
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+
+
 def _call(function: Callable[..., Any], *arguments: Any) -> Any:
     return function(*arguments)
 
@@ -43,7 +52,7 @@ class _File(io.FileIO):
 
 
 def open_file(path: StrPath, mode: str = "rb", follow: bool = True) -> BinaryIO:
-    """Opens a file as `open` does.
+    """Opens a file as `open` does. Nothing is written through a link.
 
     Args:
         path: The file.
@@ -56,7 +65,7 @@ def open_file(path: StrPath, mode: str = "rb", follow: bool = True) -> BinaryIO:
         OSError: where it cannot be opened; FileNotFoundError where there is none to read.
     """
     if mode != "rb":
-        return cast(BinaryIO, io.BufferedWriter(_call(_File, os.fspath(path), mode)))
+        return cast(BinaryIO, io.BufferedWriter(_call(_File, os.fspath(path), mode, True, _open_no_link)))
     # Without waiting for somebody to open the other end of a pipe.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
     try:
@@ -103,9 +112,23 @@ def sync() -> None:
     _call(os.sync)
 
 
+def exchange(path: StrPath, other: StrPath) -> bool:
+    """Exchanges the names of two files or folders at once; False where the system cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    names = os.fsencode(path), os.fsencode(other)
+    return _call(libc.renameat2, _AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
+
+
 def rename(path: StrPath, new: StrPath) -> None:
     """Gives a file or folder another name; a file takes the place of another."""
     _call(os.replace, path, new)
+
+
+def make_new_folder(path: StrPath) -> None:
+    """Makes a folder; FileExistsError where anything has its name."""
+    _call(os.mkdir, path)
 
 
 def make_folder(path: StrPath, parents: bool = False) -> None:

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import itertools
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -82,6 +83,19 @@ def _temporary(path: Path, folder: bool) -> Iterator[Path]:
         os.close(descriptor)
 
 
+# Of opening a temporary name: its writer has just put it in its place; it is a link, or of another kind.
+_NOT_OURS = (errno.ENOENT, errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENXIO)
+
+
+@contextlib.contextmanager
+def _passing_over(*codes: int) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in codes:
+            raise
+
+
 def _claim(path: Path, folder: bool) -> tuple[Path, int]:
     """Makes, or takes over, the first temporary name of `path` that is not locked; returns it and what locks it."""
     numbers = itertools.count()
@@ -89,10 +103,14 @@ def _claim(path: Path, folder: bool) -> tuple[Path, int]:
         number = next(numbers)
         temporary = path.with_name(f".{path.name}.{number}.tmp" if number else f".{path.name}.tmp")
         with contextlib.suppress(FileExistsError):
-            disk.make_folder(temporary) if folder else temporary.touch(exist_ok=False)
-        # It is gone where its writer has just put it in its place.
-        with contextlib.suppress(FileNotFoundError):
-            descriptor = os.open(temporary, os.O_RDONLY if folder else os.O_RDWR)
+            disk.make_new_folder(temporary) if folder else temporary.touch(exist_ok=False)
+        with _passing_over(*_NOT_OURS):
+            # Neither a link, which may lead anywhere, nor a pipe, which nobody may read.
+            kind = os.O_RDONLY | os.O_DIRECTORY if folder else os.O_RDWR
+            descriptor = os.open(temporary, kind | os.O_NOFOLLOW | os.O_NONBLOCK)
+            if not folder and not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.close(descriptor)
+                continue
             if locks.lock(descriptor, wait=False) and locks.leads_to(temporary, descriptor):
                 return temporary, descriptor
             os.close(descriptor)
@@ -107,8 +125,27 @@ def _take_place(temporary: Path, path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+        # At once: a death between two renames would leave neither.
+        if _exchange(temporary, path):
+            return
         with contextlib.suppress(FileNotFoundError):
             remove_folder(path)
+
+
+def _exchange(temporary: Path, path: Path) -> bool:
+    """Puts a folder in the place of another, which is removed; False where that is gone, or the system cannot."""
+    with _passing_over(*_NOT_OURS):
+        before = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            # Another writer would take the temporary name, under which it is removed, over.
+            locks.lock(before, wait=True)
+            if locks.leads_to(path, before) and disk.exchange(temporary, path):
+                sync_folder(path.parent)
+                disk.remove(temporary, ignore_errors=True)
+                return True
+        finally:
+            os.close(before)
+    return False
 
 
 def _remove_contents(path: Path) -> None:

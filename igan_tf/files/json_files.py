@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
@@ -18,6 +19,7 @@ from igan_tf.files import StrPath, disk
 Schema = Mapping[str, Any]
 
 ANYTHING: Schema = {}
+NOTHING: Schema = {"not": {}}
 TEXT: Schema = {"type": "string"}
 FLAG: Schema = {"type": "boolean"}
 NUMBER: Schema = {"type": "number"}
@@ -80,14 +82,14 @@ def optional(schema: Schema) -> Schema:
     return {"anyOf": [{"type": "null"}, schema]}
 
 
-def read(path: StrPath, schema: Schema, most_bytes: int = disk.SMALL) -> Any:
-    """The content of a JSON file.
+def read(path: StrPath, schema: Schema, most_bytes: int = disk.SMALL, not_finite: bool = False) -> Any:
+    """The content of a JSON file; arguments as of `parse`.
 
     Raises:
         DamagedFile, UnusableFile: where it is not JSON of the schema, no regular file or too large.
         OSError: where it cannot be read; FileNotFoundError where there is none.
     """
-    return parse(disk.read_small(path, most_bytes), schema, path)
+    return parse(disk.read_small(path, most_bytes), schema, path, not_finite)
 
 
 def parse(data: bytes | str, schema: Schema, where: StrPath, not_finite: bool = False) -> Any:
@@ -103,7 +105,7 @@ def parse(data: bytes | str, schema: Schema, where: StrPath, not_finite: bool = 
         DamagedFile: where it is not JSON of the schema.
     """
     try:
-        content = json.loads(data, parse_constant=None if not_finite else _refuse)
+        content = json.loads(data, **({} if not_finite else _FINITE))
     # A RecursionError is of lists nested without end.
     except (ValueError, RecursionError) as error:
         raise DamagedFile(f"{where} is damaged: {error}") from error
@@ -118,14 +120,27 @@ def check(content: Any, schema: Schema, where: StrPath) -> Any:
     """
     from jsonschema.exceptions import best_match
 
-    if error := best_match(_validator_class()(schema).iter_errors(content)):
+    try:
+        error = best_match(_validator_class()(schema).iter_errors(content))
+    # What is nested nearly too deep to be read is so to be shown.
+    except RecursionError as too_deep:
+        raise DamagedFile(f"{where} is damaged: it is nested too deep") from too_deep
+    if error:
         message = error.message if len(error.message) <= _MOST_SHOWN else error.message[:_MOST_SHOWN] + "..."
-        raise DamagedFile(f"{where} is damaged: {error.json_path}: {message}")
+        raise DamagedFile(f"{where} is damaged: {ascii(error.json_path)[1:-1]}: {message}")
     return content
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    return number if math.isfinite(number) else _refuse(text)
 
 
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number of JSON's")
+
+
+_FINITE: dict[str, Any] = {"parse_constant": _refuse, "parse_float": _finite}
 
 
 @functools.cache

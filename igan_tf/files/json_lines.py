@@ -42,9 +42,14 @@ def read_lines(path: StrPath, schema: Schema) -> list[dict[str, Any]]:
         content = disk.read_small(path, _MOST_BYTES)
     except FileNotFoundError:
         return []
+    *lines, last = content.split(b"\n")
+    # What stands behind the last end of a line was cut short, unless that end alone is missing.
+    if (checked := _CHECKED_LINE.fullmatch(last.decode(errors="replace"))) and _checksum(checked[1] + "}") == checked[
+        2
+    ]:
+        lines.append(last)
     records = []
-    # What stands behind the last end of a line was cut short.
-    for number, line in enumerate(content.split(b"\n")[:-1], start=1):
+    for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number},"
         try:
             text = line.decode()

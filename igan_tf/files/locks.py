@@ -73,7 +73,7 @@ def sole_maker(path: StrPath, on_wait: Callable[[], None]) -> Iterator[None]:
     """
     lock_path = Path(path).with_name(f".{Path(path).name}.lock")
     while True:
-        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         if not lock(descriptor, wait=False):
             on_wait()
             lock(descriptor, wait=True)
@@ -91,6 +91,6 @@ def sole_maker(path: StrPath, on_wait: Callable[[], None]) -> Iterator[None]:
 def leads_to(path: StrPath, descriptor: int) -> bool:
     """Whether what is open as `descriptor` still has the name `path`."""
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
+        return os.path.samestat(os.lstat(path), os.fstat(descriptor))
     except FileNotFoundError:
         return False

@@ -8,10 +8,10 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from igan_tf.errors import ConfigError, DataError, InputError
 from igan_tf.files import StrPath, disk, durable, json_files
@@ -79,6 +79,9 @@ def places_of(number: int, count: int, images: int) -> range:
     return range(number * images // count, (number + 1) * images // count)
 
 
+T = TypeVar("T")
+
+
 @dataclasses.dataclass(frozen=True)
 class Shard:
     """A file of records: its name, how many records, its size in bytes, its SHA-256."""
@@ -127,7 +130,7 @@ class Manifest:
         Raises:
             DataError: that names each that is missing, empty, cut, altered or exchanged, and says how to mend it.
         """
-        files, found = self._opened(folder)
+        files, found = self._checked(folder, lambda file: file)
         if found:
             for file in files:
                 file.close()
@@ -139,35 +142,34 @@ class Manifest:
                 + "\n  ".join(shown)
                 + f"\nThe converter ({_COMMAND}) with the same arguments as before writes them anew."
             )
-
         return files
 
     def faults(self, folder: StrPath) -> dict[str, str]:
         """Describes the shards in `folder` that are not as they were written, by name."""
-        files, found = self._opened(folder)
-        for file in files:
-            file.close()
-        return found
+        return self._checked(folder, lambda file: file.close())[1]
 
-    def _opened(self, folder: StrPath) -> tuple[list[BinaryIO], dict[str, str]]:
-        """The shards that can be opened, and what is wrong, by name; reads them in parallel."""
-        files: list[BinaryIO] = []
-        faults: dict[str, str] = {}
-        for shard in self.shards:
+    def _checked(self, folder: StrPath, then: Callable[[BinaryIO], T]) -> tuple[list[T], dict[str, str]]:
+        """What `then` makes of each whole shard, open, and what is wrong with the others; read in parallel."""
+
+        def check(shard: Shard) -> tuple[list[T], str]:
             try:
                 # Never what lies elsewhere.
-                files.append(disk.open_file(Path(folder) / shard.name, follow=False))
+                file = disk.open_file(Path(folder) / shard.name, follow=False)
             except FileNotFoundError:
-                faults[shard.name] = "missing"
+                return [], "missing"
             except disk.UnusableFile:
-                faults[shard.name] = "no regular file of this folder"
+                return [], "no regular file of this folder"
             except OSError as error:
-                faults[shard.name] = f"cannot be read: {error.strerror}"
-        opened = [shard for shard in self.shards if shard.name not in faults]
+                return [], f"cannot be read: {error.strerror}"
+            if fault := self._fault(file, shard):
+                file.close()
+                return [], fault
+            return [then(file)], ""
+
         with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            found = pool.map(self._fault, files, opened)
-        faults |= {shard.name: fault for shard, fault in zip(opened, found) if fault}
-        return files, {shard.name: faults[shard.name] for shard in self.shards if shard.name in faults}
+            checked = list(pool.map(check, self.shards))
+        faults = {shard.name: fault for shard, (_, fault) in zip(self.shards, checked) if fault}
+        return [made for several, _ in checked for made in several], faults
 
     def _fault(self, file: BinaryIO, shard: Shard) -> str:
         try:

@@ -14,7 +14,7 @@ from igan_tf.errors import InputError
 from igan_tf.files import StrPath, disk, durable, json_files
 from igan_tf.files.arrays import read_numbers
 from igan_tf.files.digests import file_digest, open_file_digest
-from igan_tf.files.json_files import NUMBER, WHOLE
+from igan_tf.files.json_files import ANYTHING, NOTHING, NUMBER, TEXT, WHOLE
 
 if TYPE_CHECKING:
     import keras
@@ -25,7 +25,6 @@ _POSITION = "position"
 _NAME = re.compile(r"step-(\d{9,18})")
 _LISTINGS = 5
 
-_BEST = json_files.record({"step": WHOLE}, others={"type": ["number", "string"]})
 # What a trainer saves beside its arrays; see `Trainer.save`.
 _POSITION_SCHEMA = json_files.record(
     {"step": WHOLE},
@@ -42,10 +41,18 @@ _POSITION_SCHEMA = json_files.record(
         ),
         "epoch": WHOLE,
         "step_in_epoch": WHOLE,
-        "sums": json_files.record({}, others=NUMBER),
-        "best": json_files.optional(_BEST),
-        "best_score": json_files.optional({**_BEST, "required": ["step", "name", "value"]}),
+        # Neither of which is a loss.
+        "sums": json_files.record({}, {"step": NOTHING, "epoch": NOTHING}, others=NUMBER),
+        "best": json_files.optional(json_files.record({"step": WHOLE, "averaged_test_error": NUMBER})),
+        "best_score": json_files.optional(json_files.record({"step": WHOLE, "name": TEXT, "value": NUMBER})),
     },
+)
+
+
+# What a trainer takes up; networks alone need less.
+TAKEN_UP = json_files.record(
+    {"step": ANYTHING, "epoch": ANYTHING, "step_in_epoch": ANYTHING, "sums": ANYTHING, "best": ANYTHING},
+    others=ANYTHING,
 )
 
 
@@ -111,7 +118,9 @@ class Checkpoints:
             # Not through memory: ImageNet's state is 1.7 GB.
             with durable.durable_file(folder / _STATE) as file:
                 # To type checkers any of these names might be `allow_pickle`.
-                about: dict[str, Any] = {_POSITION: np.frombuffer(json.dumps(position).encode(), "uint8")}
+                about: dict[str, Any] = {
+                    _POSITION: np.frombuffer(json.dumps(position, allow_nan=False).encode(), "uint8")
+                }
                 state: Mapping[str, Any] = arrays
                 np.savez(file, **about, **state)
             durable.write_text(folder / _DIGEST, f"{file_digest(folder / _STATE)}  {_STATE}\n")
@@ -157,7 +166,10 @@ class Checkpoints:
                 )
             try:
                 arrays = read_numbers(file, path)
-                position = json_files.parse(arrays.pop(_POSITION, np.empty(0)).tobytes(), _POSITION_SCHEMA, path)
+                about = arrays.pop(_POSITION, np.empty(0)).tobytes()
+                if len(about) > disk.SMALL:
+                    raise json_files.DamagedFile(f"{path} is damaged: its position has {len(about)} bytes")
+                position = json_files.parse(about, _POSITION_SCHEMA, path)
             except json_files.DamagedFile as error:
                 raise CheckpointError(f"the checkpoint {error}") from error
         if position["step"] != step:

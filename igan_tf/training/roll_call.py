@@ -170,12 +170,11 @@ class RollCall:
             # Anything to be read, the end of the connection too, is a SIGIO, which ends the process (status 157).
             fcntl.fcntl(link, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(link, fcntl.F_SETFL, fcntl.fcntl(link, fcntl.F_GETFL) | os.O_ASYNC)
-        gone = [index for index, link in self._links.items() if _has_ended(link)]
-        if gone:
-            raise WorkerLostError(self._sentence(gone))
         faulthandler.dump_traceback_later(60 * minutes, exit=True, file=2)
         on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
         try:
+            if gone := [index for index, link in self._links.items() if _has_ended(link)]:
+                raise WorkerLostError(self._sentence(gone))
             yield
         finally:
             signal.signal(signal.SIGINT, on_interrupt)

@@ -46,6 +46,8 @@ _DESCRIPTIONS = {
     "averaged_test_error": "Part of the test images that is wrongly classified by the running average of the weights.",
     "seconds_per_step": "Mean time of a training step in this epoch, without evaluation.",
 }
+# Far more than a grid of samples has.
+_MOST_EVENT_BYTES = 2**28
 METRICS_FILE = "metrics.jsonl"
 
 _LINE = json_files.record({"step": json_files.WHOLE}, {"epoch": json_files.WHOLE}, others=json_files.NUMBER)
@@ -66,13 +68,17 @@ class RunLog:
         self.run_dir = Path(run_dir)
         self._metrics_path = self.run_dir / METRICS_FILE
         folder = events_folder(self.run_dir)
-        # All of them take their places once all have been read.
-        with contextlib.ExitStack() as rewritten:
-            if self._metrics_path.exists():
-                kept = rewritten.enter_context(durable.durable_file(self._metrics_path))
-                kept.writelines(as_line(line).encode() for line in self.metrics() if line["step"] <= step)
-            for path in folder.glob("events.out.tfevents.*"):
-                kept = rewritten.enter_context(durable.durable_file(path))
+        lines = [line for line in self.metrics() if line["step"] <= step]
+        # All are read before the first is changed.
+        too_long = [
+            path
+            for path in folder.glob("events.out.tfevents.*")
+            if sum(len(tfrecords.frame(event)) for event in _events_to(path, step)) < path.stat().st_size
+        ]
+        if self._metrics_path.exists():
+            durable.write_text(self._metrics_path, "".join(map(as_line, lines)))
+        for path in too_long:
+            with durable.durable_file(path) as kept:
                 kept.writelines(tfrecords.frame(event) for event in _events_to(path, step))
         self._writer = tf.summary.create_file_writer(str(folder))
 
@@ -158,6 +164,8 @@ def _events_to(path: Path, step: int) -> Iterator[bytes]:
     with disk.open_file(path) as file, contextlib.suppress(tfrecords.CutRecord):
         try:
             for span in tfrecords.spans_of(file.fileno()):
+                if span.length > _MOST_EVENT_BYTES:
+                    raise tfrecords.RecordError(f"an event of {span.length} bytes")
                 record = tfrecords.read_record(file.fileno(), *span)
                 if tf.compat.v1.Event.FromString(record).step <= step:
                     yield record

@@ -67,7 +67,7 @@ def create_study(
                 connection.execute("COMMIT")
             # A study that another command has made meanwhile stays.
             check_new_folder(study_dir)
-    except OSError as error:
+    except (OSError, sqlite3.Error) as error:
         raise StudyError(f"`study_dir={study_dir}` cannot be made: {error}") from error
 
 

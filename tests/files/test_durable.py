@@ -216,3 +216,12 @@ def test_all_that_was_written_is_synced(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: sizes.append(os.fstat(descriptor).st_size))
     durable.write_text(tmp_path / "a.txt", "text")
     assert sizes[0] == 4
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_nothing_planted_under_a_temporary_name_is_written(tmp_path, kind):
+    (tmp_path / "mine").write_text("mine")
+    planted = tmp_path / ".a.txt.tmp"
+    {"link": lambda: planted.symlink_to("mine"), "pipe": lambda: os.mkfifo(planted), "folder": planted.mkdir}[kind]()
+    durable.write_text(tmp_path / "a.txt", "text")
+    assert (tmp_path / "a.txt").read_text() == "text" and (tmp_path / "mine").read_text() == "mine"

@@ -49,6 +49,7 @@ _FAULTS = {
     "fsync": _WRITING,
     "sync": ("kill",),
     "replace": _WRITING,
+    "renameat2": _WRITING,
     "mkdir": _WRITING,
     "rmtree": ("EIO", "kill"),
     "unlink": ("EIO", "kill"),

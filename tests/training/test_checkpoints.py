@@ -174,7 +174,9 @@ def test_a_state_that_is_no_archive_is_named_even_with_its_digest(checkpoints):
         ({"step_in_epoch": True}, r"\$.step_in_epoch: True is not of type 'integer'"),
         ({"sums": [1]}, r"\$.sums: \[1\] is not of type 'object'"),
         ({"sums": {"loss": "1"}}, r"\$.sums.loss: '1' is not of type 'number'"),
-        ({"sums": {"loss": float("nan")}}, "NaN is no number of JSON's"),
+        ({"sums": {"step": 1.5}}, r"\$.sums.step: 1.5 should not be valid"),
+        ({"best": {"step": 7}}, r"\$.best: .*"),
+        ({"best_score": {"step": 7, "name": "a", "value": "b"}}, r"\$.best_score.value: 'b' is not of type 'number'"),
         ({"best": {"averaged_test_error": 0.1}}, r"\$.best: .*"),
         ({"best_score": {"step": 7}}, r"\$.best_score: .*"),
         ({"identity": []}, r"\$.identity: \[\] is not of type 'object'"),
@@ -194,6 +196,38 @@ def test_a_position_is_believed_in_nothing(checkpoints, warnings, about, words):
         checkpoints.load(7)
     assert_whole(checkpoints.load_newest(), 3)
     assert len(warnings) == 1
+
+
+def test_a_step_that_is_saved_again_is_there_at_every_moment(checkpoints, monkeypatch):
+    """A death while what was there before is removed: by then the new one has its place."""
+    save(checkpoints, 7)
+
+    def die(path, **options):
+        raise Killed
+
+    monkeypatch.setattr(durable.disk, "remove", die)
+    with pytest.raises(Killed):
+        checkpoints.save(7, {"other": np.ones(1)}, POSITION)
+    assert set(checkpoints.load(7).arrays) == {"other"}
+
+
+@pytest.mark.parametrize("name", [".step-000000007.tmp", ".step-000000007.1.tmp"])
+@pytest.mark.parametrize("kind", ["link to a folder", "link to a file", "link to nothing", "pipe", "file"])
+def test_nothing_planted_under_a_temporary_name_is_used(checkpoints, tmp_path, name, kind):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "file").write_text("mine")
+    checkpoints.folder.mkdir()
+    planted = checkpoints.folder / name
+    if kind == "pipe":
+        os.mkfifo(planted)
+    elif kind == "file":
+        planted.write_text("planted")
+    else:
+        planted.symlink_to({"folder": home, "file": home / "file", "nothing": home / "new"}[kind.split()[-1]])
+    save(checkpoints, 7)
+    assert_whole(checkpoints.load(7), 7)
+    assert [path.name for path in home.iterdir()] == ["file"] and (home / "file").read_text() == "mine"
 
 
 def test_exchanged_steps_are_noticed(checkpoints, warnings):
