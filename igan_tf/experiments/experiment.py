@@ -70,7 +70,7 @@ class Experiment:
         self.report = report
         self._classifier = classifier
         self.recipe = recipe_of(self.config)
-        self.strategy = distribution.build_strategy(config.strategy)
+        self.strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
         self.worker = this_worker()
         self._sample_timer = Timer(config.sample_minutes)
         replicas = self.strategy.num_replicas_in_sync

@@ -30,7 +30,7 @@ def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> Non
 
     Writes nothing.
     """
-    strategy = distribution.build_strategy(config.strategy)
+    strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes)
     recipe = recipe_of(config)
     recipe.check_against_data(data, strategy.num_replicas_in_sync)
     if config.score_epochs and recipe.generates:

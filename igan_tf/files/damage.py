@@ -18,14 +18,3 @@ UNREADABLE_ZIP: tuple[type[Exception], ...] = (
     zipfile.BadZipFile,
     zlib.error,
 )
-
-# Reading JSON and taking from it what it should hold: cut or no text (ValueError), another value in its place
-# (KeyError, IndexError, TypeError, AttributeError), nested without end (RecursionError).
-UNREADABLE_JSON = (
-    OSError,
-    ValueError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    RecursionError,
-)

@@ -125,27 +125,21 @@ def _take_place(temporary: Path, path: Path) -> None:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-        # At once: a death between two renames would leave neither.
-        if _exchange(temporary, path):
-            return
-        with contextlib.suppress(FileNotFoundError):
-            remove_folder(path)
-
-
-def _exchange(temporary: Path, path: Path) -> bool:
-    """Puts a folder in the place of another, which is removed; False where that is gone, or the system cannot."""
-    with _passing_over(*_NOT_OURS):
-        before = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            # Another writer would take the temporary name, under which it is removed, over.
-            locks.lock(before, wait=True)
-            if locks.leads_to(path, before) and disk.exchange(temporary, path):
-                sync_folder(path.parent)
-                disk.remove(temporary, ignore_errors=True)
-                return True
-        finally:
-            os.close(before)
-    return False
+        with _passing_over(*_NOT_OURS):
+            before = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                # Else another writer would take the temporary name, under which it is removed, over.
+                locks.lock(before, wait=True)
+                if not locks.leads_to(path, before):
+                    continue
+                # At once: a death between two renames would leave neither.
+                if disk.exchange(temporary, path):
+                    sync_folder(path.parent)
+                    disk.remove(temporary, ignore_errors=True)
+                    return
+                remove_folder(path)
+            finally:
+                os.close(before)
 
 
 def _remove_contents(path: Path) -> None:

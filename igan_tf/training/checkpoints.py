@@ -50,7 +50,7 @@ _POSITION_SCHEMA = json_files.record(
 
 
 # What a trainer takes up; networks alone need less.
-TAKEN_UP = json_files.record(
+_TAKEN_UP = json_files.record(
     {"step": ANYTHING, "epoch": ANYTHING, "step_in_epoch": ANYTHING, "sums": ANYTHING, "best": ANYTHING},
     others=ANYTHING,
 )
@@ -216,6 +216,13 @@ def identity_of(position: Mapping[str, Any], where: StrPath) -> dict[str, Any]:
     if "identity" not in position:
         raise CheckpointError(f"{where} was written by an early version of igan_tf; name another folder to start anew")
     return position["identity"]
+
+
+def check_taken_up(position: Mapping[str, Any], steps_per_epoch: int, where: StrPath) -> None:
+    """Raises a DamagedFile or CheckpointError for a position that no trainer has saved."""
+    json_files.check(position, _TAKEN_UP, where)
+    if position["step_in_epoch"] > steps_per_epoch:
+        raise CheckpointError(f"{where} is damaged: an epoch has no step {position['step_in_epoch']}")
 
 
 def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:

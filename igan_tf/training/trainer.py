@@ -16,13 +16,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from igan_tf.errors import DataError
-from igan_tf.files import json_files
 from igan_tf.metrics.registry import best_curve
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.training.checkpoints import (
-    TAKEN_UP,
     CheckpointError,
     Checkpoints,
+    check_taken_up,
     differences,
     identity_of,
     restore_state,
@@ -132,9 +131,7 @@ class Trainer:
         where = self.checkpoints.path(position["step"])
         if changed := differences(identity_of(position, where), self._identity):
             raise CheckpointError(f"{where} is of a run with other settings or data:\n  " + "\n  ".join(changed))
-        json_files.check(position, TAKEN_UP, where)
-        if position["step_in_epoch"] > self.batches.steps_per_epoch:
-            raise CheckpointError(f"{where}: an epoch has no step {position['step_in_epoch']}")
+        check_taken_up(position, self.batches.steps_per_epoch, where)
         restore_state(self.model.state_variables(), arrays, where)
         self.step = position["step"]
         self._epoch, self._step_in_epoch = position["epoch"], position["step_in_epoch"]
@@ -299,6 +296,6 @@ class Trainer:
         error = metrics.get("averaged_test_error")
         if error is not None and (self._best is None or error < self._best["averaged_test_error"]):
             self._best = {"step": self.step, "averaged_test_error": error}
-        value = metrics.get(best_curve())
-        if value is not None and np.isfinite(value) and (self._best_score is None or value > self._best_score["value"]):
+        value = metrics.get(best_curve(), np.nan)
+        if np.isfinite(value) and (self._best_score is None or value > self._best_score["value"]):
             self._best_score = {"step": self.step, "name": best_curve(), "value": value}

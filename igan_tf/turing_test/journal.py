@@ -41,13 +41,17 @@ def check(database: Path) -> None:
     for number, start in enumerate(range(_HEADER.size, len(data), _FRAME_HEADER.size + page_size), start=1):
         frame = data[start : start + _FRAME_HEADER.size + page_size].ljust(_FRAME_HEADER.size + page_size, b"\0")
         _, committed, *frame_salt, first, second = _FRAME_HEADER.unpack_from(frame)
+        # Frames of another salt are of a log before, whose place this one has taken.
+        ours = frame_salt == salt
         if not damaged:
             sums = _sums(frame[:8] + frame[_FRAME_HEADER.size :], sums, order)
-            damaged = number if (frame_salt, sums) != (salt, (first, second)) else 0
-        elif ended and frame_salt == salt:
+            whole = sums == (first, second)
+            damaged = 0 if whole and ours else number
+            # Its sums begin with all before it, which were of this log: then it is the salt that is damaged.
+            ours |= whole
+        elif ended and ours:
             raise StudyError(f"{path} is damaged: frame {damaged} is not as it was written, and others follow it")
-        # Frames of another salt are of a log before, whose place this one has taken.
-        ended |= bool(damaged and committed and frame_salt == salt)
+        ended |= bool(damaged and committed and ours)
 
 
 def _sums(data: bytes, sums: tuple[int, int], order: str) -> tuple[int, int]:

@@ -88,10 +88,12 @@ class Storage:
             raise StudyError(f"`study_dir={study_dir}` holds no study: {FILE} is missing")
         with contextlib.ExitStack() as opened:
             refusal = StudyError(f"`study_dir={study_dir}` is being served by another process")
-            lock = locks.held(self.study_dir / locks.LOCK_NAME, refusal)
+            # A report holds it for a moment: a server may start beside it.
+            patience = _LOCK_SECONDS if serve else 0
+            lock = locks.held(self.study_dir / locks.LOCK_NAME, refusal, patience=patience)
             try:
-                # Only for a moment, where it is not served: a server may start beside a report.
-                with contextlib.nullcontext(opened.enter_context(lock)) if serve else lock:
+                with contextlib.ExitStack() as for_the_check:
+                    (opened if serve else for_the_check).enter_context(lock)
                     journal.check(path)
             except OSError as error:
                 raise StudyError(f"`study_dir={study_dir}` cannot be written: {error}") from error
