@@ -137,8 +137,7 @@ class Trainer:
         self._epoch, self._step_in_epoch = position["epoch"], position["step_in_epoch"]
         self._sums, self._best = dict(position["sums"]), position["best"]
         # Checkpoints of before there were scores have none; in early ones its name is longer.
-        best_score = position.get("best_score")
-        self._best_score = best_score and {**best_score, "name": best_curve()}
+        self._best_score = (best := position.get("best_score")) and {**best, "name": best_curve()}
 
     def save(self) -> None:
         """Writes a checkpoint of this moment.
