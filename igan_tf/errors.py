@@ -35,6 +35,11 @@ class EvaluationError(InputError):
     """A score cannot be computed from what was given."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says, without the lines below: of TensorFlow's, the graph's history."""
+    return (getattr(error, "message", None) or str(error)).strip().split("\n")[0]
+
+
 @contextlib.contextmanager
 def prefixed(prefix: str, place: str = "") -> Iterator[None]:
     """Puts `prefix`, such as "`source=photos`", before the message of an `InputError` that is raised in the scope.

@@ -38,14 +38,18 @@ class Outcome:
 
 def run_here(capfd, *arguments):
     """Runs the command in this process."""
+    return outcome_of(arguments, lambda: "".join(capfd.readouterr()))
+
+
+def outcome_of(arguments, printed):
+    """The `Outcome` of the command in this process; `printed()` is what it has printed."""
     try:
         igan_tf.main.run(list(map(str, arguments)))
         code = 0
     except SystemExit as error:
         code = error.code
-    text = "".join(capfd.readouterr())
     # `sys.exit` of a message prints it and exits with 1.
-    return Outcome(1, f"{text}{code}\n") if isinstance(code, str) else Outcome(code or 0, text)
+    return Outcome(1, f"{printed()}{code}\n") if isinstance(code, str) else Outcome(code or 0, printed())
 
 
 def events(run_dir):

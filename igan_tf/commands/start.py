@@ -13,10 +13,10 @@ import tempfile
 import traceback
 from collections.abc import Iterator, Mapping
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from igan_tf import __version__
-from igan_tf.errors import InputError
+from igan_tf.errors import InputError, first_line
 
 if TYPE_CHECKING:
     from igan_tf.commands.flags import CommandLine
@@ -53,20 +53,18 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
         sys.exit(f"igan_tf: {_lack_of_machine(error, line) or _report_of(error)}")
 
 
-def _lack_of_machine(error: Exception, line: CommandLine) -> str:
+def _lack_of_machine(error: Any, line: CommandLine) -> str:
     """What the machine could not do, as a sentence; empty where the error is of another kind."""
-    text = getattr(error, "message", None) or str(error)
-    first = text.strip().split("\n")[0]
     tensorflow = sys.modules.get("tensorflow")
     exhausted = tensorflow and isinstance(error, tensorflow.errors.ResourceExhaustedError)
     # TensorFlow has one error for both.
-    if exhausted and re.search("No space left|[Qq]uota exceeded|File too large", text):
-        return f"the disk is full: {first}. What was written before is whole"
+    if exhausted and re.search("No space left|[Qq]uota exceeded|File too large", error.message):
+        return f"the disk is full: {first_line(error)}. What was written before is whole"
     if exhausted or isinstance(error, MemoryError):
         batches = f" with --batch_size={line.batch_size}" if "batch_size" in line.flag_values else ""
         return (
             f"not enough memory{batches}; smaller batches or narrower networks need less. What was written before is "
-            f"whole ({first})"
+            f"whole ({first_line(error)})"
         )
     return str(error) if isinstance(error, OSError) else ""
 

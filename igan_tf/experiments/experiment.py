@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.data import ImageData
+from igan_tf.errors import first_line
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
@@ -31,8 +32,8 @@ from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
-from igan_tf.training.cluster import Worker, WorkerLostError, this_worker
-from igan_tf.training.distribution import LOST, first_line
+from igan_tf.training.cluster import WorkerLostError, this_worker
+from igan_tf.training.distribution import LOST
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import Trainer
@@ -220,9 +221,8 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
     check_against_data(config, data)
     # Before the run directory is made.
     classifier = scorer(config, data, report)
-    worker = this_worker()
-    if worker.count > 1:
-        return _train_with_others(config, data, run_dir, report, worker, classifier)
+    if this_worker().count > 1:
+        return _train_with_others(config, data, run_dir, report, classifier)
     with sole_trainer(run_dir):
         if recipe_of(config).draws():
             return _train_draws(config, data, run_dir, report, classifier)
@@ -234,10 +234,10 @@ def _train_with_others(
     data: ImageData | ImageRecords,
     run_dir: Path,
     report: Callable[[str], Any],
-    worker: Worker,
     classifier: Classifier | None,
 ) -> dict[str, Any]:
     """One run of several workers, of which the chief writes."""
+    worker = this_worker()
     try:
         if not worker.is_chief:
             return Experiment(config, data, run_dir, report).run()

@@ -17,6 +17,7 @@ from igan_tf.experiments.runs import refuse_other_data
 from igan_tf.files import StrPath
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.metrics.checks import slices
+from igan_tf.training.checkpoints import Saved
 
 # Pixels of real images that are compared at once: 200 MB in float32.
 _BLOCK = 50_000_000
@@ -60,13 +61,14 @@ def nearest_images(images: np.ndarray, blocks: Iterable[np.ndarray]) -> tuple[np
 
 
 def beside_nearest(
-    images: np.ndarray, run_dir: StrPath, seed: int, data_dir: str = ""
+    images: np.ndarray, run_dir: StrPath, saved: Saved, seed: int, data_dir: str = ""
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Puts each of a run's samples before its nearest training image.
 
     Args:
         images: The samples, `(N, height, width, channels)` in [0, 1].
         run_dir: The run directory, or one draw's folder in it.
+        saved: The checkpoint that they are samples of.
         seed: Of the choice of test images.
         data_dir: Where its data lies now; empty: where it lay.
 
@@ -79,7 +81,7 @@ def beside_nearest(
     """
     config = read_config(run_dir)
     data = recipe_of(dataclasses.replace(config, data_dir=data_dir or config.data_dir)).load_data()
-    refuse_other_data(run_dir, data)
+    refuse_other_data(run_dir, data, saved)
     nearest, distances = nearest_images(images, _training_images(data))
     found = {"nearest_distance": float(np.median(distances)), "smallest_nearest_distance": float(distances.min())}
     if isinstance(data, ImageData) and len(data.test_images):

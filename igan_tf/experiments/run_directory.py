@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,13 +62,7 @@ def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
                 f"`run_dir={run_dir}` holds a run with other settings; name another folder, or set these back:\n  "
                 + "\n  ".join(changed)
             )
-        refuse_fewer_epochs(run_dir, config, _finished_epochs(run_dir))
-
-
-def _finished_epochs(run_dir: StrPath) -> int:
-    """The epochs of a run's result; 0 where it has none that can be read."""
-    result = read_result(run_dir)
-    return 0 if result is None else result["epochs"]
+        refuse_fewer_epochs(run_dir, config, (read_result(run_dir) or {"epochs": 0})["epochs"])
 
 
 def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
@@ -94,12 +88,10 @@ def refuse_lost_checkpoints(run_dir: StrPath) -> None:
         )
 
 
-def read_result(run_dir: StrPath, warn: Callable[[str], Any] = print) -> dict[str, Any] | None:
+def read_result(run_dir: StrPath) -> dict[str, Any] | None:
     """The `result.json` of a finished run, or None where there is none that can be used.
 
-    Args:
-        run_dir: The run directory.
-        warn: Called with a line about a result that is damaged: the run, called again, writes it anew.
+    Of one that is damaged it prints a line: the run, called again, writes it anew.
     """
     path = Path(run_dir) / RESULT_FILE
     try:
@@ -107,7 +99,7 @@ def read_result(run_dir: StrPath, warn: Callable[[str], Any] = print) -> dict[st
     except FileNotFoundError:
         return None
     except (InputError, OSError) as error:
-        warn(f"{error}; the run has no result until its command is called again")
+        print(f"{error}; the run has no result until its command is called again")
         return None
 
 

@@ -99,7 +99,7 @@ def load_run(run_dir: StrPath, step: int | None = None) -> AdversarialModel:
     return load_checkpoint(run_dir, step)[0]
 
 
-def no_checkpoint(run_dir: StrPath) -> CheckpointError:
+def _no_checkpoint(run_dir: StrPath) -> CheckpointError:
     """The error of a run without checkpoints, which names the folders of its label draws."""
     draws = sorted(path.parent.name for path in Path(run_dir).glob("draw-*/checkpoints"))
     remedy = f"; name the folder of a label draw: {', '.join(draws)}" if draws else ""
@@ -121,7 +121,7 @@ def read_checkpoint(run_dir: StrPath, step: int | None = None, warn: Callable[[s
     checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=warn)
     saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
-        raise no_checkpoint(run_dir)
+        raise _no_checkpoint(run_dir)
     where = checkpoints.path(saved.position["step"])
     if changed := differences(identity_of(saved.position, where), config.fixed()):
         raise CheckpointError(

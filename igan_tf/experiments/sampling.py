@@ -101,7 +101,7 @@ def sample_run(
         else:
             images, columns = build_model(run_dir, saved).generate(count, seed), None
             if nearest:
-                images, found = beside_nearest(images, run_dir, seed, data_dir)
+                images, found = beside_nearest(images, run_dir, saved, seed, data_dir)
                 columns = 2 * math.ceil(math.sqrt(count / 2))
             write_png(output, image_grid(images, columns))
     except OSError as error:

@@ -44,23 +44,27 @@ def read_lines(path: StrPath, schema: Schema) -> list[dict[str, Any]]:
         return []
     *lines, last = content.split(b"\n")
     # What stands behind the last end of a line was cut short, unless that end alone is missing.
-    if (checked := _CHECKED_LINE.fullmatch(last.decode(errors="replace"))) and _checksum(checked[1] + "}") == checked[
-        2
-    ]:
+    if _split(last.decode(errors="replace"))[1]:
         lines.append(last)
     records = []
     for number, line in enumerate(lines, start=1):
         where = f"{path}, line {number},"
         try:
-            text = line.decode()
+            text, whole = _split(line.decode())
         except UnicodeDecodeError as error:
             raise DamagedFile(f"{where} is damaged: {error}") from error
-        if checked := _CHECKED_LINE.fullmatch(text):
-            text = checked[1] + "}"
-            if _checksum(text) != checked[2]:
-                raise DamagedFile(f"{where} is damaged: it does not have its own checksum")
+        if whole is False:
+            raise DamagedFile(f"{where} is damaged: it does not have its own checksum")
         records.append(json_files.parse(text, schema, where, not_finite=True))
     return records
+
+
+def _split(line: str) -> tuple[str, bool | None]:
+    """The JSON of a line without its checksum, and whether that is its own; None where it has none."""
+    if not (checked := _CHECKED_LINE.fullmatch(line)):
+        return line, None
+    text = checked[1] + "}"
+    return text, _checksum(text) == checked[2]
 
 
 def _checksum(text: str) -> str:

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from igan_tf.errors import DataError
 from igan_tf.files import StrPath, disk, durable
+from igan_tf.files.json_files import DamagedFile
 from igan_tf.files.locks import LOCK_NAME
 from igan_tf.images.reading import too_many
 from igan_tf.records import shards
@@ -218,7 +219,7 @@ class _Conversion:
     def _finished_report(self, task: ShardTask) -> ShardReport | None:
         try:
             return shards.finished_report(task)
-        except DataError as error:
+        except DamagedFile as error:
             self.report(f"{error}; its shard is written anew")
             return None
 

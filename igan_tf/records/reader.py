@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, first_line
 from igan_tf.files import StrPath
 from igan_tf.records import tfrecords
 from igan_tf.records.example import PAYLOAD_KEYS, ExampleError, decode_features
@@ -126,8 +126,7 @@ class ImageRecords:
         try:
             return self._decoded(serialized)
         except tf.errors.OpError as error:
-            reason = error.message.strip().split("\n")[0]
-            raise DataError(f"{self.folder} holds records that cannot be read: {reason}") from error
+            raise DataError(f"{self.folder} holds records that cannot be read: {first_line(error)}") from error
 
     def _decoded(self, serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         key = PAYLOAD_KEYS[self._encoding]

@@ -15,7 +15,6 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
-from igan_tf.errors import DataError, InputError
 from igan_tf.files import durable, json_files, locks
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, decode, fitted
@@ -123,19 +122,17 @@ def finished_report(task: ShardTask) -> ShardReport | None:
     """Reads the report of a shard that an earlier process finished; None unless the shard is still whole.
 
     Raises:
-        DataError: for a report that is damaged, or of no such shard.
+        DamagedFile: for a report that is damaged, or of no such shard.
     """
     try:
         content = json_files.read(task.report_path, _REPORT_SCHEMA, MOST_BYTES)
     except OSError:
         return None
-    except InputError as error:
-        raise DataError(str(error)) from error
     report = ShardReport(Shard(**content["shard"]), tuple(map(tuple, content["unreadable"])), content["unread"])
     shard, left_out = report.shard, {name for name, _ in report.unreadable}
     whole = shard.records + len(report.unreadable) == len(task.entries)
     if shard.name != task.path.name or not whole or not left_out <= {entry.name for entry in task.entries}:
-        raise DataError(f"{task.report_path} is damaged: it is of another shard")
+        raise json_files.DamagedFile(f"{task.report_path} is damaged: it is of another shard")
     try:
         same = os.path.getsize(task.path) == shard.bytes and file_digest(task.path) == shard.sha256
     except OSError:

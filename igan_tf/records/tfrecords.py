@@ -17,6 +17,8 @@ from igan_tf.files import StrPath, disk
 
 _HEADER = struct.Struct("<QI")
 _CHECKSUM = struct.Struct("<I")
+# What stands around the data of a record.
+FRAME_BYTES = _HEADER.size + _CHECKSUM.size
 _MASK = 0xA282EAD8
 
 

@@ -152,26 +152,20 @@ class Checkpoints:
         digest = self.digest(step)
         try:
             # Once it is open, a trainer that removes it does not take it away.
-            file = disk.open_file(path / _STATE)
+            with disk.open_file(path / _STATE) as file:
+                if open_file_digest(file) != digest:
+                    raise CheckpointError(
+                        f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}"
+                    )
+                arrays = read_numbers(file, path)
+            about = arrays.pop(_POSITION, np.empty(0)).tobytes()
+            if len(about) > disk.SMALL:
+                raise json_files.DamagedFile(f"{path} is damaged: its position has {len(about)} bytes")
+            position = json_files.parse(about, _POSITION_SCHEMA, path)
         except OSError as error:
             raise self._unreadable(step, error) from error
-        with file:
-            try:
-                found = open_file_digest(file)
-            except OSError as error:
-                raise self._unreadable(step, error) from error
-            if found != digest:
-                raise CheckpointError(
-                    f"the checkpoint {path} is damaged: {_STATE} does not have the digest in {_DIGEST}"
-                )
-            try:
-                arrays = read_numbers(file, path)
-                about = arrays.pop(_POSITION, np.empty(0)).tobytes()
-                if len(about) > disk.SMALL:
-                    raise json_files.DamagedFile(f"{path} is damaged: its position has {len(about)} bytes")
-                position = json_files.parse(about, _POSITION_SCHEMA, path)
-            except json_files.DamagedFile as error:
-                raise CheckpointError(f"the checkpoint {error}") from error
+        except json_files.DamagedFile as error:
+            raise CheckpointError(f"the checkpoint {error}") from error
         if position["step"] != step:
             raise CheckpointError(f"the checkpoint {path} is damaged: it is step {position['step']}'s")
         return Saved(arrays, position, digest)

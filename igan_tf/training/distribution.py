@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.errors import first_line
 from igan_tf.training import roll_call
 from igan_tf.training.cluster import ClusterError, Worker, WorkerLostError, this_worker
 from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
@@ -122,8 +123,3 @@ def same_of_all_workers(strategy: tf.distribute.Strategy, worker: Worker, *numbe
 
     means, means_of_squares = mean_over_workers(tf.constant([numbers, np.square(numbers)], tf.float64)).numpy()
     return means_of_squares == means**2
-
-
-def first_line(error: tf.errors.OpError) -> str:
-    """What an error of TensorFlow's says, without the graph's history below it."""
-    return error.message.strip().split("\n")[0]

@@ -73,7 +73,7 @@ class RunLog:
         too_long = [
             path
             for path in folder.glob("events.out.tfevents.*")
-            if sum(len(tfrecords.frame(event)) for event in _events_to(path, step)) < path.stat().st_size
+            if sum(tfrecords.FRAME_BYTES + len(event) for event in _events_to(path, step)) < path.stat().st_size
         ]
         if self._metrics_path.exists():
             durable.write_text(self._metrics_path, "".join(map(as_line, lines)))

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, first_line
 from igan_tf.metrics.registry import best_curve
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.training.checkpoints import (
@@ -28,7 +28,7 @@ from igan_tf.training.checkpoints import (
     state_of,
 )
 from igan_tf.training.cluster import ALONE, Worker, WorkerLostError
-from igan_tf.training.distribution import LOST, first_line, same_of_all_workers
+from igan_tf.training.distribution import LOST, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
 from igan_tf.training.timer import Timer
 

@@ -83,9 +83,9 @@ def test_of_records(tmp_path, monkeypatch):
     experiment.save_config(tmp_path / "run", config)
     monkeypatch.setattr(nearest, "_BLOCK", 5 * 32 * 32 * 3)
     # There is no checkpoint to compare them with.
-    monkeypatch.setattr(nearest, "refuse_other_data", lambda run_dir, data: None)
+    monkeypatch.setattr(nearest, "refuse_other_data", lambda run_dir, data, saved: None)
     images = np.random.default_rng(0).random((3, *real.shape[1:]), "float32")
-    pairs, found = beside_nearest(images, tmp_path / "run", seed=0)
+    pairs, found = beside_nearest(images, tmp_path / "run", saved=None, seed=0)
     places, _ = by_pairs(images, real / np.float32(255))
     np.testing.assert_array_equal(pairs[::2], images)
     np.testing.assert_array_equal(pairs[1::2], real[places] / np.float32(255))

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from tests.soak import Soak
-from tests.soak.small_run import FINISHED, copy_of_run, run_command
+from tests.soak.small_run import copy_of_run, use
 
 
 def _flip(path: Path, generator: random.Random) -> None:
@@ -61,11 +61,6 @@ def _endless(path: Path, generator: random.Random) -> None:
 _DAMAGES: tuple[Callable[[Path, random.Random], None], ...] = (
     *(_flip, _cut, _garbage_before, _garbage_behind, _garbage_within, _empty, _remove, _folder, _pipe, _endless),
 )
-_ACTIONS = {
-    "again": [*FINISHED],
-    "test": ["--mode=evaluate"],
-    "sample": ["--mode=sample", "--num_samples=4"],
-}
 
 
 def _contents(folder: Path) -> dict[Path, bytes]:
@@ -82,11 +77,8 @@ def _run(numbers: Iterable[int], folder: Path) -> Iterator[tuple[int, str]]:
         damage = _DAMAGES[number % len(_DAMAGES)]
         damage(damaged, generator)
         kept = _contents(run_dir)
-        action = list(_ACTIONS)[number // len(_DAMAGES) % len(_ACTIONS)]
-        output = [f"--output={folder}/samples.png"] if action == "sample" else []
-        status, text = run_command([*_ACTIONS[action], *output, f"--run_dir={run_dir}"])
+        action, status, text = use(run_dir, number // len(_DAMAGES))
         what = f"{damage.__name__[1:]} {damaged.relative_to(run_dir)}, {action}: {text}"
-        assert "Traceback" not in text and "unexpected" not in text, what
         if status:
             # A sentence that names something of the run, and nothing has changed.
             assert status == 1 and str(run_dir) in text, what
