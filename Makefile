@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+INSTALLED_DOCS := .venv/installed-docs
 IGAN_DATA_DIR ?=
 # Three processes of one thread each on two cores: threads of several would wait for one another in busy loops.
 PYTEST_IN_PARALLEL := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OMP_NUM_THREADS=1 \
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help run mnist turing-demo test test-slow test-backends test-layers-alone breakages soak lint format bench clean
+.PHONY: help run mnist turing-demo test test-slow test-backends test-layers-alone breakages soak docs notebooks lint \
+	format bench clean
 
 help:
 	@echo "make run            train on scikit-learn's digits: three draws of 5 labels a class, beside the baseline"
@@ -19,12 +21,17 @@ help:
 	@echo "make test-layers-alone  the layers on JAX, in an environment without TensorFlow"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
 	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
+	@echo "make docs           the documentation site, into build/site; make notebooks: runs the notebooks of docs/notebooks"
 	@echo "make lint           ruff and mypy; make format: ruff's fixes"
 	@echo "make bench          speed and memory ratios; on a quiet machine"
 
 $(INSTALLED): setup.py
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@
+
+$(INSTALLED_DOCS): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	touch $@
 
 run: $(INSTALLED)
@@ -69,6 +76,14 @@ test-layers-alone:
 	build/alone/bin/python -m pip install --quiet 'keras==3.15.*' jax scipy
 	build/alone/bin/python -m pip install --quiet --no-deps build/*.whl
 	cd build && KERAS_BACKEND=jax alone/bin/python -I ../tests/layers_alone.py
+
+# A warning, such as a link that leads nowhere, is an error. The variable leaves out the theme's own advertisement.
+docs: $(INSTALLED_DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# To store the outputs, too: $(BIN)/python docs/run_notebooks.py --store
+notebooks: $(INSTALLED_DOCS)
+	$(BIN)/python docs/run_notebooks.py
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

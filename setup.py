@@ -59,6 +59,17 @@ setup(
         "gpu": ["tensorflow[and-cuda]>=2.21,<2.22"],
         "backends": ["jax>=0.6,<0.12"],
         "turing": TURING,
+        "docs": [
+            "mkdocs>=1.6,<2",
+            "mkdocs-material>=9.7,<10",
+            "mkdocstrings>=1,<2",
+            "mkdocstrings-python>=2,<3",
+            "latex2mathml>=3.78,<4",
+            "nbclient>=0.10.2,<1",
+            "nbformat>=5.10,<6",
+            "ipykernel>=6.29,<8",
+            "matplotlib>=3.9,<4",
+        ],
         "test": [
             "pytest>=8,<10",
             "pytest-xdist>=3.6,<4",
