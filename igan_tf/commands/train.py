@@ -136,7 +136,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
 def _run(settings: CommandSettings, config: RunConfig) -> None:
     import_tensorflow()
 
-    from igan_tf.experiments import experiment, runs
+    from igan_tf.experiments import runs, training_runs
     from igan_tf.experiments.sampling import sample_run
     from igan_tf.training.cluster import WorkerLostError
     from igan_tf.training.interruption import Interrupted
@@ -151,7 +151,7 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     try:
         if settings.mode == "train":
             _describe(config, run_dir)
-            result = experiment.train(config, run_dir, report)
+            result = training_runs.train(config, run_dir, report)
         elif settings.mode == "evaluate":
             result = runs.test_errors(run_dir, config.data_dir)
         else:

@@ -12,7 +12,7 @@ from PIL import Image
 
 import igan_tf
 from igan_tf.errors import ConfigError
-from igan_tf.experiments import experiment
+from igan_tf.experiments import training_runs
 from igan_tf.experiments.configs import as_lines, build_config, config_from_lines
 from igan_tf.experiments.run_directory import read_config, refuse_other_settings, sole_trainer
 from igan_tf.training import Checkpoints
@@ -295,7 +295,7 @@ def test_ctrl_c_before_the_first_step_ends_without_a_traceback(tmp_path, capfd, 
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "train", interrupt)
+    monkeypatch.setattr(training_runs, "train", interrupt)
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 130 and "Traceback" not in outcome.text
 
@@ -304,7 +304,7 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     def exhaust(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nof a long trace")
 
-    monkeypatch.setattr(experiment, "train", exhaust)
+    monkeypatch.setattr(training_runs, "train", exhaust)
     outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
@@ -386,7 +386,7 @@ def test_a_full_disk_is_not_taken_for_want_of_memory(tmp_path, capfd, monkeypatc
     def exhaust(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "runs/a/events.1; No space left on device\nof a long trace")
 
-    monkeypatch.setattr(experiment, "train", exhaust)
+    monkeypatch.setattr(training_runs, "train", exhaust)
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 1
     assert (
@@ -399,14 +399,24 @@ def test_a_fault_of_ours_is_reported_with_the_place_of_its_traceback(tmp_path, c
     def fail(*arguments):
         raise KeyError("beta")
 
-    monkeypatch.setattr(experiment, "train", fail)
+    monkeypatch.setattr(training_runs, "train", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     (report,) = tmp_path.glob("igan_tf-*.txt")
-    assert f"unexpected KeyError, a fault of igan_tf or of a library that it uses: 'beta'; its traceback is in {report}"
+    said = f"unexpected KeyError, a fault of igan_tf or of a library that it uses: 'beta'; its traceback is in {report}"
+    assert said in outcome.text
     text = report.read_text()
     assert "Traceback" in text and 'raise KeyError("beta")' in text and f"igan_tf {igan_tf.__version__}: " in text
+
+
+def test_what_others_have_named_commands_no_terminal(tmp_path, capfd):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "flags.cfg").write_bytes(b"--\x1b[2J\xc2\x9b=1\n")
+    outcome = run_here(capfd, "--mode=evaluate", f"--run_dir={run_dir}")
+    assert outcome.code == 1 and r"unknown setting '\x1b[2J\x9b'" in outcome.text
+    assert all(letter.isprintable() for letter in outcome.text.strip())
 
 
 def test_a_run_dir_that_cannot_be_searched_is_named():

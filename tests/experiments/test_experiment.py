@@ -12,7 +12,7 @@ import pytest
 from igan_tf import load_run
 from igan_tf.data import SemiSupervisedBatches, load_data
 from igan_tf.errors import ConfigError
-from igan_tf.experiments import experiment, run_directory
+from igan_tf.experiments import experiment, run_directory, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import recipe, recipe_of
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
@@ -26,7 +26,7 @@ SETTINGS = {"dataset": "digits", "labels": 50, "batch_size": 400, "initializatio
 
 
 def train(run_dir, report=lambda line: None, **changes):
-    return experiment.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
+    return training_runs.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +263,34 @@ def test_three_passes_of_the_discriminator_are_the_same_again(tmp_path):
 
 
 # What is trained.
+
+
+def test_another_run_is_refused_before_a_baseline_trains(finished, tmp_path):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    (run_dir / "flags.cfg").unlink()
+    with pytest.raises(CheckpointError, match="supervised_baseline: the run was started with False"):
+        train(run_dir, supervised_baseline=True)
+    assert not (run_dir / "supervised").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "supervised"])
+def test_nothing_is_read_or_written_through_a_link_in_a_run(finished, tmp_path, name):
+    run_dir, home = shutil.copytree(finished, tmp_path / "run"), tmp_path / "home"
+    if (run_dir / name).exists():
+        (run_dir / name).rename(home)
+    else:
+        home.mkdir()
+    (run_dir / name).symlink_to(home)
+    before = sorted(home.rglob("*"))
+    for use in (lambda: train(run_dir, epochs=3), lambda: load_run(run_dir)):
+        with pytest.raises(ConfigError, match=f"holds a link to a folder, {name}"):
+            use()
+    assert sorted(home.rglob("*")) == before
+
+
+def test_a_whole_run_may_be_a_link(finished, tmp_path):
+    (tmp_path / "linked").symlink_to(finished)
+    assert load_run(tmp_path / "linked").generate(1, seed=0).shape == (1, 8, 8, 1)
 
 
 def test_label_draws_and_the_supervised_baseline(tmp_path):
