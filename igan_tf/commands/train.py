@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
@@ -138,7 +140,7 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
 
     from igan_tf.experiments import runs, training_runs
     from igan_tf.experiments.sampling import sample_run
-    from igan_tf.training.cluster import WorkerLostError
+    from igan_tf.training.cluster import WorkerLostError, this_worker
     from igan_tf.training.interruption import Interrupted
     from igan_tf.training.trainer import NonFiniteLossError
 
@@ -165,10 +167,13 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
                 nearest=settings.nearest,
                 data_dir=config.data_dir,
             )
-        for number, draw in enumerate(result.pop("draws", []), start=1):
-            report(f"draw {number}: " + ", ".join(f"{name} {value}" for name, value in draw.items()))
+        draws = result.pop("draws", [])
+        for number, draw in enumerate(draws, start=1):
+            report(f"draw {number}: " + ", ".join(f"{name} {_shown(value)}" for name, value in draw.items()))
         for name, value in result.items():
-            report(f"{name}: {value}")
+            report(f"{name}: {_shown(value)}")
+        if settings.mode == "train" and this_worker().is_chief:
+            _say_what_next(run_dir, "draw-1" if draws else "", config)
     except NonFiniteLossError as error:
         sys.exit(f"igan_tf: {error}")
     except WorkerLostError as error:
@@ -183,6 +188,26 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
+
+
+def _shown(value: Any) -> str:
+    """A result as a line of the terminal has it; the best score says where it was reached."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return str(value)
+
+
+def _say_what_next(run_dir: str, draw: str, config: RunConfig) -> None:
+    """Prints where samples and curves of a finished training are, and the commands that take it on."""
+    from igan_tf.experiments.recipes import recipe_of
+
+    report(f"curves: tensorboard --logdir={shlex.quote(run_dir)}")
+    if recipe_of(config).generates:
+        one = shlex.quote(os.path.join(run_dir, draw) if draw else run_dir)
+        # ImageNet's thousand classes are the default classifier's own.
+        classifier = "" if config.dataset == "imagenet" else " --classifier=domain"
+        report(f"sample grids: {one}/samples; more samples: igan-tf sample --run_dir={one} --output=samples.png")
+        report(f"scores: igan-tf evaluate --source={one}{classifier} --reference=run:data")
 
 
 def _describe(config: RunConfig, run_dir: str) -> None:

@@ -126,7 +126,8 @@ class Experiment:
                 found = f"finished at step {step}; more epochs continue it" if done else f"continuing after step {step}"
                 self.report(f"{self.run_dir}: {found}")
             if self.log and self.trainer.epochs_done < self.config.epochs:
-                self.report(f"{self.batches.steps_per_epoch} steps an epoch, a line after each epoch")
+                steps = self.batches.steps_per_epoch
+                self.report(f"{steps} step{'s' if steps > 1 else ''} an epoch, a line after each epoch")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:
@@ -193,6 +194,7 @@ class Experiment:
         # Metrics that were damaged may have been moved away.
         last = [{}, *self.log.metrics()][-1] or self.recipe.test_errors(self.model, self.data)
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
+        result.update({name: value for name, value in last.items() if name.endswith("_loss")})
         result.update(
             epochs=self.trainer.epochs_done,
             steps=self.trainer.step,

@@ -11,7 +11,10 @@ import tensorflow as tf
 from PIL import Image
 
 import igan_tf
+from igan_tf.commands import main
+from igan_tf.commands.flags import CommandLine
 from igan_tf.errors import ConfigError
+from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments import training_runs
 from igan_tf.experiments.configs import as_lines, build_config, config_from_lines
 from igan_tf.experiments.run_directory import read_config, refuse_other_settings, sole_trainer
@@ -143,15 +146,36 @@ def test_flags_cfg_has_every_setting_but_the_run_dir(run_dir):
 
 def test_result_json(run_dir):
     found = result(run_dir)
+    last = metrics(run_dir)[-1]
+    losses = {name for name in last if name.endswith("_loss")}
     assert set(found) == {
-        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels", "data"),
+        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels", "data", *losses),
     }
+    assert len(losses) == 5 and all(found[name] == last[name] for name in losses)
     assert found["data"].startswith("1797 images, 8x8x1, classes 0 (178), ") and "; 599 held out" in found["data"]
     expected = {"epochs": 2, "steps": 4, "seed": 1, "seed_data": 1, "labels": 50}
     assert {name: found[name] for name in expected} == expected
-    last = metrics(run_dir)[-1]
     assert found["test_error"] == last["test_error"] and 0 < last["test_error"] < 1
     assert found["averaged_test_error"] == last["averaged_test_error"]
+
+
+def test_the_end_says_where_everything_is_and_what_comes_next(run_dir, tmp_path, capfd, monkeypatch):
+    """The commands that it names run as they stand."""
+    monkeypatch.chdir(tmp_path)
+    printed = (run_dir.parent / "output").read_text().splitlines()
+    curves, samples, scores = printed[next(at for at, line in enumerate(printed) if line.startswith("curves: ")) :][:3]
+    assert curves == f"curves: tensorboard --logdir={run_dir}" and list(run_dir.glob("events.out.tfevents.*"))
+    assert samples.startswith(f"sample grids: {run_dir}/samples; more samples: ") and list(
+        run_dir.glob("samples/*.png")
+    )
+    main(samples.partition("more samples: igan-tf ")[2].split())
+    assert (tmp_path / "samples.png").exists()
+    name, *flags = scores.removeprefix("scores: igan-tf ").split()
+    assert name == "evaluate"
+    line = CommandLine("", "")
+    line.add_settings(EvaluationSettings)
+    line.parse(flags)
+    assert line.read(EvaluationSettings).source == str(run_dir)
 
 
 def test_metrics_jsonl_has_every_metric_of_each_epoch(run_dir):
