@@ -403,7 +403,8 @@ def test_damaged_metrics_are_named_and_can_be_moved_away(run_dir, tmp_path, capf
     assert (copy / "metrics.jsonl").read_bytes() == damaged
     (copy / "metrics.jsonl").rename(copy / "damaged.jsonl")
     assert run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}").code == 0
-    assert result(copy) == result(run_dir)
+    # What stood in the metrics alone is lost with them.
+    assert result(copy) == {name: value for name, value in result(run_dir).items() if not name.endswith("_loss")}
 
 
 def test_a_full_disk_is_not_taken_for_want_of_memory(tmp_path, capfd, monkeypatch):
