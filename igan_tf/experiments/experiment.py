@@ -12,7 +12,7 @@ from igan_tf.data import ImageData
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
-from igan_tf.experiments import periodic_scores
+from igan_tf.experiments import periodic_scores, runs
 from igan_tf.experiments.configs import RunConfig, as_lines
 from igan_tf.experiments.preflight import resolved
 from igan_tf.experiments.recipes import recipe_of
@@ -117,7 +117,7 @@ class Experiment:
         resumed = self.take_up()
         if not resumed:
             with self.strategy.scope():
-                self.recipe.initialize(self.model, self.batches)
+                self._initialize()
         # Only the chief writes a log.
         self.log = self._open_log(resumed) if self.worker.is_chief else None
         try:
@@ -133,6 +133,15 @@ class Experiment:
         finally:
             if self.log:
                 self.log.close()
+
+    def _initialize(self) -> None:
+        run_dir = self.config.init_from
+        if not run_dir:
+            self.recipe.initialize(self.model, self.batches)
+            return
+        saved = runs.read_checkpoint(run_dir, warn=self.report)
+        runs.start_from(self.model, run_dir, saved)
+        self.report(f"weights of step {saved.position['step']} of {run_dir}, SHA-256 {saved.sha256[:16]}")
 
     def _open_log(self, resumed: bool) -> RunLog:
         # Before the first line of metrics: without this folder, checkpoints were lost.

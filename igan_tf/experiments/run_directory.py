@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,12 @@ def read_config(run_dir: StrPath) -> RunConfig:
 
 def _refuse_links(run_dir: StrPath) -> None:
     """Raises a ConfigError where a folder in a run directory is a link, through which others' files would change."""
-    linked = [path.name for path in Path(run_dir).glob("*") if path.is_symlink() and path.is_dir()]
+    try:
+        with os.scandir(run_dir) as entries:
+            linked = [entry.name for entry in entries if entry.is_symlink() and entry.is_dir()]
+    except (OSError, ValueError):
+        # What is read or made next says why.
+        return
     if linked:
         raise ConfigError(
             f"`run_dir={run_dir}` holds a link to a folder, {sorted(linked)[0]}: a run lies in one place; link the "

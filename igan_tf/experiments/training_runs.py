@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from igan_tf.data import ImageData
-from igan_tf.errors import first_line
+from igan_tf.errors import first_line, renamed
 from igan_tf.evaluation.classifiers.classifier import Classifier
+from igan_tf.experiments import runs
 from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.experiment import Experiment
 from igan_tf.experiments.preflight import check_against_data, resolved, scorer
 from igan_tf.experiments.recipes import recipe_of
-from igan_tf.experiments.run_directory import refuse_other_settings, save_config, sole_trainer, write_result
+from igan_tf.experiments.run_directory import FLAGS_FILE, refuse_other_settings, save_config, sole_trainer, write_result
 from igan_tf.files import StrPath
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
@@ -42,6 +43,9 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
     check_against_data(config, data)
     # Before the run directory is made.
     classifier = scorer(config, data, report)
+    if config.init_from and not (run_dir / FLAGS_FILE).exists():
+        with renamed(run_dir="init_from"):
+            runs.read_checkpoint(config.init_from)
     if this_worker().count > 1:
         return _train_with_others(config, data, run_dir, report, classifier)
     with sole_trainer(run_dir):

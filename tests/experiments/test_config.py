@@ -59,6 +59,7 @@ OTHER_VALUES = {
     "input_corruption": "noise",
     "discriminator_weight_norm": "none",
     "seed": 0,
+    "init_from": "/some where/run",
     "epochs": 1,
     "batch_size": 7,
     "discriminator_learning_rate": 1e-300,

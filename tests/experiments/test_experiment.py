@@ -288,6 +288,34 @@ def test_nothing_is_read_or_written_through_a_link_in_a_run(finished, tmp_path, 
     assert sorted(home.rglob("*")) == before
 
 
+def test_a_run_starts_from_anothers_weights(finished, tmp_path):
+    """A step at the rate 0 leaves them as they are; averages and optimizers know nothing of the other run."""
+    lines = []
+    still = {"discriminator_learning_rate": 0.0, "generator_learning_rate": 0.0, "epochs": 1}
+    train(tmp_path / "run", lines.append, init_from=str(finished), average_debias=True, **still)
+    newest = Checkpoints(finished / "checkpoints").load_newest()
+    assert f"weights of step 4 of {finished}, SHA-256 {newest.sha256[:16]}" in lines
+    begun = Checkpoints(tmp_path / "run" / "checkpoints").load_newest().arrays
+    for name, array in newest.arrays.items():
+        if name.startswith(("generator/", "discriminator/")):
+            np.testing.assert_array_equal(begun[name], array)
+    model = load_run(tmp_path / "run")
+    averages = model.discriminator_average.values()
+    for average, variable in zip(averages, model.discriminator.trainable_variables, strict=True):
+        np.testing.assert_allclose(average, variable.numpy(), rtol=1e-5, atol=1e-8)
+    assert int(model.discriminator_optimizer.iterations) == 2
+    again = {**still, "epochs": 2, "init_from": str(tmp_path / "moved")}
+    with pytest.raises(ConfigError, match="init_from: the run was started with"):
+        train(tmp_path / "run", **again)
+    with pytest.raises(ConfigError, match=rf"`init_from={tmp_path}/moved` is not the directory of a run"):
+        train(tmp_path / "new", **again)
+    with pytest.raises(
+        CheckpointError, match=rf"`init_from={finished}` is of another network:\n  .* in the checkpoint"
+    ):
+        train(tmp_path / "wider", init_from=str(finished), network_width=2.0)
+    assert not (tmp_path / "new").exists() and not (tmp_path / "wider" / "metrics.jsonl").exists()
+
+
 def test_a_whole_run_may_be_a_link(finished, tmp_path):
     (tmp_path / "linked").symlink_to(finished)
     assert load_run(tmp_path / "linked").generate(1, seed=0).shape == (1, 8, 8, 1)
