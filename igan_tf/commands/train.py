@@ -25,8 +25,9 @@ from igan_tf.experiments.configs import (
 )
 from igan_tf.settings import MANY, Settings, refuse_unused, setting
 
-MODES = ("train", "evaluate", "sample")
+MODES = ("train", "evaluate", "sample", "interpolate", "sweep")
 _OF_SAMPLES = ("mode=sample",)
+_OF_WALKS = ("mode=interpolate", "mode=sweep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +36,12 @@ class TaskSettings(Settings):
 
     topic = "What to do"
 
-    mode: str = setting("train", "Train; evaluate test errors; or sample images.", choices=MODES)
+    mode: str = setting(
+        "train",
+        "Train; evaluate test errors; sample images; interpolate between random latents, a walk in each row; or sweep "
+        "one coordinate of a latent in each row.",
+        choices=MODES,
+    )
     run_dir: str = setting(
         "", "Folder of the run; empty: runs/ and the data set's name. A run in it continues.", path=True
     )
@@ -47,12 +53,13 @@ class SampleSettings(Settings):
 
     topic = "Sampling"
 
-    num_samples: int = setting(100, "Images that `mode=sample` draws.", low=1, high=MANY, used_with=_OF_SAMPLES)
+    num_samples: int = setting(100, "Images that are drawn.", low=1, high=MANY, used_with=(*_OF_SAMPLES, *_OF_WALKS))
     output: str = setting(
-        "samples.npz",
-        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/.",
+        "",
+        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/; of walks a .png or a .gif. Empty: "
+        "samples.npz, interpolate.png or sweep.png.",
         path=True,
-        used_with=_OF_SAMPLES,
+        used_with=(*_OF_SAMPLES, *_OF_WALKS),
     )
     format: str = setting(
         "",
@@ -63,11 +70,37 @@ class SampleSettings(Settings):
     nearest: bool = setting(
         False, "Put each sample's nearest training image beside it, in a .png grid.", used_with=_OF_SAMPLES
     )
+    latents: str = setting(
+        "", "An .npy of latents, (N, latent size), of each of which an image is made.", path=True, used_with=_OF_SAMPLES
+    )
+    sample_class: int | None = setting(
+        None,
+        "Keep samples that the run's discriminator takes for this class, numbered as the labels; none: all.",
+        low=0,
+        high=MANY,
+        optional=True,
+        kind=int,
+        used_with=_OF_SAMPLES,
+    )
+    walk_steps: int = setting(10, "Images of each walk.", low=2, high=1000, used_with=_OF_WALKS)
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandSettings(TaskSettings, SampleSettings):
     """The command's own flags, beside those of the runs' configs."""
+
+    def check(self) -> None:
+        super().check()
+        if self.latents and self.sample_class is not None:
+            raise ConfigError(
+                "`latents` and `sample_class` exclude each other. "
+                f"Received: latents={self.latents} sample_class={self.sample_class}"
+            )
+
+    @property
+    def output_path(self) -> str:
+        """Where images go."""
+        return self.output or ("samples.npz" if self.mode == "sample" else f"{self.mode}.png")
 
 
 def command_line() -> CommandLine:
@@ -113,6 +146,11 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     What a flag file says is about the run, which may be sampled and tested by the same file.
     """
     refuse_unused(settings, line.typed)
+    if settings.latents and "num_samples" in line.typed:
+        raise ConfigError(
+            "`num_samples` is as many as `latents` has: leave it out. "
+            f"Received: num_samples={settings.num_samples} latents={settings.latents}"
+        )
     if settings.mode == "train":
         refuse_unused(config, line.typed)
         if isinstance(config, SemiSupervisedConfig) and config.label_file and config.balance is None:
@@ -125,7 +163,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     used = {field.name for field in dataclasses.fields(settings)}
     # A data set's name leads to the folder.
     used |= {"dataset"} if not settings.run_dir else set()
-    used |= {"seed"} if settings.mode == "sample" else set()
+    used |= {"seed"} if settings.mode not in ("train", "evaluate") else set()
     used |= {"data_dir"} if settings.mode == "evaluate" or settings.nearest else set()
     for name in sorted(line.typed - used):
         purpose = "`mode=train`, `mode=evaluate` and `nearest`" if name == "data_dir" else "`mode=train`"
@@ -139,7 +177,7 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     import_tensorflow()
 
     from igan_tf.experiments import runs, training_runs
-    from igan_tf.experiments.sampling import sample_run
+    from igan_tf.experiments.sampling import sample_run, walk
     from igan_tf.training.cluster import WorkerLostError, this_worker
     from igan_tf.training.interruption import Interrupted
     from igan_tf.training.trainer import NonFiniteLossError
@@ -156,16 +194,22 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
             result = training_runs.train(config, run_dir, report)
         elif settings.mode == "evaluate":
             result = runs.test_errors(run_dir, config.data_dir)
+        elif settings.mode != "sample":
+            result = walk(
+                run_dir, settings.output_path, settings.mode, settings.num_samples, settings.walk_steps, config.seed
+            )
         else:
             result = sample_run(
                 run_dir,
-                settings.output,
+                settings.output_path,
                 settings.num_samples,
                 config.seed,
                 settings.format or None,
                 report,
                 nearest=settings.nearest,
                 data_dir=config.data_dir,
+                latents=settings.latents,
+                sample_class=settings.sample_class,
             )
         draws = result.pop("draws", [])
         for number, draw in enumerate(draws, start=1):

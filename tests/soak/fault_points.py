@@ -22,7 +22,8 @@ from igan_tf.evaluation.statistics import FeatureStatistics, load_statistics, sa
 from igan_tf.experiments import experiment, preflight, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes.recipe import Recipe
-from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
+from igan_tf.experiments.sample_folder import SampleFolder, sampling_plan
+from igan_tf.experiments.sampling import write_npz
 from igan_tf.files import disk
 from igan_tf.metrics.moments import FeatureMoments
 from igan_tf.records import converter, shards
