@@ -250,7 +250,7 @@ def test_uniform_noise(here, cache):
 
 
 def test_the_published_inception_file(here, capsys):
-    """The command that the README writes out for CIFAR-10, on images that are made here."""
+    """The command that docs/scores.md writes out for CIFAR-10, on images that are made here."""
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype="uint8")
     np.savez("images.npz", images=images)
     archive = pack(write(here))

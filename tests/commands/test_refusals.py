@@ -86,6 +86,8 @@ def unused():
     for name in ("labels", "subsets"):
         yield "tables", ["--table=ablation_small", f"--{name}=50"], name
     yield "tables", ["--table=digits", "--data_dir=d"], "data_dir"
+    for name in ("parallel", "classifier", "classifier_path", "num_samples"):
+        yield "tables", ["--table=ablation_small", "--print_commands", f"--{name}=50"], name
     for name in ("labels", "seed", "seed_data", "label_draws"):
         yield "tables", ["--table=mnist", "--", f"--{name}=10"], name
     yield "tables", ["--table=ablation_small", "--", "--seed=2"], "seed"
