@@ -16,6 +16,7 @@ from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.experiment import Experiment
 from igan_tf.experiments.preflight import check_against_data, resolved, scorer
 from igan_tf.experiments.recipes import recipe_of
+from igan_tf.experiments.run_configs import config_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, refuse_other_settings, save_config, sole_trainer, write_result
 from igan_tf.files import StrPath
 from igan_tf.records.reader import ImageRecords
@@ -24,12 +25,31 @@ from igan_tf.training.cluster import WorkerLostError, this_worker
 from igan_tf.training.distribution import LOST
 
 
-def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = print) -> dict[str, Any]:
-    """Everything that `--mode=train` does: data, baseline, each draw of labels, `result.json`.
+def train(
+    config: RunConfig | str, run_dir: StrPath, report: Callable[[str], Any] = print, **settings: Any
+) -> dict[str, Any]:
+    """Trains, or continues, as `--mode=train` does: data, baseline, each draw of labels, `result.json`.
+
+    Args:
+        config: A `RunConfig` of `build_config`; or a configuration's name, such as "mnist_samples", or its path.
+        run_dir: The run directory; a run in it continues.
+        report: Called with each line for the user.
+        **settings: Settings that replace the config's, named as the flags: `igan-tf train --help`.
 
     Returns:
         The result, as written to `run_dir/result.json`; of a worker that is not the chief, the steps alone.
+
+    Raises:
+        InputError: for settings, data or a run directory that cannot be used, before any work begins.
+        Interrupted: after Ctrl-C or SIGTERM; the same call continues.
+        NonFiniteLossError: where a loss is no number any more.
+
+    ```python
+    result = igan_tf.train("digits", "runs/digits", epochs=1, label_draws=1, supervised_baseline=False)
+    samples = igan_tf.load_run("runs/digits").generate(16, seed=0)
+    ```
     """
+    config = config_of(config, **settings)
     # Several workers: before anything else of TensorFlow's.
     distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
     config = resolved(config)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from igan_tf.commands.flags import expand_flagfiles, in_flags
+from igan_tf.commands.flags import in_flags
 from igan_tf.commands.train import command_line, config_of
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import (
@@ -19,6 +19,7 @@ from igan_tf.experiments.configs import (
     recipes_with,
     setting_fields,
 )
+from igan_tf.experiments.run_configs import expand_flagfiles
 
 FIELDS = setting_fields()
 # A value of each setting that is not its default, and allowed together with all the others' defaults.

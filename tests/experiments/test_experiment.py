@@ -9,12 +9,14 @@ import keras
 import numpy as np
 import pytest
 
+import igan_tf
 from igan_tf import load_run
 from igan_tf.data import SemiSupervisedBatches, load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import experiment, run_directory, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import recipe, recipe_of
+from igan_tf.experiments.run_directory import read_config
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.interruption import Interrupted
@@ -286,6 +288,23 @@ def test_nothing_is_read_or_written_through_a_link_in_a_run(finished, tmp_path, 
         with pytest.raises(ConfigError, match=f"holds a link to a folder, {name}"):
             use()
     assert sorted(home.rglob("*")) == before
+
+
+def test_training_from_python_is_the_commands(finished, tmp_path):
+    (tmp_path / "some.cfg").write_text("--dataset=digits\n--labels=20\n--batch_size=400\n--epochs=2\n")
+    lines = []
+    returned = igan_tf.train(
+        str(tmp_path / "some.cfg"), tmp_path / "run", lines.append, labels=50, initialization_examples=50
+    )
+    newest = [Checkpoints(run_dir / "checkpoints").load_newest().sha256 for run_dir in (tmp_path / "run", finished)]
+    assert newest[0] == newest[1] and returned == result(finished)
+    assert igan_tf.train(read_config(finished), tmp_path / "run", lines.append, epochs=3)["epochs"] == 3
+    assert lines[-1].startswith("epoch 3/3  ")
+    with pytest.raises(ConfigError, match="unknown setting 'epoch'"):
+        igan_tf.train("digits", tmp_path / "other", epoch=1)
+    with pytest.raises(ConfigError, match=r"`flagfile` must be the path of a flag file, or one of .*digits"):
+        igan_tf.train("digit", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_run_starts_from_anothers_weights(finished, tmp_path):
