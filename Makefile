@@ -68,7 +68,7 @@ breakages: $(INSTALLED)
 soak: $(INSTALLED)
 	$(BIN)/python -m tests.soak --output_dir=build/soak
 
-# As README.md says: the package beside Keras, JAX and SciPy alone.
+# As docs/layers.md says: the package beside Keras, JAX and SciPy alone.
 test-layers-alone:
 	rm -rf build
 	$(PYTHON) -m venv build/alone

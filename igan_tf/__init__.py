@@ -21,6 +21,7 @@ _HOME = {
     "labelled_subset": "igan_tf.data",
     "load_model": "igan_tf.saved_models",
     "load_run": "igan_tf.experiments.runs",
+    "train": "igan_tf.experiments.training_runs",
 }
 _SUBPACKAGES = (
     "data",

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 _CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["tensorflow", "igan_tf.experiments.experiment", "igan_tf.experiments.sampling"])
+_CONTEXT.set_forkserver_preload(["tensorflow", "igan_tf.experiments.training_runs", "igan_tf.experiments.sampling"])
 
 
 class Program:

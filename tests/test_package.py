@@ -75,6 +75,13 @@ def test_metadata(distribution):
     assert "Typing :: Typed" in metadata.get_all("Classifier")
 
 
+def test_the_citation_and_the_changes_name_this_version():
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {igan_tf.__version__}\n" in citation and "\nlicense: MIT\n" in citation
+    changes = re.findall(r"^## (\S+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert changes[0] == igan_tf.__version__
+
+
 def test_the_installed_package_finds_its_configurations_anywhere(distribution, tmp_path):
     with zipfile.ZipFile(distribution[1]) as archive:
         archive.extractall(tmp_path / "installed")

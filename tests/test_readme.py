@@ -1,4 +1,4 @@
-"""The README's programs run as they stand."""
+"""README's programs run as they stand, and what README and CONTRIBUTING name is there."""
 
 import re
 from pathlib import Path
@@ -7,39 +7,61 @@ import keras
 import numpy as np
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [README, CONTRIBUTING, ROOT / "CHANGELOG.md", ROOT / "docs/cluster/README.md"]
+# Without the documentation site its guides are not there.
+SITE = (ROOT / "mkdocs.yml").exists()
 
 
-def _programs():
-    return re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+def _programs(page=README):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_layers_in_another_model(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    layers, loading, virtual = (
-        program for program in _programs() if "igan_tf.layers" in program or "load_model" in program
-    )
+def test_layers_in_another_model(tmp_path):
+    (program,) = _programs()
     namespace = {}
-    exec(layers, namespace)
-    saved = namespace["critic"]
-    exec(loading, namespace)
-    assert namespace["critic"] is not saved
-    images = keras.random.uniform((6, 28, 28, 1), seed=1)
-    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(each(images)) for each in (namespace["critic"], saved)))
-
-    exec(virtual, namespace)
-    assert namespace["generator"](keras.random.normal((3, 100))).shape == (3, 784)
-
-
-def test_every_file_that_the_readme_names_exists():
-    text = README.read_text(encoding="utf-8")
-    named = re.findall(r"\]\(((?!https)[^)]+)\)", text) + re.findall(r"run_configs/\w+\.cfg", text)
-    assert named
-    for path in named:
-        assert (README.parent / path).exists(), path
+    exec(program, namespace)
+    critic, images = namespace["critic"], keras.random.uniform((6, 28, 28, 1), seed=1)
+    assert critic(images).shape == (6, 1)
+    critic.compile("adam", keras.losses.BinaryCrossentropy(from_logits=True))
+    critic.fit(images, keras.ops.ones((6, 1)), verbose=0)
+    critic.save(tmp_path / "critic.keras")
+    loaded = keras.saving.load_model(tmp_path / "critic.keras")
+    np.testing.assert_array_equal(*(keras.ops.convert_to_numpy(each(images)) for each in (critic, loaded)))
 
 
-@pytest.mark.parametrize("target", ["run", "test", "test-backends", "test-layers-alone", "lint", "bench"])
-def test_every_make_target_that_the_readme_names_exists(target):
-    assert re.search(rf"^{target}:", (README.parent / "Makefile").read_text(), flags=re.MULTILINE)
-    assert f"make {target}" in README.read_text(encoding="utf-8")
+def test_the_readme_is_short():
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_that_the_page_names_exists(page):
+    text = page.read_text(encoding="utf-8")
+    links = [link for link in re.findall(r"\]\(((?!https?:)[^)#]+)", text) if SITE or not _is_guide(page.parent / link)]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+    named = re.findall(r"\b(?:run_configs|igan_tf|tests)/[\w/]+\.\w+", text)
+    assert [path for path in named if not (ROOT / path).exists() and path not in EXAMPLES] == []
+
+
+# Files that CONTRIBUTING's walks make.
+EXAMPLES = {
+    *("igan_tf/losses/logit_penalty.py", "tests/losses/test_logit_penalty.py"),
+    *("igan_tf/metrics/feature_quantile.py", "tests/metrics/test_feature_quantile.py"),
+}
+
+
+def _is_guide(path):
+    path = path.resolve()
+    return path.parent == ROOT / "docs" or path == ROOT / "docs/results/index.md"
+
+
+TARGETS = [(README, ["run", "test"]), (CONTRIBUTING, ["lint", "test", "test-backends", "test-layers-alone", "bench"])]
+
+
+@pytest.mark.parametrize(("page", "target"), [(page, target) for page, targets in TARGETS for target in targets])
+def test_every_make_target_that_the_page_names_exists(page, target):
+    text, makefile = page.read_text(encoding="utf-8"), (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert f"make {target}" in text
+    assert [name for name in re.findall(r"^(?:make ([\w-]+))", text, re.M) if f"\n{name}:" not in makefile] == []

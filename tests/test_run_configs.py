@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from igan_tf.commands.flags import expand_flagfiles
 from igan_tf.data import ImageData
 from igan_tf.experiments.configs import build_config, config_from_lines
 from igan_tf.experiments.experiment import Experiment
+from igan_tf.experiments.run_configs import expand_flagfiles
 from igan_tf.layers import BatchStatisticsNorm, MinibatchDiscrimination, VirtualBatchNorm
 from igan_tf.tables.published import TABLES
 

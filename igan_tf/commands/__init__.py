@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "test": ("igan_tf.commands.train", ("--mode=evaluate",), "test errors of a run"),
     "sample": ("igan_tf.commands.train", ("--mode=sample",), "images of a run"),
     "evaluate": ("igan_tf.commands.evaluate", (), "scores of images: Inception Score, FID, KID, precision, ..."),
+    "compare": ("igan_tf.commands.compare", (), "runs beside each other: settings that differ, errors, scores, curves"),
     "tables": ("igan_tf.commands.tables", (), "the paper's tables from grids of runs"),
     "records": ("igan_tf.commands.records", (), "images to sharded records"),
     "turing-test": ("igan_tf.commands.turing_test", (), "people telling real images from generated ones"),

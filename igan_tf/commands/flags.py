@@ -13,16 +13,12 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from absl import flags
 
-from igan_tf.errors import ConfigError, prefixed, replace_arguments
-from igan_tf.experiments.configs import config_from_text
-from igan_tf.experiments.configs.flag_lines import VERSION_LINE, without_foreign_settings
-from igan_tf.experiments.run_configs import find_config
-from igan_tf.files import disk
+from igan_tf.errors import ConfigError, replace_arguments
+from igan_tf.experiments.run_configs import expand_flagfiles
 from igan_tf.settings import Settings, fields_of
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -212,47 +208,6 @@ def in_flags(error: BaseException | str, flag_names: Collection[str], names: Map
         return f"--{flag}" if flag in flag_names else match[0]
 
     return replace_arguments(text, quoted, received)
-
-
-def expand_flagfiles(
-    arguments: Sequence[str], folder: Path | str = "", including: tuple[Path, ...] = (), read: bool = True
-) -> list[str]:
-    """Command-line arguments with the lines of every `--flagfile=` in its place.
-
-    A file is found by `find_config`: by path, or by its name in `run_configs/`. One named in another is looked for
-    beside it, where absl would take the current directory: configurations that state their difference from another then
-    work from anywhere. Lines that start with `#` or `//` are comments. Without `read`, files are left out.
-
-    Of a run's own `flags.cfg` every line is a setting: it names no other file, whoever wrote it.
-
-    Raises:
-        ConfigError: for a file that cannot be read, is no regular file or has more than 1 MB, or that includes itself.
-    """
-    expanded: list[str] = []
-    remaining = iter(arguments)
-    for argument in remaining:
-        if argument == "--":
-            return [*expanded, argument, *remaining]
-        name, equals, value = argument.partition("=")
-        if name not in ("--flagfile", "-flagfile"):
-            expanded.append(argument)
-            continue
-        if not equals:
-            value = next(remaining, "")
-        if not read:
-            continue
-        path = find_config(os.path.expanduser(value), folder)
-        if path in including:
-            raise ConfigError(f"--flagfile={path} includes itself")
-        try:
-            text = disk.read_small(path).decode()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"--flagfile={path} cannot be read: {error}") from error
-        if VERSION_LINE in text.splitlines():
-            with prefixed(f"--flagfile={path}"):
-                config_from_text(text)
-        expanded += expand_flagfiles(without_foreign_settings(text), path.parent, (*including, path))
-    return expanded
 
 
 def _end_of_flags(arguments: Sequence[str]) -> int:

@@ -42,7 +42,7 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
     try:
         yield
     except InputError as error:
-        sys.exit(f"igan_tf: {line.in_flags(error, names)}")
+        sys.exit(_printable(f"igan_tf: {line.in_flags(error, names)}"))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:
@@ -50,7 +50,7 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except Exception as error:
-        sys.exit(f"igan_tf: {_lack_of_machine(error, line) or _report_of(error)}")
+        sys.exit(_printable(f"igan_tf: {_lack_of_machine(error, line) or _report_of(error)}"))
 
 
 def _lack_of_machine(error: Any, line: CommandLine) -> str:
@@ -127,4 +127,9 @@ def import_tensorflow() -> ModuleType:
 
 def report(line: str) -> None:
     """Prints a line at once."""
-    print(line, flush=True)
+    print(_printable(line), flush=True)
+
+
+def _printable(text: str) -> str:
+    """Text with its control characters written out: names of files and keys of others command no terminal."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
 from igan_tf.commands.train import add_configs, config_of
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import RunConfig
+from igan_tf.experiments.configs import RunConfig, as_text
 from igan_tf.experiments.run_configs import find_config
 from igan_tf.settings import MANY, Settings, refuse_unused, setting
 from igan_tf.tables.published import TABLES, ErrorTable
@@ -49,6 +50,11 @@ class GridSettings(Settings):
         high=1000,
         optional=True,
         kind=int,
+    )
+    print_commands: bool = setting(
+        False,
+        "Write each run's flag file and print one command a run, for a job array, in place of training. Afterwards the "
+        "same command without this flag makes the table.",
     )
 
 
@@ -129,7 +135,14 @@ def run(arguments: Sequence[str]) -> None:
         run_flags = line.parse(arguments)
         settings = line.read(TableSettings)
         refuse_unused(settings, line.typed)
-        failed = _make(settings, run_flags)
+        if settings.print_commands:
+            for name in sorted(line.typed & {"parallel", "classifier", "classifier_path", "num_samples"}):
+                raise ConfigError(
+                    f"`{name}` is for training and scoring, and `print_commands` does neither. "
+                    f"Received: {name}={getattr(settings, name)}"
+                )
+        _check_run_flags(settings, run_flags)
+        failed = (_print_commands if settings.print_commands else _make)(settings, run_flags)
     if failed:
         sys.exit("igan_tf: these runs failed; the same command tries them again:\n  " + "\n  ".join(failed))
 
@@ -172,7 +185,6 @@ def _check_run_flags(settings: TableSettings, run_flags: Sequence[str]) -> None:
 
 def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     """Runs the grid; returns a line for each failed run."""
-    _check_run_flags(settings, run_flags)
     tf = import_tensorflow()
 
     from igan_tf.experiments import preflight, run_directory
@@ -180,7 +192,7 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     from igan_tf.tables import grid
     from igan_tf.training.interruption import Interrupted
 
-    folder = Path(settings.output_dir or f"tables/{settings.table}")
+    folder = _folder(settings)
     table_grid = _grid_of(settings, folder, run_flags)
     # All that can be refused is, before the first run starts.
     config = table_grid.runs[0].config
@@ -202,6 +214,28 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     return [f"{name}: {reason}" for name, reason in failed.items()]
 
 
+def _print_commands(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
+    """Writes the flag file of each run, and prints the command that trains it; no run fails here."""
+    import_tensorflow()
+
+    from igan_tf.files import disk, durable
+
+    folder = _folder(settings).absolute()
+    runs = _grid_of(settings, folder, run_flags).runs
+    disk.make_folder(folder, parents=True)
+    for run in runs:
+        # As a file: of the settings that a user types, each must have an effect.
+        flagfile = folder / f"{run.name}.cfg"
+        with durable.durable_file(flagfile) as file:
+            file.write(as_text(run.config).encode())
+        print(shlex.join(["igan-tf", "train", f"--flagfile={flagfile}", f"--run_dir={run.run_dir}"]))
+    return []
+
+
+def _folder(settings: TableSettings) -> Path:
+    return Path(settings.output_dir or f"tables/{settings.table}")
+
+
 def _grid_of(settings: TableSettings, folder: Path, run_flags: Sequence[str]) -> ErrorGrid | ScoreGrid:
     read = functools.partial(_read, settings, run_flags)
     table = TABLES[settings.table]
@@ -216,7 +250,7 @@ def _grid_of(settings: TableSettings, folder: Path, run_flags: Sequence[str]) ->
 
     # Fetched or refused now, not after days of training; `domain` is trained on the data when it is used.
     classifier = settings.classifier or table.classifier
-    if classifier != "domain":
+    if classifier != "domain" and not settings.print_commands:
         load_classifier(classifier, path=settings.classifier_path)
     num_samples, seeds = settings.num_samples or table.num_samples, settings.seeds or table.seeds
     return ScoreGrid(table, folder, read, classifier, settings.classifier_path, num_samples, seeds)

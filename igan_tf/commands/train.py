@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
@@ -23,8 +25,9 @@ from igan_tf.experiments.configs import (
 )
 from igan_tf.settings import MANY, Settings, refuse_unused, setting
 
-MODES = ("train", "evaluate", "sample")
+MODES = ("train", "evaluate", "sample", "interpolate", "sweep")
 _OF_SAMPLES = ("mode=sample",)
+_OF_WALKS = ("mode=interpolate", "mode=sweep")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,12 @@ class TaskSettings(Settings):
 
     topic = "What to do"
 
-    mode: str = setting("train", "Train; evaluate test errors; or sample images.", choices=MODES)
+    mode: str = setting(
+        "train",
+        "Train; evaluate test errors; sample images; interpolate between random latents, a walk in each row; or sweep "
+        "one coordinate of a latent in each row.",
+        choices=MODES,
+    )
     run_dir: str = setting(
         "", "Folder of the run; empty: runs/ and the data set's name. A run in it continues.", path=True
     )
@@ -45,12 +53,13 @@ class SampleSettings(Settings):
 
     topic = "Sampling"
 
-    num_samples: int = setting(100, "Images that `mode=sample` draws.", low=1, high=MANY, used_with=_OF_SAMPLES)
+    num_samples: int = setting(100, "Images that are drawn.", low=1, high=MANY, used_with=(*_OF_SAMPLES, *_OF_WALKS))
     output: str = setting(
-        "samples.npz",
-        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/.",
+        "",
+        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/; of walks a .png or a .gif. Empty: "
+        "samples.npz, interpolate.png or sweep.png.",
         path=True,
-        used_with=_OF_SAMPLES,
+        used_with=(*_OF_SAMPLES, *_OF_WALKS),
     )
     format: str = setting(
         "",
@@ -61,11 +70,37 @@ class SampleSettings(Settings):
     nearest: bool = setting(
         False, "Put each sample's nearest training image beside it, in a .png grid.", used_with=_OF_SAMPLES
     )
+    latents: str = setting(
+        "", "An .npy of latents, (N, latent size), of each of which an image is made.", path=True, used_with=_OF_SAMPLES
+    )
+    sample_class: int | None = setting(
+        None,
+        "Keep samples that the run's discriminator takes for this class, numbered as the labels; none: all.",
+        low=0,
+        high=MANY,
+        optional=True,
+        kind=int,
+        used_with=_OF_SAMPLES,
+    )
+    walk_steps: int = setting(10, "Images of each walk.", low=2, high=1000, used_with=_OF_WALKS)
 
 
 @dataclasses.dataclass(frozen=True)
 class CommandSettings(TaskSettings, SampleSettings):
     """The command's own flags, beside those of the runs' configs."""
+
+    def check(self) -> None:
+        super().check()
+        if self.latents and self.sample_class is not None:
+            raise ConfigError(
+                "`latents` and `sample_class` exclude each other. "
+                f"Received: latents={self.latents} sample_class={self.sample_class}"
+            )
+
+    @property
+    def output_path(self) -> str:
+        """Where images go."""
+        return self.output or ("samples.npz" if self.mode == "sample" else f"{self.mode}.png")
 
 
 def command_line() -> CommandLine:
@@ -111,6 +146,11 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     What a flag file says is about the run, which may be sampled and tested by the same file.
     """
     refuse_unused(settings, line.typed)
+    if settings.latents and "num_samples" in line.typed:
+        raise ConfigError(
+            "`num_samples` is as many as `latents` has: leave it out. "
+            f"Received: num_samples={settings.num_samples} latents={settings.latents}"
+        )
     if settings.mode == "train":
         refuse_unused(config, line.typed)
         if isinstance(config, SemiSupervisedConfig) and config.label_file and config.balance is None:
@@ -123,7 +163,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     used = {field.name for field in dataclasses.fields(settings)}
     # A data set's name leads to the folder.
     used |= {"dataset"} if not settings.run_dir else set()
-    used |= {"seed"} if settings.mode == "sample" else set()
+    used |= {"seed"} if settings.mode not in ("train", "evaluate") else set()
     used |= {"data_dir"} if settings.mode == "evaluate" or settings.nearest else set()
     for name in sorted(line.typed - used):
         purpose = "`mode=train`, `mode=evaluate` and `nearest`" if name == "data_dir" else "`mode=train`"
@@ -136,9 +176,9 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
 def _run(settings: CommandSettings, config: RunConfig) -> None:
     import_tensorflow()
 
-    from igan_tf.experiments import experiment, runs
-    from igan_tf.experiments.sampling import sample_run
-    from igan_tf.training.cluster import WorkerLostError
+    from igan_tf.experiments import runs, training_runs
+    from igan_tf.experiments.sampling import sample_run, walk
+    from igan_tf.training.cluster import WorkerLostError, this_worker
     from igan_tf.training.interruption import Interrupted
     from igan_tf.training.trainer import NonFiniteLossError
 
@@ -151,24 +191,33 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     try:
         if settings.mode == "train":
             _describe(config, run_dir)
-            result = experiment.train(config, run_dir, report)
+            result = training_runs.train(config, run_dir, report)
         elif settings.mode == "evaluate":
             result = runs.test_errors(run_dir, config.data_dir)
+        elif settings.mode != "sample":
+            result = walk(
+                run_dir, settings.output_path, settings.mode, settings.num_samples, settings.walk_steps, config.seed
+            )
         else:
             result = sample_run(
                 run_dir,
-                settings.output,
+                settings.output_path,
                 settings.num_samples,
                 config.seed,
                 settings.format or None,
                 report,
                 nearest=settings.nearest,
                 data_dir=config.data_dir,
+                latents=settings.latents,
+                sample_class=settings.sample_class,
             )
-        for number, draw in enumerate(result.pop("draws", []), start=1):
-            report(f"draw {number}: " + ", ".join(f"{name} {value}" for name, value in draw.items()))
+        draws = result.pop("draws", [])
+        for number, draw in enumerate(draws, start=1):
+            report(f"draw {number}: " + ", ".join(f"{name} {_shown(value)}" for name, value in draw.items()))
         for name, value in result.items():
-            report(f"{name}: {value}")
+            report(f"{name}: {_shown(value)}")
+        if settings.mode == "train" and this_worker().is_chief:
+            _say_what_next(run_dir, "draw-1" if draws else "", config)
     except NonFiniteLossError as error:
         sys.exit(f"igan_tf: {error}")
     except WorkerLostError as error:
@@ -183,6 +232,26 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
     except Interrupted as error:
         print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
         sys.exit(128 + error.signum)
+
+
+def _shown(value: Any) -> str:
+    """A result as a line of the terminal has it; the best score says where it was reached."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return str(value)
+
+
+def _say_what_next(run_dir: str, draw: str, config: RunConfig) -> None:
+    """Prints where samples and curves of a finished training are, and the commands that take it on."""
+    from igan_tf.experiments.recipes import recipe_of
+
+    report(f"curves: tensorboard --logdir={shlex.quote(run_dir)}")
+    if recipe_of(config).generates:
+        one = shlex.quote(os.path.join(run_dir, draw) if draw else run_dir)
+        # ImageNet's thousand classes are the default classifier's own.
+        classifier = "" if config.dataset == "imagenet" else " --classifier=domain"
+        report(f"sample grids: {one}/samples; more samples: igan-tf sample --run_dir={one} --output=samples.png")
+        report(f"scores: igan-tf evaluate --source={one}{classifier} --reference=run:data")
 
 
 def _describe(config: RunConfig, run_dir: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,6 +18,7 @@ from igan_tf.evaluation.protocol import check_protocol, versions, write_protocol
 from igan_tf.evaluation.scores import classify, score
 from igan_tf.evaluation.statistics import FeatureStatistics
 from igan_tf.files import disk, durable, json_files
+from igan_tf.files.json_lines import as_line, read_lines
 from igan_tf.metrics.checks import whole_number
 from igan_tf.metrics.registry import (
     Metric,
@@ -32,7 +32,6 @@ from igan_tf.metrics.registry import (
     with_short_names,
 )
 
-_MOST_BYTES = 2**26
 _LINE = json_files.record({}, others=True)
 
 
@@ -238,7 +237,7 @@ class ScoreCallback(keras.callbacks.Callback):
         lines.append({"epoch": number, **figures, "best": figures[self.monitor] > before})
         disk.make_folder(self.log_dir, parents=True)
         write_protocol(self.log_dir, self.scores)
-        durable.write_text(self.log_dir / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+        durable.write_text(self.log_dir / "metrics.jsonl", "".join(map(as_line, lines)))
 
     def _lines(self) -> list[dict[str, Any]]:
         path = self.log_dir / "metrics.jsonl"
@@ -248,14 +247,7 @@ class ScoreCallback(keras.callbacks.Callback):
             others=json_files.NUMBER,
         )
         try:
-            lines = [
-                # A figure may be none, such as the distance of a generator that gives but one image.
-                with_short_names(json_files.parse(line, _LINE, path, not_finite=True))
-                for line in disk.read_small(path, _MOST_BYTES).splitlines()
-            ]
-            return [json_files.check(line, schema, path) for line in lines]
-        except FileNotFoundError:
-            return []
+            return [json_files.check(with_short_names(line), schema, path) for line in read_lines(path, _LINE)]
         except (disk.UnusableFile, json_files.DamagedFile) as error:
             raise EvaluationError(f"{path} is not this callback's: {error}; name another `log_dir`") from error
 

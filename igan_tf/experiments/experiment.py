@@ -1,4 +1,4 @@
-"""From a config to a finished run directory."""
+"""One training in one run directory."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from igan_tf.data import ImageData
-from igan_tf.errors import first_line
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
-from igan_tf.experiments import periodic_scores
+from igan_tf.experiments import periodic_scores, runs
 from igan_tf.experiments.configs import RunConfig, as_lines
-from igan_tf.experiments.preflight import check_against_data, resolved, scorer
+from igan_tf.experiments.preflight import resolved
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
     refuse_fewer_epochs,
     refuse_lost_checkpoints,
     refuse_other_settings,
     save_config,
-    sole_trainer,
-    write_result,
 )
 from igan_tf.files import StrPath, disk
 from igan_tf.metrics.registry import curve_names
@@ -32,8 +28,7 @@ from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
-from igan_tf.training.cluster import WorkerLostError, this_worker
-from igan_tf.training.distribution import LOST
+from igan_tf.training.cluster import this_worker
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import Trainer
@@ -54,7 +49,7 @@ class Experiment:
         data: The `ImageData` or `ImageRecords`.
         run_dir: Where results go; nothing is written before `run`.
         report: Called with each line for the user.
-        classifier: What scores the samples; None: it is loaded when the run begins.
+        classifier: What scores the samples; None: nothing does.
     """
 
     def __init__(
@@ -104,15 +99,25 @@ class Experiment:
         with distribution.together():
             return self._run()
 
-    def _run(self) -> dict[str, Any]:
+    def take_up(self) -> bool:
+        """Takes up the newest checkpoint, if there is one; returns whether there was.
+
+        Raises:
+            ConfigError, CheckpointError, EvaluationError: where the run directory holds another run.
+        """
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
         refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_done)
         if not resumed:
             refuse_lost_checkpoints(self.run_dir)
+        return resumed
+
+    def _run(self) -> dict[str, Any]:
+        resumed = self.take_up()
+        if not resumed:
             with self.strategy.scope():
-                self.recipe.initialize(self.model, self.batches)
+                self._initialize()
         # Only the chief writes a log.
         self.log = self._open_log(resumed) if self.worker.is_chief else None
         try:
@@ -121,12 +126,22 @@ class Experiment:
                 found = f"finished at step {step}; more epochs continue it" if done else f"continuing after step {step}"
                 self.report(f"{self.run_dir}: {found}")
             if self.log and self.trainer.epochs_done < self.config.epochs:
-                self.report(f"{self.batches.steps_per_epoch} steps an epoch, a line after each epoch")
+                steps = self.batches.steps_per_epoch
+                self.report(f"{steps} step{'s' if steps > 1 else ''} an epoch, a line after each epoch")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:
             if self.log:
                 self.log.close()
+
+    def _initialize(self) -> None:
+        run_dir = self.config.init_from
+        if not run_dir:
+            self.recipe.initialize(self.model, self.batches)
+            return
+        saved = runs.read_checkpoint(run_dir, warn=self.report)
+        runs.start_from(self.model, run_dir, saved)
+        self.report(f"weights of step {saved.position['step']} of {run_dir}, SHA-256 {saved.sha256[:16]}")
 
     def _open_log(self, resumed: bool) -> RunLog:
         # Before the first line of metrics: without this folder, checkpoints were lost.
@@ -139,13 +154,12 @@ class Experiment:
         return log
 
     def _periodic_scores(self) -> PeriodicScores | None:
-        """What scores the samples, or None; an unavailable classifier ends the run before it begins."""
-        classifier = self._classifier or scorer(self.config, self.data, self.report)
-        if classifier is None:
+        """What scores the samples, or None."""
+        if self._classifier is None:
             return None
         real = self.recipe.real_images(self.data)
         return periodic_scores.periodic_scores(
-            self.config, classifier, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED
+            self.config, self._classifier, real, self.model.generate_batches, self.run_dir, _SAMPLE_SEED
         )
 
     def _end_step(self, step: int, logs: Callable[[], dict[str, float]]) -> None:
@@ -189,6 +203,7 @@ class Experiment:
         # Metrics that were damaged may have been moved away.
         last = [{}, *self.log.metrics()][-1] or self.recipe.test_errors(self.model, self.data)
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
+        result.update({name: value for name, value in last.items() if name.endswith("_loss")})
         result.update(
             epochs=self.trainer.epochs_done,
             steps=self.trainer.step,
@@ -200,101 +215,3 @@ class Experiment:
             result.update({name: last[name] for name in curve_names() if name in last})
             result["best_score"] = self.trainer.best_score
         return result
-
-
-def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = print) -> dict[str, Any]:
-    """Everything that `--mode=train` does: data, baseline, each draw of labels, `result.json`.
-
-    Returns:
-        The result, as written to `run_dir/result.json`; of a worker that is not the chief, the steps alone.
-    """
-    # Several workers: before anything else of TensorFlow's.
-    distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
-    config = resolved(config)
-    # Before the data, which another data set's name would look for elsewhere.
-    refuse_other_settings(run_dir, config)
-    data = recipe_of(config).load_data()
-    report(data.in_words())
-    for fault in data.unreadable:
-        report(f"left out: {fault}")
-    run_dir = Path(run_dir)
-    check_against_data(config, data)
-    # Before the run directory is made.
-    classifier = scorer(config, data, report)
-    if this_worker().count > 1:
-        return _train_with_others(config, data, run_dir, report, classifier)
-    with sole_trainer(run_dir):
-        if recipe_of(config).draws():
-            return _train_draws(config, data, run_dir, report, classifier)
-        return _train_draw(config, data, run_dir, report, classifier)
-
-
-def _train_with_others(
-    config: RunConfig,
-    data: ImageData | ImageRecords,
-    run_dir: Path,
-    report: Callable[[str], Any],
-    classifier: Classifier | None,
-) -> dict[str, Any]:
-    """One run of several workers, of which the chief writes."""
-    worker = this_worker()
-    try:
-        if not worker.is_chief:
-            return Experiment(config, data, run_dir, report).run()
-        with sole_trainer(run_dir):
-            return _train_draw(config, data, run_dir, report, classifier)
-    except LOST as error:
-        # Outside of the steps, within which the trainer says more.
-        raise WorkerLostError(
-            f"worker {worker.index} of {worker.count} lost another outside of the steps; its own output says why "
-            f"({type(error).__name__}: {first_line(error)})"
-        ) from error
-
-
-def _train_draws(
-    config: RunConfig,
-    data: ImageData | ImageRecords,
-    run_dir: Path,
-    report: Callable[[str], Any],
-    classifier: Classifier | None,
-) -> dict[str, Any]:
-    """One run a draw in folders of their own; the result has the means and lists the draws."""
-    configs = recipe_of(config).draws()
-    for name, one in configs.items():
-        refuse_other_settings(run_dir / name, one)
-    save_config(run_dir, config)
-    draws = []
-    for number, (name, one) in enumerate(configs.items(), start=1):
-        report(f"label draw {number} of {len(configs)}: {name}")
-        with sole_trainer(run_dir / name) as draw_dir:
-            draws.append(_train_draw(one, data, draw_dir, report, classifier))
-    errors = [name for name in draws[0] if name.endswith("test_error")]
-    result = {
-        **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
-        **{name: draws[0][name] for name in ("epochs", "steps", "seed", "seed_data", "labels", "data")},
-        "draws": draws,
-    }
-    write_result(run_dir, result)
-    return result
-
-
-def _train_draw(
-    config: RunConfig,
-    data: ImageData | ImageRecords,
-    run_dir: Path,
-    report: Callable[[str], Any],
-    classifier: Classifier | None,
-) -> dict[str, Any]:
-    """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
-    experiment = Experiment(config, data, run_dir, report, classifier)
-    baseline = {}
-    if alone := experiment.recipe.baseline():
-        report(f"the discriminator on {experiment.batches.num_labelled} labelled examples alone:")
-        with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
-            supervised = Experiment(alone, data, supervised_dir, report).run()
-            write_result(supervised_dir, supervised)
-        baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
-        report("the semi-supervised GAN:")
-    result = {**experiment.run(), **baseline}
-    write_result(run_dir, result)
-    return result

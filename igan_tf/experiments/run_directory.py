@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def save_config(run_dir: StrPath, config: RunConfig) -> None:
 
 def read_config(run_dir: StrPath) -> RunConfig:
     """The `RunConfig` that a run directory was started with."""
+    _refuse_links(run_dir)
     path = Path(run_dir) / FLAGS_FILE
     try:
         config = config_from_text(disk.read_small(path).decode())
@@ -47,6 +49,21 @@ def read_config(run_dir: StrPath) -> RunConfig:
         raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: {error}") from error
     # Before there was a choice of noise, all of it came from the table.
     return dataclasses.replace(config, noise="table") if config.noise == "auto" else config
+
+
+def _refuse_links(run_dir: StrPath) -> None:
+    """Raises a ConfigError where a folder in a run directory is a link, through which others' files would change."""
+    try:
+        with os.scandir(run_dir) as entries:
+            linked = [entry.name for entry in entries if entry.is_symlink() and entry.is_dir()]
+    except (OSError, ValueError):
+        # What is read or made next says why.
+        return
+    if linked:
+        raise ConfigError(
+            f"`run_dir={run_dir}` holds a link to a folder, {sorted(linked)[0]}: a run lies in one place; link the "
+            "whole run directory instead"
+        )
 
 
 def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
@@ -115,6 +132,7 @@ def sole_trainer(run_dir: StrPath) -> Iterator[Path]:
     with contextlib.ExitStack() as stack:
         try:
             disk.make_folder(run_dir, parents=True)
+            _refuse_links(run_dir)
             stack.enter_context(locks.held(run_dir / locks.LOCK_NAME, refusal))
         except OSError as error:
             raise ConfigError(f"`run_dir={run_dir}` cannot be written: {error}") from error

@@ -137,6 +137,25 @@ def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[Adversar
     return model, {"step": saved.position["step"], "sha256": saved.sha256}
 
 
+def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
+    """Gives both networks of a model the weights of a run; optimizers and averages begin anew.
+
+    Args:
+        model: The compiled model.
+        run_dir: The run directory, for messages.
+        saved: Its checkpoint.
+
+    Raises:
+        CheckpointError: that lists which arrays have other shapes, before anything is assigned.
+    """
+    players = ("generator/", "discriminator/")
+    variables = {name: one for name, one in model.state_variables().items() if name.startswith(players)}
+    arrays = {name: array for name, array in saved.arrays.items() if name.startswith(players)}
+    restore_state(variables, arrays, f"`init_from={run_dir}`")
+    for technique in model.techniques:
+        technique.restart(model)
+
+
 def build_model(run_dir: StrPath, saved: Saved) -> AdversarialModel:
     """The model of a run with the weights of a checkpoint, from `read_checkpoint`."""
     where = f"{run_dir}, step {saved.position['step']}"

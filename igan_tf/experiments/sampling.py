@@ -1,58 +1,26 @@
-"""What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder that a later process can finish."""
+"""What `--mode=sample` writes, while it is drawn: one .npz, one grid, or a folder."""
 
 from __future__ import annotations
 
-import io
-import itertools
-import json
 import math
 import os
-import sys
 import zipfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from tqdm import tqdm
 
-from igan_tf import __version__
 from igan_tf.errors import ConfigError
+from igan_tf.experiments.latents import OneClass, between, random_latents, read_latents, round_trip, sweeps
 from igan_tf.experiments.nearest import beside_nearest
 from igan_tf.experiments.runs import build_model, read_checkpoint
-from igan_tf.files import StrPath, disk, durable, json_files, locks
-from igan_tf.files.arrays import check_unpacked
-from igan_tf.files.damage import UNREADABLE_ZIP
-from igan_tf.images.arrays import as_bytes
-from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
-from igan_tf.images.grids import image_grid, write_png
-from igan_tf.models.sampling import BATCH_SIZE, LatentSampling
-from igan_tf.settings import MANY
+from igan_tf.experiments.sample_folder import SampleFolder, progress, sampling_plan
+from igan_tf.files import StrPath, durable
+from igan_tf.images.grids import image_grid, write_gif, write_png
 
 # 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
 GRID_LIMIT = 1024
-# Format -> images in a file: 1, or a multiple of the batch size.
-IMAGES_PER_FILE = {"png": 1, "npz": 1000}
-_PLAN = json_files.record(
-    {
-        "count": json_files.whole(1, MANY),
-        "seed": json_files.WHOLE,
-        "run": json_files.TEXT,
-        "step": json_files.WHOLE,
-        "checkpoint_sha256": json_files.TEXT,
-        "format": json_files.one_of(*IMAGES_PER_FILE),
-        "images_per_file": json_files.whole(1, MANY),
-        "batch_size": json_files.whole(1, MANY),
-        "igan_tf": json_files.TEXT,
-    }
-)
-# Of any file of samples.
-_MOST_BYTES = 2**30
-_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
-# A SyntaxError is a damaged PNG's.
-_UNREADABLE: tuple[type[Exception], ...] = (*UNREADABLE_ZIP, SyntaxError, Image.DecompressionBombError)
 
 
 def sample_run(
@@ -64,6 +32,8 @@ def sample_run(
     report: Callable[[str], Any] = print,
     nearest: bool = False,
     data_dir: str = "",
+    latents: str = "",
+    sample_class: int | None = None,
 ) -> dict[str, Any]:
     """Everything that `--mode=sample` does. Memory does not grow with the number of images but for a grid.
 
@@ -76,6 +46,8 @@ def sample_run(
         report: Called with each line for the user.
         nearest: Whether each image of a grid has its nearest training image beside it, see `beside_nearest`.
         data_dir: Where the run's data lies now; empty: where it lay.
+        latents: An .npy of latents, an image each in the place of `count`; empty: they are drawn.
+        sample_class: The class for which the run's discriminator takes the samples that are kept; None: any.
 
     Returns:
         Dict of what was written where, and of the distances of `nearest`.
@@ -85,7 +57,14 @@ def sample_run(
     """
     found: dict[str, Any] = {}
     try:
+        given = read_latents(latents) if latents else None
+        count = count if given is None else len(given)
         kind = output_kind(output, count, file_format)
+        if kind == "folder" and (given is not None or sample_class is not None):
+            name, value = ("latents", latents) if given is not None else ("sample_class", sample_class)
+            raise ConfigError(
+                f"`{name}` goes with `output=FILE.npz` or FILE.png. Received: {name}={value} output={output}"
+            )
         if nearest and (kind != "png" or 2 * count > GRID_LIMIT):
             raise ConfigError(
                 f"`nearest` needs a grid, `output=FILE.png`, of at most {GRID_LIMIT // 2} samples. "
@@ -96,17 +75,81 @@ def sample_run(
         if kind == "folder":
             plan = sampling_plan(file_format or "png", count, seed, run_dir, saved.position["step"], saved.sha256)
             SampleFolder(output, plan, report).fill(lambda: build_model(run_dir, saved))
-        elif kind == "npz":
-            write_npz(output, build_model(run_dir, saved).generate_batches(count, seed), count)
+            return {"images": count, "output": output}
+        model = build_model(run_dir, saved)
+        one_class = None if sample_class is None else OneClass(model, sample_class)
+        if given is not None:
+            batches = model.generate_from(given, seed)
         else:
-            images, columns = build_model(run_dir, saved).generate(count, seed), None
+            batches = one_class.batches(count, seed) if one_class else model.generate_batches(count, seed)
+        if kind == "npz":
+            write_npz(output, batches, count)
+        else:
+            images, columns = np.concatenate(list(batches)), None
             if nearest:
                 images, found = beside_nearest(images, run_dir, saved, seed, data_dir)
                 columns = 2 * math.ceil(math.sqrt(count / 2))
             write_png(output, image_grid(images, columns))
+        if one_class:
+            found["of_the_class"] = f"{one_class.accepted} of {one_class.drawn} samples"
     except OSError as error:
         raise ConfigError(f"`output={output}` cannot be written: {error}") from error
     return {"images": count, "output": output, **found}
+
+
+def walk(run_dir: StrPath, output: str, kind: str, count: int, steps: int, seed: int) -> dict[str, Any]:
+    """Everything that `--mode=interpolate` and `--mode=sweep` do.
+
+    Args:
+        run_dir: The run directory, or one draw's folder in it.
+        output: A .png, a grid with a walk in each row, or a .gif, a film without an end.
+        kind: "interpolate": from one random latent to another, in a film on to the next and back to the first; or
+            "sweep": one random latent of which one coordinate after the other moves through its range.
+        count: Number of images.
+        steps: Images of each walk.
+        seed: Of latents and noise.
+
+    Returns:
+        Dict of what was written where.
+
+    Raises:
+        ConfigError, CheckpointError: of which each names the flag or file.
+    """
+    path = Path(output)
+    if path.suffix not in (".png", ".gif") or not os.access(path.absolute().parent, os.W_OK) or path.is_dir():
+        raise ConfigError(
+            f"`output` of `mode={kind}` must be a .png or .gif in a folder that can be written. "
+            f"Received: output={output}"
+        )
+    if count % steps or count > GRID_LIMIT:
+        raise ConfigError(
+            f"`num_samples` must be a multiple of `walk_steps` of at most {GRID_LIMIT}. "
+            f"Received: num_samples={count} walk_steps={steps}"
+        )
+    rows = count // steps
+    model = build_model(run_dir, read_checkpoint(run_dir))
+    if kind == "sweep" and rows > model.latent_size:
+        raise ConfigError(
+            f"`num_samples` must be at most {model.latent_size * steps}: z has {model.latent_size} coordinates, with "
+            f"`walk_steps` images each. Received: num_samples={count} walk_steps={steps}"
+        )
+    if kind == "sweep":
+        low, high = model.latent_range
+        latents = sweeps(random_latents(model, 1, seed)[0], low, high, rows, steps)
+    elif path.suffix == ".gif":
+        latents = round_trip(random_latents(model, rows, seed), steps)
+    else:
+        ends = random_latents(model, 2 * rows, seed)
+        latents = between(ends[::2], ends[1::2], steps)
+    images = np.concatenate(list(model.generate_from(latents, seed)))
+    try:
+        if path.suffix == ".gif":
+            write_gif(output, images)
+        else:
+            write_png(output, image_grid(images, columns=steps))
+    except OSError as error:
+        raise ConfigError(f"`output={output}` cannot be written: {error}") from error
+    return {"images": count, "output": output}
 
 
 def output_kind(output: str, count: int, file_format: str | None = None) -> str:
@@ -136,21 +179,6 @@ def output_kind(output: str, count: int, file_format: str | None = None) -> str:
     return path.suffix[1:]
 
 
-def sampling_plan(file_format: str, count: int, seed: int, run_dir: StrPath, step: int, digest: str) -> dict[str, Any]:
-    """All that the bytes of a folder's files are a function of, as its JSON file says it."""
-    return {
-        "count": count,
-        "seed": seed,
-        "run": str(run_dir),
-        "step": step,
-        "checkpoint_sha256": digest,
-        "format": file_format,
-        "images_per_file": IMAGES_PER_FILE[file_format],
-        "batch_size": BATCH_SIZE,
-        "igan_tf": __version__,
-    }
-
-
 def write_npz(path: StrPath, batches: Iterable[np.ndarray], count: int) -> None:
     """Streams `count` images, that `batches` yields, into the .npz `path`, as its array `images`, compressed."""
     with (
@@ -158,7 +186,7 @@ def write_npz(path: StrPath, batches: Iterable[np.ndarray], count: int) -> None:
         zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive,
         # Its size is not known before it is compressed.
         archive.open("images.npy", "w", force_zip64=True) as member,
-        _progress(count) as bar,
+        progress(count) as bar,
     ):
         for number, images in enumerate(batches):
             if not number:
@@ -166,132 +194,3 @@ def write_npz(path: StrPath, batches: Iterable[np.ndarray], count: int) -> None:
                 np.lib.format.write_array_header_1_0(member, {**header, "shape": (count, *images.shape[1:])})
             member.write(np.ascontiguousarray(images).data)
             bar.update(len(images))
-
-
-class SampleFolder:
-    """A folder of images in files of a fixed number, each named by its first image's number.
-
-    Pixels are bytes in either format: what PNGs hold and readers make of floats, a quarter of float32's size. While
-    files are missing, the plan stands in `samples.unfinished.json`, which readers of images refuse; once all are on
-    the disk it is renamed to `samples.json`.
-
-    Args:
-        path: The folder; made where there is none.
-        plan: A `sampling_plan`.
-        report: Called with each line for the user.
-    """
-
-    def __init__(self, path: StrPath, plan: dict[str, Any], report: Callable[[str], Any] = print) -> None:
-        self.path = Path(path)
-        self.plan = plan
-        self.report = report
-        self._finished, self._unfinished = self.path / FINISHED_SAMPLES, self.path / UNFINISHED_SAMPLES
-
-    def fill(self, load_model: Callable[[], LatentSampling]) -> None:
-        """Writes the files that are missing or damaged.
-
-        Args:
-            load_model: Gives the model with `generate_batches`; not called where nothing is missing.
-
-        Raises:
-            ConfigError: for a folder with other contents, or that another process is filling.
-            DataError: for images that are no images, such as a diverged run's.
-        """
-        disk.make_folder(self.path, parents=True)
-        refusal = ConfigError(f"`output={self.path}` is in use by another process that samples")
-        # The folder itself is locked, so that no lock file lies among the samples.
-        with locks.held(self.path, refusal):
-            self._refuse_other_contents()
-            firsts = range(0, self.plan["count"], self.plan["images_per_file"])
-            missing = [first for first in firsts if not _is_whole(self._file(first))]
-            if self._finished.exists() and not missing:
-                self.report(f"{self.path}: finished before, every file is whole")
-                return
-            if len(missing) < len(firsts):
-                self.report(f"{self.path}: keeping {len(firsts) - len(missing)} of {len(firsts)} files")
-            if self._finished.exists():
-                disk.rename(self._finished, self._unfinished)
-            else:
-                durable.write_text(self._unfinished, json.dumps(self.plan, indent=2) + "\n")
-            if missing:
-                self._write(load_model(), missing)
-            # One wait for the disk, not one for each of the files.
-            disk.sync()
-            disk.rename(self._unfinished, self._finished)
-            durable.sync_folder(self.path)
-
-    def _file(self, first: int) -> Path:
-        digits = max(6, len(str(self.plan["count"] - 1)))
-        return self.path / f"{first:0{digits}d}.{self.plan['format']}"
-
-    def _refuse_other_contents(self) -> None:
-        saved = next((path for path in (self._unfinished, self._finished) if path.exists()), None)
-        if saved is None:
-            # Hidden files may be a temporary file of the plan's, or a file manager's.
-            if any(not entry.name.startswith(".") for entry in self.path.iterdir()):
-                raise ConfigError(
-                    f"`output={self.path}` holds other files; samples need a new or an empty folder, or one that the "
-                    f"same command has begun, with {UNFINISHED_SAMPLES}"
-                )
-            return
-        try:
-            before = json_files.read(saved, _PLAN)
-        except (disk.UnusableFile, json_files.DamagedFile) as error:
-            raise ConfigError(f"{error}; remove the folder and begin anew") from error
-        changed = [name for name, value in self.plan.items() if before[name] != value]
-        # A run may have been moved: the checkpoint says whether it is the same.
-        if set(changed) - {"run"}:
-            raise ConfigError(
-                f"`output={self.path}` holds other samples; name another folder, or set these back:\n  "
-                + "\n  ".join(f"{name}: {before[name]!r} there, {self.plan[name]!r} now" for name in changed)
-            )
-
-    def _write(self, model: LatentSampling, missing: Sequence[int]) -> None:
-        """Draws the batches that the missing files need, and only these."""
-        count, per_file = self.plan["count"], self.plan["images_per_file"]
-        # Either several files come from a batch, or several batches go into a file.
-        step = math.ceil(per_file / BATCH_SIZE)
-        grouped = itertools.groupby(missing, lambda first: first // (step * BATCH_SIZE))
-        groups = {number * step: list(firsts) for number, firsts in grouped}
-        end = math.ceil(count / BATCH_SIZE)
-        wanted = [batch for start in groups for batch in range(start, min(start + step, end))]
-        batches = model.generate_batches(count, self.plan["seed"], BATCH_SIZE, wanted)
-        written = count - sum(min(per_file, count - first) for first in missing)
-        with ThreadPoolExecutor() as pool, _progress(count, written) as bar:
-            for start, firsts in groups.items():
-                drawn = [as_bytes(images, self.plan["run"]) for images in itertools.islice(batches, step)]
-                images = np.concatenate(drawn)
-                pieces = [images[first - start * BATCH_SIZE :][:per_file] for first in firsts]
-                # In threads: to compress an image takes longer than to generate it on an accelerator.
-                list(pool.map(_write_file, map(self._file, firsts), pieces))
-                bar.update(sum(map(len, pieces)))
-
-
-def _write_file(path: Path, images: np.ndarray) -> None:
-    # The folder is locked: what is under this name is left of a killed process.
-    temporary = path.with_name(f".{path.name}.tmp")
-    with disk.open_file(temporary, "wb") as file:
-        if path.suffix == ".npz":
-            np.savez_compressed(file, images=images)
-        else:
-            Image.fromarray(images[0, ..., 0] if images.shape[-1] == 1 else images[0]).save(file, format="PNG")
-    disk.rename(temporary, path)
-
-
-def _is_whole(path: Path) -> bool:
-    """Whether the file is there and its checksums are right: after a power failure it may be there in part."""
-    try:
-        content = disk.read_small(path, _MOST_BYTES)
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                check_unpacked(archive, len(content))
-                return archive.testzip() is None
-        with Image.open(io.BytesIO(content)) as image:
-            image.verify()
-        return content.endswith(_PNG_END)
-    except _UNREADABLE:
-        return False
-
-
-def _progress(count: int, done: int = 0) -> tqdm:
-    return tqdm(total=count, initial=done, unit=" images", disable=not sys.stderr.isatty())

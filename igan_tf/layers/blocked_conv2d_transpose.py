@@ -25,7 +25,7 @@ class BlockedConv2DTranspose(keras.layers.Conv2DTranspose):
     with x (N, H, W, C), y (N, H, W, F), the layer's kernel k (size, size, F, C), and K (size + 1, size + 1, C, 4 F)
     four mirrored copies of it, each moved to its place. That is ((size + 1) / size)^2 times the products, but of four
     times as many filters: a CPU computes 16 filters in the time of 3. With ImageNet's 5x5, 72 channels and 3 filters it
-    takes half the time forward and the same backward (`BUILD_NOTES.md`, "Speed"); with many filters it takes longer.
+    takes half the time forward and the same backward (`docs/results/speed.md`); with many filters it takes longer.
 
     Training and inference are alike, and nothing depends on the batch.
 

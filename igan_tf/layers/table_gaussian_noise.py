@@ -58,7 +58,7 @@ class TableGaussianNoise(keras.layers.Layer):
 
     n consists of blocks of 16 values, each block drawn uniformly from a fixed table of 65,536. The table holds 2^20
     quantiles of N(0, 1) in shuffled order. On a CPU this costs about a quarter of drawing as many normals, which would
-    be a quarter of a whole step of the MNIST networks (`BUILD_NOTES.md`, "Speed"). `exact=True` draws every value by
+    be a quarter of a whole step of the MNIST networks (`docs/results/speed.md`). `exact=True` draws every value by
     itself, where values beyond 4.9 deviations, or the independence of 16 neighbouring values, matter.
 
     Training and inference differ: in inference y = x. Under `tf.distribute` a Keras seed generator gives every replica

@@ -28,6 +28,7 @@ import dataclasses
 import enum
 import functools
 import importlib
+import numbers
 import operator
 import pkgutil
 import re
@@ -177,10 +178,17 @@ def check_sizes(of: Iterable[Metric], sizes: Iterable[int], options: Any, receiv
 
 
 def curve_values(metric: Metric, record: Mapping[str, Any]) -> dict[str, float]:
-    """A metric's figures during training, out of its part of the record."""
-    figures: dict[str, Any] = {
-        name: functools.reduce(operator.getitem, path, record) for name, path in metric.curves.items()
-    }
+    """A metric's figures during training, out of its part of the record.
+
+    Raises:
+        TypeError: where one is no number.
+    """
+    figures = {}
+    for name, path in metric.curves.items():
+        value: Any = functools.reduce(operator.getitem, path, record)
+        if not isinstance(value, numbers.Real):
+            raise TypeError(f"{name} of the metric {type(metric).__name__} must be a number. Received: {value!r}")
+        figures[name] = float(value)
     return figures
 
 

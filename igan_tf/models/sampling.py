@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.layers import VirtualBatchNorm, freeze_reference
+from igan_tf.errors import DataError
+from igan_tf.layers import BatchStatisticsNorm, VirtualBatchNorm, freeze_reference
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in
 from igan_tf.models.user_data import check_integer
@@ -86,17 +87,53 @@ class LatentSampling:
         check_integer("count", count, 1)
         check_integer("batch_size", batch_size, 1)
         check_integer("seed", seed, 0)
-        draw = self._sampler(averaged)
+        draw = self._sampler(averaged).draw
         for index in range(math.ceil(count / batch_size)) if batches is None else batches:
             key = fold_in(tf.constant([seed, 1], tf.int32), index)
             yield draw(key, tf.constant(batch_size))[: count - index * batch_size].numpy()
+
+    def generate_from(
+        self, latents: np.ndarray, seed: int = 0, batch_size: int = BATCH_SIZE, averaged: bool | None = None
+    ) -> Iterator[np.ndarray]:
+        """Yields the images of given latents batch by batch.
+
+        Where the generator normalizes by the statistics of its batch, nine tenths of each batch are drawn at random and
+        thrown away: an image then hangs on its own latent, not on how alike those are that were given with it.
+
+        Args:
+            latents: `(N, latent_size)`, finite numbers; the model draws its own from `latent_range`.
+            seed: Of the generator's noise and of what is thrown away.
+            batch_size: Images in a batch.
+            averaged: As of `generate`.
+
+        Raises:
+            DataError: for latents of another form.
+            ValueError: for what `generate` refuses.
+        """
+        latents = np.asarray(latents)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_size or latents.dtype.kind not in "iuf":
+            raise DataError(
+                f"`latents` must be an array of numbers, (N, {self.latent_size}). "
+                f"Received: {latents.dtype.name} of shape {latents.shape}"
+            )
+        if not len(latents) or not np.isfinite(latents).all():
+            raise DataError("`latents` must be one or more, all of them finite. Received: none or an infinite number")
+        check_integer("batch_size", batch_size, 1)
+        check_integer("seed", seed, 0)
+        couples = any(isinstance(layer, BatchStatisticsNorm) for layer in self.generator._flatten_layers())
+        size = max(1, batch_size // 10) if couples else batch_size
+        draw = self._sampler(averaged).draw_from
+        for index, start in enumerate(range(0, len(latents), size)):
+            given = tf.cast(latents[start : start + size], tf.float32)
+            key = fold_in(tf.constant([seed, 3], tf.int32), index)
+            yield draw(given, key, tf.constant(batch_size))[: len(given)].numpy()
 
     def _draw_latents(self, count: int | tf.Tensor, key: tf.Tensor) -> tf.Tensor:
         low, high = self.latent_range
         return tf.random.stateless_uniform((count, self.latent_size), key, low, high)
 
-    def _sampler(self, averaged: bool | None = None) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """The function that draws a batch with the weights of this moment, traced once in the model's life."""
+    def _sampler(self, averaged: bool | None = None) -> _Sampling:
+        """The functions that draw a batch with the weights of this moment, traced once in the model's life."""
         average = getattr(self, "generator_average", None)
         if averaged and average is None:
             raise ValueError(
@@ -110,11 +147,11 @@ class LatentSampling:
         if kind not in self._samplings:
             self._samplings[kind] = _Sampling(self, average)
         self._samplings[kind].refresh()
-        return self._samplings[kind].draw
+        return self._samplings[kind]
 
 
 class _Sampling:
-    """A model's traced sampling function and the generator in it.
+    """A model's traced sampling functions and the generator in them.
 
     No Keras object, so that the copy's weights do not become the model's.
     """
@@ -126,12 +163,19 @@ class _Sampling:
         if self._virtual or average is not None:
             self._generator = keras.models.clone_model(model.generator)
 
-        def draw(key: tf.Tensor, batch_size: tf.Tensor) -> tf.Tensor:
-            latents = model._draw_latents(batch_size, fold_in(key, 0))
+        def images(latents: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
             with drawing_from(self._generator, fold_in(key, 1)):
                 return tf.cast(self._generator(latents, training=False), model.variable_dtype)
 
+        def draw(key: tf.Tensor, batch_size: tf.Tensor) -> tf.Tensor:
+            return images(model._draw_latents(batch_size, fold_in(key, 0)), key)
+
+        def draw_from(latents: tf.Tensor, key: tf.Tensor, batch_size: tf.Tensor) -> tf.Tensor:
+            others = model._draw_latents(batch_size - tf.shape(latents)[0], fold_in(key, 0))
+            return images(tf.concat([latents, others], axis=0), key)
+
         self.draw = tf.function(draw, reduce_retracing=True, autograph=False)
+        self.draw_from = tf.function(draw_from, reduce_retracing=True, autograph=False)
 
     def refresh(self) -> None:
         """Brings a copy up to date, which takes one pass over the reference if there is one."""

@@ -62,9 +62,9 @@ def write_error_table(
         "|---" * (len(columns) + 1) + "|",
         *(f"| {name} | " + " | ".join(values) + " |" for name, values in rows.items()),
     ]
-    durable.write_text(folder / "runs.csv", _as_csv([_run_figures(run) for run in runs]))
+    durable.write_text(folder / "runs.csv", as_csv([_run_figures(run) for run in runs]))
     summary = [{"row": name, **dict(zip(map(str, columns), values))} for name, values in rows.items()]
-    durable.write_text(folder / "table.csv", _as_csv(summary))
+    durable.write_text(folder / "table.csv", as_csv(summary))
     return _write_markdown(folder, lines)
 
 
@@ -122,7 +122,7 @@ def write_score_table(
                 figures |= {name: _score(record, name)[0] for name in names}
                 figures["deviation"] = _score(record, "inception_score")[1]
             rows.append({"row": row.name, **figures, **_run_figures(run)})
-    durable.write_text(folder / "table.csv", _as_csv(rows))
+    durable.write_text(folder / "table.csv", as_csv(rows))
     return _write_markdown(folder, lines)
 
 
@@ -214,7 +214,8 @@ def _run_figures(run: Run) -> dict[str, Any]:
     }
 
 
-def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of the same names as CSV, with a line of names."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()

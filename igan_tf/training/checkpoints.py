@@ -101,8 +101,8 @@ class Checkpoints:
         for _ in range(_LISTINGS):
             entries = self.folder.iterdir() if self.folder.is_dir() else ()
             steps = sorted(int(name[1]) for entry in entries if (name := _NAME.fullmatch(entry.name)))
-            # Not under another name, such as one zero more.
-            if found := [step for step in steps if self.path(step).is_dir()]:
+            # Not under another name, such as one zero more, nor what a link leads to.
+            if found := [step for step in steps if self.path(step).is_dir() and not self.path(step).is_symlink()]:
                 return found
         return []
 

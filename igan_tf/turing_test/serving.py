@@ -46,7 +46,6 @@ def serve(
     origins: Sequence[str],
     proxied: bool,
     started: Callable[[Storage, str], Any],
-    patience: int = PATIENCE_SECONDS,
 ) -> None:
     """Serves a study until a signal ends it, which comes out as a SystemExit.
 
@@ -56,7 +55,6 @@ def serve(
         origins: The origins under which browsers reach the study; the first goes into links.
         proxied: Whether a proxy on this machine says where requests come from.
         started: Called with the study and the first origin once requests are answered.
-        patience: Seconds after which a connection is closed that has no request, or has not ended one.
     """
     config = uvicorn.Config(
         build_app(study, origins),
@@ -69,7 +67,7 @@ def serve(
         server_header=False,
         proxy_headers=proxied,
         h11_max_incomplete_event_size=16_384,
-        timeout_keep_alive=patience,
+        timeout_keep_alive=PATIENCE_SECONDS,
         timeout_graceful_shutdown=5,
     )
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -29,7 +29,7 @@ from igan_tf.evaluation import (
 )
 from igan_tf.evaluation.scores import classify
 from igan_tf.evaluation.settings import EvaluationSettings
-from igan_tf.experiments import experiment, runs, score_sources, scoring
+from igan_tf.experiments import runs, score_sources, scoring, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.run_directory import save_config
 from igan_tf.training import Checkpoints
@@ -50,7 +50,7 @@ def cache(digits_cache):
 @pytest.fixture(scope="module")
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "run"
-    experiment.train(build_config(**RUN), folder, lambda line: None)
+    training_runs.train(build_config(**RUN), folder, lambda line: None)
     return folder
 
 
@@ -250,7 +250,7 @@ def test_uniform_noise(here, cache):
 
 
 def test_the_published_inception_file(here, capsys):
-    """The command that the README writes out for CIFAR-10, on images that are made here."""
+    """The command that docs/scores.md writes out for CIFAR-10, on images that are made here."""
     images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype="uint8")
     np.savez("images.npz", images=images)
     archive = pack(write(here))
@@ -672,7 +672,7 @@ def test_the_reference_may_have_a_range_of_its_own(here, cache, capsys):
 
 
 def test_a_run_without_classes_has_no_training_data_to_compare(here, cache, tmp_path, capsys, monkeypatch):
-    experiment.train(build_config(**{**RUN, "labels": 0, "epochs": 1}), tmp_path / "unlabelled", lambda line: None)
+    training_runs.train(build_config(**{**RUN, "labels": 0, "epochs": 1}), tmp_path / "unlabelled", lambda line: None)
     monkeypatch.setattr(scores, "classify", lambda *arguments, **named: pytest.fail("classified"))
     text = refused(
         capsys, f"--source={tmp_path}/unlabelled", "--classifier=domain", f"--cache_dir={cache}",

@@ -11,8 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 import igan_tf
+from igan_tf.commands import main
+from igan_tf.commands.flags import CommandLine
 from igan_tf.errors import ConfigError
-from igan_tf.experiments import experiment
+from igan_tf.evaluation.settings import EvaluationSettings
+from igan_tf.experiments import training_runs
 from igan_tf.experiments.configs import as_lines, build_config, config_from_lines
 from igan_tf.experiments.run_directory import read_config, refuse_other_settings, sole_trainer
 from igan_tf.training import Checkpoints
@@ -143,15 +146,36 @@ def test_flags_cfg_has_every_setting_but_the_run_dir(run_dir):
 
 def test_result_json(run_dir):
     found = result(run_dir)
+    last = metrics(run_dir)[-1]
+    losses = {name for name in last if name.endswith("_loss")}
     assert set(found) == {
-        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels", "data"),
+        *("test_error", "averaged_test_error", "epochs", "steps", "seed", "seed_data", "labels", "data", *losses),
     }
+    assert len(losses) == 5 and all(found[name] == last[name] for name in losses)
     assert found["data"].startswith("1797 images, 8x8x1, classes 0 (178), ") and "; 599 held out" in found["data"]
     expected = {"epochs": 2, "steps": 4, "seed": 1, "seed_data": 1, "labels": 50}
     assert {name: found[name] for name in expected} == expected
-    last = metrics(run_dir)[-1]
     assert found["test_error"] == last["test_error"] and 0 < last["test_error"] < 1
     assert found["averaged_test_error"] == last["averaged_test_error"]
+
+
+def test_the_end_says_where_everything_is_and_what_comes_next(run_dir, tmp_path, capfd, monkeypatch):
+    """The commands that it names run as they stand."""
+    monkeypatch.chdir(tmp_path)
+    printed = (run_dir.parent / "output").read_text().splitlines()
+    curves, samples, scores = printed[next(at for at, line in enumerate(printed) if line.startswith("curves: ")) :][:3]
+    assert curves == f"curves: tensorboard --logdir={run_dir}" and list(run_dir.glob("events.out.tfevents.*"))
+    assert samples.startswith(f"sample grids: {run_dir}/samples; more samples: ") and list(
+        run_dir.glob("samples/*.png")
+    )
+    main(samples.partition("more samples: igan-tf ")[2].split())
+    assert (tmp_path / "samples.png").exists()
+    name, *flags = scores.removeprefix("scores: igan-tf ").split()
+    assert name == "evaluate"
+    line = CommandLine("", "")
+    line.add_settings(EvaluationSettings)
+    line.parse(flags)
+    assert line.read(EvaluationSettings).source == str(run_dir)
 
 
 def test_metrics_jsonl_has_every_metric_of_each_epoch(run_dir):
@@ -295,7 +319,7 @@ def test_ctrl_c_before_the_first_step_ends_without_a_traceback(tmp_path, capfd, 
     def interrupt(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiment, "train", interrupt)
+    monkeypatch.setattr(training_runs, "train", interrupt)
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 130 and "Traceback" not in outcome.text
 
@@ -304,7 +328,7 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     def exhaust(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor\nof a long trace")
 
-    monkeypatch.setattr(experiment, "train", exhaust)
+    monkeypatch.setattr(training_runs, "train", exhaust)
     outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
@@ -379,14 +403,15 @@ def test_damaged_metrics_are_named_and_can_be_moved_away(run_dir, tmp_path, capf
     assert (copy / "metrics.jsonl").read_bytes() == damaged
     (copy / "metrics.jsonl").rename(copy / "damaged.jsonl")
     assert run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}").code == 0
-    assert result(copy) == result(run_dir)
+    # What stood in the metrics alone is lost with them.
+    assert result(copy) == {name: value for name, value in result(run_dir).items() if not name.endswith("_loss")}
 
 
 def test_a_full_disk_is_not_taken_for_want_of_memory(tmp_path, capfd, monkeypatch):
     def exhaust(*arguments):
         raise tf.errors.ResourceExhaustedError(None, None, "runs/a/events.1; No space left on device\nof a long trace")
 
-    monkeypatch.setattr(experiment, "train", exhaust)
+    monkeypatch.setattr(training_runs, "train", exhaust)
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 1
     assert (
@@ -399,14 +424,24 @@ def test_a_fault_of_ours_is_reported_with_the_place_of_its_traceback(tmp_path, c
     def fail(*arguments):
         raise KeyError("beta")
 
-    monkeypatch.setattr(experiment, "train", fail)
+    monkeypatch.setattr(training_runs, "train", fail)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     outcome = run_here(capfd, *FLAGS, f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     (report,) = tmp_path.glob("igan_tf-*.txt")
-    assert f"unexpected KeyError, a fault of igan_tf or of a library that it uses: 'beta'; its traceback is in {report}"
+    said = f"unexpected KeyError, a fault of igan_tf or of a library that it uses: 'beta'; its traceback is in {report}"
+    assert said in outcome.text
     text = report.read_text()
     assert "Traceback" in text and 'raise KeyError("beta")' in text and f"igan_tf {igan_tf.__version__}: " in text
+
+
+def test_what_others_have_named_commands_no_terminal(tmp_path, capfd):
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    (run_dir / "flags.cfg").write_bytes(b"--\x1b[2J\xc2\x9b=1\n")
+    outcome = run_here(capfd, "--mode=evaluate", f"--run_dir={run_dir}")
+    assert outcome.code == 1 and r"unknown setting '\x1b[2J\x9b'" in outcome.text
+    assert all(letter.isprintable() for letter in outcome.text.strip())
 
 
 def test_a_run_dir_that_cannot_be_searched_is_named():

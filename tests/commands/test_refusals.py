@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from igan_tf.commands import COMMANDS, evaluate, records, start, tables, train, turing_test
+from igan_tf.commands import COMMANDS, compare, evaluate, records, start, tables, train, turing_test
 from igan_tf.commands import main as run_command
 from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments.configs import SemiSupervisedConfig, setting_fields
@@ -23,6 +23,7 @@ LINES = {
     "sample": ((train.SampleSettings,), ["--run_dir=run"]),
     "test": ((train.TaskSettings,), []),
     "evaluate": ((EvaluationSettings,), ["--source=noise:8x8x3", "--classifier=keras_inception_v3"]),
+    "compare": ((compare.ComparisonSettings,), ["runs/a", "runs/b"]),
     "tables": ((tables.TableSettings,), ["--table=mnist"]),
     "records": (
         (records.PlaceSettings, ConversionSettings, WorkSettings),
@@ -72,7 +73,7 @@ def wrong(command):
 
 def unused():
     """Flags that the rest of the command line leaves without an effect, at their defaults: given is given."""
-    for command in ("train", "records", "tables", "turing-test"):
+    for command in ("train", "compare", "records", "tables", "turing-test"):
         for field in all_fields(command):
             needed = field.metadata["used_with"]
             if needed and not {"encoding=jpeg", "report=False", "table=mnist"} & set(needed):
@@ -85,6 +86,8 @@ def unused():
     for name in ("labels", "subsets"):
         yield "tables", ["--table=ablation_small", f"--{name}=50"], name
     yield "tables", ["--table=digits", "--data_dir=d"], "data_dir"
+    for name in ("parallel", "classifier", "classifier_path", "num_samples"):
+        yield "tables", ["--table=ablation_small", "--print_commands", f"--{name}=50"], name
     for name in ("labels", "seed", "seed_data", "label_draws"):
         yield "tables", ["--table=mnist", "--", f"--{name}=10"], name
     yield "tables", ["--table=ablation_small", "--", "--seed=2"], "seed"
@@ -137,7 +140,7 @@ def no_work(tmp_path, monkeypatch):
     def work(*arguments, **more):
         raise AssertionError("work began")
 
-    for module in (start, train, evaluate, tables, turing_test):
+    for module in (start, train, compare, evaluate, tables, turing_test):
         monkeypatch.setattr(module, "import_tensorflow", work)
     monkeypatch.setattr(processes, "start_fork_server", work)
     monkeypatch.setattr("igan_tf.turing_test.serving.listen", work)

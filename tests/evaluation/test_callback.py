@@ -22,6 +22,7 @@ from igan_tf.evaluation import (
     inception_score,
     kernel_distance,
 )
+from igan_tf.files.json_lines import read_lines
 from tests.evaluation.stand_ins import images, mean_classifier
 
 
@@ -69,7 +70,7 @@ def records(written):
 
 
 def lines(folder):
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return read_lines(folder / "metrics.jsonl", {})
 
 
 def scalars(folder):
@@ -183,6 +184,14 @@ def test_another_programs_metrics_are_refused_before_the_first_epoch(tmp_path, t
     with pytest.raises(EvaluationError, match=r"metrics.jsonl is not this callback's"):
         fit(model, tmp_path, initial_epoch=0)
     assert float(model.brightness) == 0
+
+
+def test_a_changed_figure_is_noticed(tmp_path):
+    fit(Brightness([0.2]), tmp_path)
+    path = tmp_path / "metrics.jsonl"
+    path.write_text(path.read_text().replace('"epoch": 1', '"epoch": 0'))
+    with pytest.raises(EvaluationError, match=r"line 1, is damaged: it does not have its own checksum"):
+        fit(Brightness([0.2]), tmp_path)
 
 
 def test_what_looks_wrong_in_the_images_is_said():

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from igan_tf.commands.flags import expand_flagfiles, in_flags
+from igan_tf.commands.flags import in_flags
 from igan_tf.commands.train import command_line, config_of
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import (
@@ -19,6 +19,7 @@ from igan_tf.experiments.configs import (
     recipes_with,
     setting_fields,
 )
+from igan_tf.experiments.run_configs import expand_flagfiles
 
 FIELDS = setting_fields()
 # A value of each setting that is not its default, and allowed together with all the others' defaults.
@@ -59,6 +60,7 @@ OTHER_VALUES = {
     "input_corruption": "noise",
     "discriminator_weight_norm": "none",
     "seed": 0,
+    "init_from": "/some where/run",
     "epochs": 1,
     "batch_size": 7,
     "discriminator_learning_rate": 1e-300,

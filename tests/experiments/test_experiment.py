@@ -9,12 +9,14 @@ import keras
 import numpy as np
 import pytest
 
+import igan_tf
 from igan_tf import load_run
 from igan_tf.data import SemiSupervisedBatches, load_data
 from igan_tf.errors import ConfigError
-from igan_tf.experiments import experiment, run_directory
+from igan_tf.experiments import experiment, run_directory, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import recipe, recipe_of
+from igan_tf.experiments.run_directory import read_config
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
 from igan_tf.training import CheckpointError, Checkpoints, Trainer
 from igan_tf.training.interruption import Interrupted
@@ -26,7 +28,7 @@ SETTINGS = {"dataset": "digits", "labels": 50, "batch_size": 400, "initializatio
 
 
 def train(run_dir, report=lambda line: None, **changes):
-    return experiment.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
+    return training_runs.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")
@@ -263,6 +265,79 @@ def test_three_passes_of_the_discriminator_are_the_same_again(tmp_path):
 
 
 # What is trained.
+
+
+def test_another_run_is_refused_before_a_baseline_trains(finished, tmp_path):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    (run_dir / "flags.cfg").unlink()
+    with pytest.raises(CheckpointError, match="supervised_baseline: the run was started with False"):
+        train(run_dir, supervised_baseline=True)
+    assert not (run_dir / "supervised").exists()
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "supervised"])
+def test_nothing_is_read_or_written_through_a_link_in_a_run(finished, tmp_path, name):
+    run_dir, home = shutil.copytree(finished, tmp_path / "run"), tmp_path / "home"
+    if (run_dir / name).exists():
+        (run_dir / name).rename(home)
+    else:
+        home.mkdir()
+    (run_dir / name).symlink_to(home)
+    before = sorted(home.rglob("*"))
+    for use in (lambda: train(run_dir, epochs=3), lambda: load_run(run_dir)):
+        with pytest.raises(ConfigError, match=f"holds a link to a folder, {name}"):
+            use()
+    assert sorted(home.rglob("*")) == before
+
+
+def test_training_from_python_is_the_commands(finished, tmp_path):
+    (tmp_path / "some.cfg").write_text("--dataset=digits\n--labels=20\n--batch_size=400\n--epochs=2\n")
+    lines = []
+    returned = igan_tf.train(
+        str(tmp_path / "some.cfg"), tmp_path / "run", lines.append, labels=50, initialization_examples=50
+    )
+    newest = [Checkpoints(run_dir / "checkpoints").load_newest().sha256 for run_dir in (tmp_path / "run", finished)]
+    assert newest[0] == newest[1] and returned == result(finished)
+    assert igan_tf.train(read_config(finished), tmp_path / "run", lines.append, epochs=3)["epochs"] == 3
+    assert lines[-1].startswith("epoch 3/3  ")
+    with pytest.raises(ConfigError, match="unknown setting 'epoch'"):
+        igan_tf.train("digits", tmp_path / "other", epoch=1)
+    with pytest.raises(ConfigError, match=r"`flagfile` must be the path of a flag file, or one of .*digits"):
+        igan_tf.train("digit", tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_run_starts_from_anothers_weights(finished, tmp_path):
+    """A step at the rate 0 leaves them as they are; averages and optimizers know nothing of the other run."""
+    lines = []
+    still = {"discriminator_learning_rate": 0.0, "generator_learning_rate": 0.0, "epochs": 1}
+    train(tmp_path / "run", lines.append, init_from=str(finished), average_debias=True, **still)
+    newest = Checkpoints(finished / "checkpoints").load_newest()
+    assert f"weights of step 4 of {finished}, SHA-256 {newest.sha256[:16]}" in lines
+    begun = Checkpoints(tmp_path / "run" / "checkpoints").load_newest().arrays
+    for name, array in newest.arrays.items():
+        if name.startswith(("generator/", "discriminator/")):
+            np.testing.assert_array_equal(begun[name], array)
+    model = load_run(tmp_path / "run")
+    averages = model.discriminator_average.values()
+    for average, variable in zip(averages, model.discriminator.trainable_variables, strict=True):
+        np.testing.assert_allclose(average, variable.numpy(), rtol=1e-5, atol=1e-8)
+    assert int(model.discriminator_optimizer.iterations) == 2
+    again = {**still, "epochs": 2, "init_from": str(tmp_path / "moved")}
+    with pytest.raises(ConfigError, match="init_from: the run was started with"):
+        train(tmp_path / "run", **again)
+    with pytest.raises(ConfigError, match=rf"`init_from={tmp_path}/moved` is not the directory of a run"):
+        train(tmp_path / "new", **again)
+    with pytest.raises(
+        CheckpointError, match=rf"`init_from={finished}` is of another network:\n  .* in the checkpoint"
+    ):
+        train(tmp_path / "wider", init_from=str(finished), network_width=2.0)
+    assert not (tmp_path / "new").exists() and not (tmp_path / "wider" / "metrics.jsonl").exists()
+
+
+def test_a_whole_run_may_be_a_link(finished, tmp_path):
+    (tmp_path / "linked").symlink_to(finished)
+    assert load_run(tmp_path / "linked").generate(1, seed=0).shape == (1, 8, 8, 1)
 
 
 def test_label_draws_and_the_supervised_baseline(tmp_path):

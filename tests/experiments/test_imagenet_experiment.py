@@ -11,7 +11,7 @@ import pytest
 
 from igan_tf import load_run
 from igan_tf.errors import ConfigError, DataError
-from igan_tf.experiments import experiment, runs
+from igan_tf.experiments import experiment, runs, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints
 from tests.command_line import assert_same_run, environment, metrics, result, run_here
@@ -34,7 +34,7 @@ def records(tmp_path_factory):
 
 
 def train(records, run_dir, report=lambda line: None, **changes):
-    return experiment.train(build_config(**{**SETTINGS, "data_dir": str(records), **changes}), run_dir, report)
+    return training_runs.train(build_config(**{**SETTINGS, "data_dir": str(records), **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")

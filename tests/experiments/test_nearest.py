@@ -10,7 +10,7 @@ from igan_tf import load_run
 from igan_tf.data import ImageRecords, load_data
 from igan_tf.errors import ConfigError, DataError
 from igan_tf.evaluation.settings import EvaluationSettings
-from igan_tf.experiments import experiment, nearest
+from igan_tf.experiments import experiment, nearest, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.nearest import beside_nearest, nearest_images
 from igan_tf.experiments.sampling import sample_run
@@ -23,7 +23,7 @@ from tests.experiments.imagenet_runs import make_records
 def run_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("nearest") / "run"
     config = build_config(dataset="digits", labels=50, batch_size=400, initialization_examples=50, epochs=1)
-    experiment.train(config, folder, lambda line: None)
+    training_runs.train(config, folder, lambda line: None)
     return folder
 
 
@@ -101,7 +101,7 @@ def test_the_command_says_the_distances_and_takes_the_data_from_elsewhere(tmp_pa
             Image.fromarray(pixels).save(tmp_path / "here" / name / f"{index}.png")
     settings = {"dataset": "folder", "labels": 0, "batch_size": 5, "initialization_examples": 5, "network_width": 0.1}
     config = build_config(data_dir=str(tmp_path / "here"), epochs=1, **settings)
-    experiment.train(config, tmp_path / "run", lambda line: None)
+    training_runs.train(config, tmp_path / "run", lambda line: None)
     own = ["--mode=sample", f"--run_dir={tmp_path}/run", "--num_samples=4", "--nearest"]
     found = []
     for more in ([], [f"--data_dir={tmp_path}/there"]):

@@ -18,7 +18,7 @@ from igan_tf.errors import ConfigError, EvaluationError
 from igan_tf.evaluation import frechet_distance, inception_score, load_classifier
 from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.images import chosen_indices
-from igan_tf.experiments import experiment, runs
+from igan_tf.experiments import runs, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import Checkpoints, Trainer
 from igan_tf.training.run_log import read_metrics
@@ -39,7 +39,7 @@ def _cache(digits_cache, monkeypatch):
 
 
 def train(run_dir, report=lambda line: None, **changes):
-    return experiment.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
+    return training_runs.train(build_config(**{**SETTINGS, **changes}), run_dir, report)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from PIL import Image
 from igan_tf import load_run
 from igan_tf.data import ArrayBatches, ImageData, load_data
 from igan_tf.errors import ConfigError, DataError
-from igan_tf.experiments import experiment, preflight, runs
+from igan_tf.experiments import preflight, runs, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import RECIPES, recipe_of
 from tests.command_line import metrics, result
@@ -19,7 +19,7 @@ SMALL = {"gf_dim": 8, "df_dim": 2, "latent_size": 10, "batch_size": 4, "epochs":
 
 
 def train(config, run_dir):
-    return experiment.train(config, run_dir, report=lambda line: None)
+    return training_runs.train(config, run_dir, report=lambda line: None)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,8 @@ from igan_tf.errors import ConfigError, DataError
 from igan_tf.evaluation.array_sources import ArrayFileSource, ArrayFolderSource
 from igan_tf.evaluation.folder_images import FolderSource
 from igan_tf.experiments import sampling
-from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
+from igan_tf.experiments.sample_folder import SampleFolder, sampling_plan
+from igan_tf.experiments.sampling import write_npz
 from igan_tf.images.arrays import as_bytes
 from igan_tf.training import Checkpoints
 from tests.command_line import FLAGS, command, environment, run_here, run_process
@@ -370,7 +371,6 @@ def here(tmp_path, monkeypatch):
     ("arguments", "words"),
     [
         (["--output=a.jpg"], ["--output=a.jpg", ".npz or .png, or with / for a folder"]),
-        (["--output="], ["--output="]),
         (["--output=v1.0"], ["--output=v1.0", "with / for a folder"]),
         (["--output=nowhere/a.npz"], ["--output=nowhere/a.npz", "a folder that exists"]),
         (["--output=file/a.npz"], ["--output=file/a.npz", "a folder that exists"]),

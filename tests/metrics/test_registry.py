@@ -96,6 +96,8 @@ def test_a_metric_of_ones_own(known):
     options = registry.options_class()(brightness_quantile=1.0)
     assert metric.record(generated, classified(seed=1), options, 0) == {"brightness": generated.features.max()}
     assert "brightness" in registry.curve_names()
+    with pytest.raises(TypeError, match=r"brightness of the metric Brightness must be a number. Received: None"):
+        registry.curve_values(metric, {"brightness": None})
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_new_weights_are_sampled_with_and_nothing_is_traced_again(name):
     np.testing.assert_allclose(after, expected_images(model, 3, 100, 0)[:4], rtol=0, atol=1e-5)
     variable.assign(old)
     np.testing.assert_array_equal(model.generate(4, seed=3), before)
-    assert model._sampler().experimental_get_tracing_count() == 1
+    assert model._sampler().draw.experimental_get_tracing_count() == 1
 
 
 def test_a_paused_sampler_keeps_the_weights_of_its_first_batch():

@@ -1,4 +1,4 @@
-"""Two hundred faults of shards, each found on opening; and folders that are no sets of records."""
+"""Faults of shards, each found on opening; and folders that are no sets of records."""
 
 import dataclasses
 import json
@@ -154,10 +154,6 @@ FAULTS = {
     overwrite_with_zeros: 8,
     make_a_folder: 2,
 }
-
-
-def test_there_are_two_hundred():
-    assert sum(FAULTS.values()) == 200
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)

@@ -19,10 +19,11 @@ from PIL import Image
 
 from igan_tf.errors import InputError
 from igan_tf.evaluation.statistics import FeatureStatistics, load_statistics, save_statistics
-from igan_tf.experiments import experiment, preflight
+from igan_tf.experiments import experiment, preflight, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes.recipe import Recipe
-from igan_tf.experiments.sampling import SampleFolder, sampling_plan, write_npz
+from igan_tf.experiments.sample_folder import SampleFolder, sampling_plan
+from igan_tf.experiments.sampling import write_npz
 from igan_tf.files import disk
 from igan_tf.metrics.moments import FeatureMoments
 from igan_tf.records import converter, shards
@@ -67,7 +68,7 @@ class Scenario(NamedTuple):
     content: Callable[[Path], Any]
 
 
-# Training: the whole of `experiment.train` but for networks and data.
+# Training: the whole of `training_runs.train` but for networks and data.
 
 
 class _OneNumber:
@@ -123,8 +124,10 @@ class _Recipe(Recipe):
 
 def _train(folder: Path) -> None:
     config = build_config(dataset="digits", epochs=2)
+    modules: tuple[Any, ...] = (experiment, preflight, training_runs)
     original = experiment.recipe_of
-    experiment.recipe_of = preflight.recipe_of = lambda config: _Recipe(config)
+    for module in modules:
+        module.recipe_of = lambda config: _Recipe(config)
     acknowledged: list[int] = []
     save = Checkpoints.save
 
@@ -134,10 +137,11 @@ def _train(folder: Path) -> None:
 
     Checkpoints.save = saved  # type: ignore[method-assign]
     try:
-        experiment.train(config, folder / "run", lambda line: None)
+        training_runs.train(config, folder / "run", lambda line: None)
     finally:
         Checkpoints.save = save  # type: ignore[method-assign]
-        experiment.recipe_of = preflight.recipe_of = original
+        for module in modules:
+            module.recipe_of = original
         (folder / "acknowledged").write_text(str(max(acknowledged, default=0)))
 
 

@@ -230,6 +230,13 @@ def test_nothing_planted_under_a_temporary_name_is_used(checkpoints, tmp_path, n
     assert [path.name for path in home.iterdir()] == ["file"] and (home / "file").read_text() == "mine"
 
 
+def test_a_linked_step_does_not_count(checkpoints, tmp_path):
+    save(checkpoints, 7)
+    checkpoints.path(7).rename(tmp_path / "elsewhere")
+    checkpoints.path(7).symlink_to(tmp_path / "elsewhere")
+    assert checkpoints.steps() == [] and checkpoints.load_newest() is None
+
+
 def test_exchanged_steps_are_noticed(checkpoints, warnings):
     save(checkpoints, 7, 12)
     paths = checkpoints.path(7), checkpoints.path(12)

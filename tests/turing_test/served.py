@@ -77,10 +77,7 @@ def truth(png):
 
 def of_patience(seconds):
     """For `Server`'s `before`: closes connections whose requests do not end in this time."""
-    return (
-        "import functools\nfrom igan_tf.turing_test import serving\n"
-        f"serving.serve = functools.partial(serving.serve, patience={seconds})"
-    )
+    return f"from igan_tf.turing_test import serving\nserving.PATIENCE_SECONDS = {seconds}"
 
 
 class Server:

@@ -1,4 +1,4 @@
-"""Two hundred hostile requests over raw sockets: none makes the server fail, none is executed, none reads outside."""
+"""Hostile requests over raw sockets: none makes the server fail, none is executed, none reads outside."""
 
 import json
 import socket

@@ -1,12 +1,11 @@
 """Connections whose requests never end are closed, and honest slow ones are not."""
 
-import inspect
 import socket
 import time
 
 import pytest
 
-from igan_tf.turing_test.serving import serve
+from igan_tf.turing_test.serving import PATIENCE_SECONDS
 from tests.turing_test.served import Server, make_study, of_patience
 
 PATIENCE = 1
@@ -48,7 +47,7 @@ def seconds_until_closed(connection, trickle=b""):
 
 
 def test_twenty_seconds_unless_told_otherwise():
-    assert inspect.signature(serve).parameters["patience"].default == 20
+    assert PATIENCE_SECONDS == 20
 
 
 HEAD = "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 500\r\n"

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from igan_tf.experiments.configs import config_from_lines
-from igan_tf.experiments.experiment import train
+from igan_tf.experiments.training_runs import train
 from igan_tf.turing_test.encoding import decode_image, encode_images
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.sources import parse_sources, read_sources

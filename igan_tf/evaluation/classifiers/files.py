@@ -48,7 +48,7 @@ def digest_of(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def private_copy(path: str | Path, sha256: str = "") -> Iterator[tuple[Path, str]]:
+def checked_copy(path: str | Path, sha256: str = "") -> Iterator[tuple[Path, str]]:
     """Yields a copy of a file or folder that nobody else can change, and its digest.
 
     Whatever is asked of a file of others is asked of this copy, which then is what is loaded: under its name another

@@ -15,7 +15,7 @@ import tensorflow as tf
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers import frozen_graph, operations
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.files import fetch, private_copy
+from igan_tf.evaluation.classifiers.files import checked_copy, fetch
 from igan_tf.evaluation.classifiers.frozen_graph import INPUT_SIZE, VALUE_RANGE
 
 # As TF-GAN names the outputs: logits over 1008 classes, and the 2048 features of the last pooling.
@@ -60,7 +60,7 @@ def load(
         sha256 = fetch(
             url, path, sha256, report, lambda file: _network(file, f"`name=inception`: {url}", "default", trust_file)
         )
-    with private_copy(path, sha256) as (copy, digest):
+    with checked_copy(path, sha256) as (copy, digest):
         function, value_range, own_resize = _network(copy, place, protocol, trust_file)
     name = "inception" if protocol == "default" else f"inception, protocol {protocol}"
     return Classifier(function, name, digest, value_range, True, INPUT_SIZE, own_resize=own_resize)

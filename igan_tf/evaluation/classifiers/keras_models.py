@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.files import ALREADY_HERE, private_copy
+from igan_tf.evaluation.classifiers.files import ALREADY_HERE, checked_copy
 from igan_tf.files.damage import UNREADABLE_ZIP
 
 # What Keras calls the file of the whole network.
@@ -43,7 +43,7 @@ def load_inception_v3(path: str | Path = "", sha256: str = "", report: Callable[
         raise EvaluationError(f"`path` must be an .h5 file of InceptionV3's weights. Received: path={path}")
     with _channels_last():
         model = keras.applications.InceptionV3(weights=None, classifier_activation=None)
-    with private_copy(path, sha256) as (copy, digest):
+    with checked_copy(path, sha256) as (copy, digest):
         try:
             _check_sizes(copy, 8 * model.count_params())
             model.load_weights(copy)
@@ -119,7 +119,7 @@ def load_file(path: str | Path, sha256: str, trust_file: bool, value_range: tupl
     # Registers this package's layers.
     import igan_tf.layers  # noqa: F401
 
-    with private_copy(path, sha256) as (copy, digest):
+    with checked_copy(path, sha256) as (copy, digest):
         try:
             model = keras.saving.load_model(copy, compile=False, safe_mode=True)
         except UNREADABLE_ZIP as error:

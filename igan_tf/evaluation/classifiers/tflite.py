@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
-from igan_tf.evaluation.classifiers.files import private_copy
+from igan_tf.evaluation.classifiers.files import checked_copy
 
 # Beyond this number interpreters wait for memory.
 _MOST_INTERPRETERS = 8
@@ -40,7 +40,7 @@ def load(path: str | Path, sha256: str = "", value_range: tuple[float, float] | 
         EvaluationError: for a file that is missing, of another digest, or no such network; for a network of floats
             without a range, or a quantized one with it.
     """
-    with private_copy(path, sha256) as (copy, digest):
+    with checked_copy(path, sha256) as (copy, digest):
         stored = bytearray(copy.read_bytes())
     try:
         content, from_logits = _with_features(stored)

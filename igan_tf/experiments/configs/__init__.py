@@ -34,6 +34,7 @@ __all__ = [
     "flag_line",
     "recipes_with",
     "setting_fields",
+    "settings_from_lines",
 ]
 
 
@@ -91,9 +92,14 @@ def as_lines(config: RunConfig) -> list[str]:
     return [flag_line(name, value) for name, value in {"recipe": config.recipe, **config.as_settings()}.items()]
 
 
+def settings_from_lines(lines: Iterable[str]) -> dict[str, Any]:
+    """The settings that lines of a flag file state, by name."""
+    return parse_lines(lines, {**setting_fields(), "recipe": fields_of(RecipeSettings)[0]})
+
+
 def config_from_lines(lines: Iterable[str]) -> RunConfig:
     """The config that lines of a flag file describe."""
-    return build_config(**parse_lines(lines, {**setting_fields(), "recipe": fields_of(RecipeSettings)[0]}))
+    return build_config(**settings_from_lines(lines))
 
 
 def config_from_text(text: str) -> RunConfig:

@@ -51,6 +51,9 @@ class OptimizerSettings(Settings):
     topic = "Training"
 
     seed: int = setting(1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=GREATEST_SEED)
+    init_from: str = setting(
+        "", "A run directory with whose newest weights both networks start; empty: with fresh ones.", path=True
+    )
     epochs: int = setting(300, "Passes over the unlabelled data.", low=1, high=MANY, free=True)
     batch_size: int = setting(100, "Examples of each kind in a batch of each replica.", low=1, high=MANY)
     discriminator_learning_rate: float = setting(0.003, "Adam's rate for the discriminator.", low=0)

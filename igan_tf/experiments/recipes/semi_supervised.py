@@ -200,4 +200,6 @@ class SemiSupervisedRecipe(Recipe):
         """The same discriminator on the labelled examples alone."""
         if not self.config.supervised_baseline:
             return None
-        return dataclasses.replace(self.config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0)
+        return dataclasses.replace(
+            self.config, supervised_baseline=False, unlabelled_weight=0.0, generator_steps=0, init_from=""
+        )

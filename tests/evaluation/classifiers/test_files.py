@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from igan_tf.errors import EvaluationError
-from igan_tf.evaluation.classifiers.files import cache_folder, digest_of, fetch, private_copy
+from igan_tf.evaluation.classifiers.files import cache_folder, checked_copy, digest_of, fetch
 
 CONTENT = bytes(range(256)) * 9000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()
@@ -166,11 +166,11 @@ def test_what_was_checked_is_what_is_loaded(path, monkeypatch):
     """Exchanged after its digest was taken, a file is not read again under its name."""
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(b"checked")
-    with private_copy(path, hashlib.sha256(b"checked").hexdigest()) as (copy, digest):
+    with checked_copy(path, hashlib.sha256(b"checked").hexdigest()) as (copy, digest):
         path.write_bytes(b"another")
         assert copy.read_bytes() == b"checked" and digest == hashlib.sha256(b"checked").hexdigest()
     with pytest.raises(EvaluationError, match=f"`sha256` must be the digest of {path}, which is"):
-        private_copy(path, "0" * 64).__enter__()
+        checked_copy(path, "0" * 64).__enter__()
 
 
 def test_a_folders_digest_depends_on_names_and_contents(tmp_path):
