@@ -74,5 +74,10 @@ def is_open(line):
 def command_of(line):
     """(program, arguments) of a line that calls this package, as a shell would split it; None of another line."""
     match = _COMMAND.search(line)
+    if not match:
+        return None
     # A line of a script in quotes may end with the script's own quote.
-    return (match[1], shlex.split(match[2].strip().rstrip("'"), comments=True)) if match else None
+    words = shlex.split(match[2].strip().rstrip("'"), comments=True)
+    # What comes behind is of the shell.
+    end = next((place for place, word in enumerate(words) if re.match(r"\d?[|>&]", word)), len(words))
+    return match[1], words[:end]
