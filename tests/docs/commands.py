@@ -35,7 +35,8 @@ def without_work(monkeypatch):
 
     monkeypatch.setattr(train, "_run", accept)
     monkeypatch.setattr("igan_tf.experiments.scoring.evaluate", accept)
-    monkeypatch.setattr(tables, "_make", accept_table)
+    for work in ("_make", "_print_commands"):
+        monkeypatch.setattr(tables, work, accept_table, raising=False)
     monkeypatch.setattr("igan_tf.records.processes.start_fork_server", accept)
     for work in ("_serve", "_report"):
         monkeypatch.setattr(turing_test, work, accept)

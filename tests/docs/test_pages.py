@@ -56,7 +56,8 @@ def test_programs_and_quick_commands_run(page, tmp_path, monkeypatch, cache):
 
 
 @pytest.mark.parametrize("page", pages.pages(), ids=pages.name_of)
-def test_commands_are_accepted(page, monkeypatch):
+def test_commands_are_accepted(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     commands.without_work(monkeypatch)
     wrong = []
     for block in pages.blocks(page):
