@@ -37,6 +37,7 @@ def without_work(monkeypatch):
     monkeypatch.setattr("igan_tf.experiments.scoring.evaluate", accept)
     for work in ("_make", "_print_commands"):
         monkeypatch.setattr(tables, work, accept_table, raising=False)
+    monkeypatch.setattr("igan_tf.tables.comparison.read_runs", accept)
     monkeypatch.setattr("igan_tf.records.processes.start_fork_server", accept)
     for work in ("_serve", "_report"):
         monkeypatch.setattr(turing_test, work, accept)
