@@ -46,7 +46,7 @@ turing-demo: $(INSTALLED)
 	$(BIN)/python -m igan_tf.main --flagfile=run_configs/digits.cfg --label_draws=1 --nosupervised_baseline \
 		--run_dir=runs/turing_demo/digits
 	$(BIN)/python -m igan_tf.turing_test --real=digits:test --generated=digits=runs/turing_demo/digits \
-		--feedback=both --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
+		--feedback=on --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
 
 test: $(INSTALLED)
 	$(PYTEST_IN_PARALLEL) -m "not slow" tests

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
+import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from igan_tf.turing_test.storage import Storage
 
 _OWN_MACHINE = ("127.0.0.1", "localhost")
+_EVERY_ADDRESS = ("0.0.0.0", "::")
 _NOT_REPORT = ("report=False",)
 
 
@@ -66,7 +69,7 @@ class ServingSettings(Settings):
 
     host: str = setting(
         "127.0.0.1",
-        "Address to serve on. Any but this machine's needs `public_url`.",
+        "Address to serve on. Any but this machine's needs `public_url` or `insecure_lan`.",
         used_with=_NOT_REPORT,
     )
     port: int = setting(8765, "Port to serve on; 0: a free one.", low=0, high=65535, used_with=_NOT_REPORT)
@@ -76,13 +79,24 @@ class ServingSettings(Settings):
         "address. With https, cookies are sent over https alone.",
         used_with=_NOT_REPORT,
     )
+    insecure_lan: bool = setting(
+        False,
+        "Serve colleagues in one's own network, with `host=0.0.0.0` or this machine's address there, unencrypted: "
+        "whoever is in that network can read links and answers, and answer as somebody else.",
+        used_with=_NOT_REPORT,
+    )
 
     def check(self) -> None:
         super().check()
-        if self.host not in _OWN_MACHINE and not self.public_url:
+        if self.host not in _OWN_MACHINE and not self.public_url and not self.insecure_lan:
             raise StudyError(
-                "`host` other than 127.0.0.1 needs `public_url`, the address that annotators use. "
+                "`host` other than 127.0.0.1 needs `public_url`, the address that annotators use, or `insecure_lan`. "
                 f"Received: host={self.host} public_url="
+            )
+        if self.insecure_lan and (self.public_url or self.host in _OWN_MACHINE):
+            raise StudyError(
+                "`insecure_lan` goes with `host=0.0.0.0`, or this machine's address in the network, and without "
+                f"`public_url`. Received: host={self.host} public_url={self.public_url}"
             )
         if not self.public_url:
             return
@@ -218,6 +232,13 @@ def _serve(line: CommandLine, settings: CommandSettings, study_settings: StudySe
         try:
             port = listener.getsockname()[1]
             origins = _origins(settings.public_url, settings.host, port)
+            if settings.insecure_lan:
+                print(
+                    f"warning: unencrypted at {origins[0]}: whoever is in this network can read links and answers, and "
+                    "answer as somebody else",
+                    file=sys.stderr,
+                    flush=True,
+                )
             serving.serve(study, listener, origins, proxied=bool(settings.public_url), started=_announce)
         finally:
             study.close()
@@ -226,10 +247,27 @@ def _serve(line: CommandLine, settings: CommandSettings, study_settings: StudySe
 def _origins(public_url: str, host: str, port: int) -> list[str]:
     """The origins under which browsers reach the server, the one for links first, as browsers name them."""
     origins = [public_url.rstrip("/").lower()] if public_url else []
-    if host in _OWN_MACHINE:
+    lan = not public_url and host not in _OWN_MACHINE
+    if lan:
+        address = _address_in_network() if host in _EVERY_ADDRESS else host
+        origins = [f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"]
+    if host in _OWN_MACHINE or (lan and host in _EVERY_ADDRESS):
         origins += [f"http://{name}:{port}" for name in _OWN_MACHINE]
     # They leave out the scheme's own port.
     return [re.sub(r"^(http://[^/]*):80$|^(https://[^/]*):443$", r"\1\2", origin) for origin in origins]
+
+
+def _address_in_network() -> str:
+    """This machine's address in its network, from which it would reach others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # An address that RFC 5737 keeps for documents.
+            probe.connect(("192.0.2.1", 9))
+            return probe.getsockname()[0]
+        except OSError:
+            raise StudyError(
+                "`host=0.0.0.0`: this machine has no address in a network; name the one to use. Received: host=0.0.0.0"
+            ) from None
 
 
 def _announce(study: Storage, origin: str) -> None:

@@ -5,6 +5,7 @@ from igan_tf.layers.blocked_conv2d_transpose import BlockedConv2DTranspose
 from igan_tf.layers.concatenate_noise import ConcatenateNoise
 from igan_tf.layers.cross_batch_norm import CrossBatchNorm
 from igan_tf.layers.data_dependent import data_dependent_initialization, initializes_now
+from igan_tf.layers.differentiable_augmentation import DifferentiableAugmentation
 from igan_tf.layers.drop_reference import DropReference
 from igan_tf.layers.freeze_reference import freeze_reference, unfreeze_reference
 from igan_tf.layers.minibatch_discrimination import MinibatchDiscrimination
@@ -19,6 +20,7 @@ __all__ = [
     "BlockedConv2DTranspose",
     "ConcatenateNoise",
     "CrossBatchNorm",
+    "DifferentiableAugmentation",
     "DropReference",
     "GaussianNoise",
     "MinibatchDiscrimination",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 GENERATOR_NORMS = ("batch", "virtual", "none")
 DISCRIMINATOR_NORMS = ("cross", "batch", "none")
 DISCRIMINATOR_WEIGHT_NORMS = ("weight", "spectral", "none")
+AUGMENTATIONS = ("color", "translation", "cutout")
 INPUT_CORRUPTIONS = ("auto", "noise", "dropout")
 
 

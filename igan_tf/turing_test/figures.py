@@ -108,7 +108,9 @@ def _accuracy(report: Report) -> Figure:
         axes.plot(study["accuracy"], place, "D", color="#999999", markersize=5)
         labels.append(f"paper: {study['study']}")
     _chance(axes, "x")
+    # The whole range: of few votes, the interval would fill the figure and look like a large difference.
     axes.set(yticks=range(len(labels)), yticklabels=labels, xlabel="part of answers that is right, 95% interval")
+    axes.set_xlim(-0.02, 1.02)
     axes.invert_yaxis()
     return figure
 
@@ -132,7 +134,8 @@ def _annotators(report: Report) -> Figure:
             )
     _chance(axes, "y")
     axes.set(xlabel="annotators, in order of accuracy", ylabel="accuracy", ylim=(0, 1.02))
-    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True)
+    axes.set_xlim(0.5, len(people) + 0.5)
+    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True, min_n_ticks=1)
     axes.legend(frameon=False, loc="lower right")
     return figure
 
@@ -149,7 +152,8 @@ def _learning(report: Report) -> Figure:
             axes.fill_between(blocks, low, high, color=_COLOURS[told], alpha=0.15, linewidth=0)
     _chance(axes, "y")
     axes.set(xlabel="block", ylabel="accuracy, 95% interval", ylim=(0, 1.02))
-    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True)
+    axes.set_xlim(0.5, max((entry["block"] for entry in report["learning"]), default=1) + 0.5)
+    cast("MaxNLocator", axes.xaxis.get_major_locator()).set_params(integer=True, min_n_ticks=1)
     axes.legend(frameon=False, loc="lower right")
     return figure
 

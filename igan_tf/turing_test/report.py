@@ -238,11 +238,12 @@ def _mistaken(votes: Votes, sources: Sequence[Mapping[str, Any]]) -> list[dict[s
 def in_words(report: Report) -> Iterator[str]:
     """The report's main numbers as lines of text."""
     people = report["annotators"]
-    yield f"{report['study']['title']}: {report['votes']:,} votes of {people['began']} annotators"
+    yield f"{report['study']['title']}: {counted(report['votes'], 'vote')} of {counted(people['began'], 'annotator')}"
     yield f"  {people['enrolled']} enrolled, {people['finished']} finished"
     for entry in report["results"]:
         told = {False: "off", True: "on", None: "both"}[entry["feedback"]]
-        yield f"{entry['source']}, feedback {told}: {entry['votes']:,} votes of {entry['annotators']} annotators"
+        votes, annotators = counted(entry["votes"], "vote"), counted(entry["annotators"], "annotator")
+        yield f"{entry['source']}, feedback {told}: {votes} of {annotators}"
         for name in _STATISTICS:
             numbers = entry[name]
             yield (
@@ -253,6 +254,11 @@ def in_words(report: Report) -> Iterator[str]:
             )
     for study in PAPER:
         yield f"paper, {study['study']}: accuracy {study['accuracy']:.3f}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 vote", "2,000 votes"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def without_nan(value: Any) -> Any:

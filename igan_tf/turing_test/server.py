@@ -18,7 +18,7 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from igan_tf.turing_test import figures, security
-from igan_tf.turing_test.report import plan_in_words
+from igan_tf.turing_test.report import counted, plan_in_words
 from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.session import outcome, state
 from igan_tf.turing_test.settings import CHOICES
@@ -77,6 +77,7 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("igan_tf.turing_test"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
+        self._templates.globals["counted"] = counted
 
     # Pages for annotators.
 

@@ -1,5 +1,6 @@
 """The command line in processes of its own, and what an installed copy holds."""
 
+import http.client
 import os
 import re
 import signal
@@ -52,6 +53,8 @@ def parsed(*arguments):
         ([], "--study_dir must name the folder of the study. Received: --study_dir="),
         (["--study_dir=x", "--port=65536"], "--port must be at most 65535. Received: --port=65536"),
         (["--study_dir=x", "--host=0.0.0.0"], "--host other than 127.0.0.1 needs --public_url"),
+        (["--study_dir=x", "--insecure_lan"], "--insecure_lan goes with --host=0.0.0.0"),
+        (["--study_dir=x", "--insecure_lan", "--host=::", "--public_url=http://a.example"], "--insecure_lan goes with"),
         (["--study_dir=x", "--public_url=study.example.org"], "Received: --public_url=study.example.org"),
         (["--study_dir=x", "--public_url=https://a.example/path"], "Received: --public_url=https://a.example/path"),
         (["--study_dir=x", "--public_url=ftp://a.example"], "Received: --public_url=ftp://a.example"),
@@ -170,11 +173,30 @@ def test_a_wheel_holds_pages_and_schema(tmp_path):
     assert present == held and {path.rsplit(".")[-1] for path in held} == {"py", "html", "css", "js", "svg", "sql"}
 
 
+def test_a_study_in_ones_own_network(tmp_path, monkeypatch):
+    """It answers at the machine's address there and on the machine itself, under no other name, and warns."""
+    address = "127.0.0.2"
+    make_study(tmp_path / "study")
+    before = f"from igan_tf.commands import turing_test\nturing_test._address_in_network = lambda: {address!r}"
+    with Server(tmp_path / "study", "--host=0.0.0.0", "--insecure_lan", before=before) as server:
+        port = server.study_link.rpartition(":")[2].partition("/")[0]
+        assert server.study_link.startswith(f"http://{address}:{port}/study/")
+        for name, status in ((address, 200), ("127.0.0.1", 200), ("localhost", 200), ("192.168.7.9", 421)):
+            connection = http.client.HTTPConnection(address, int(port), timeout=30)
+            connection.request("GET", server.study_link.partition(f":{port}")[2], headers={"Host": f"{name}:{port}"})
+            assert connection.getresponse().status == status
+            connection.close()
+        _, errors = server.stop()
+        assert f"warning: unencrypted at http://{address}:{port}: whoever is in this network" in errors
+
+
 @pytest.mark.parametrize(
     ("public_url", "host", "port", "expected"),
     [
         ("", "127.0.0.1", 8765, "http://127.0.0.1:8765"),
         ("", "127.0.0.1", 80, "http://127.0.0.1"),
+        ("", "192.168.7.9", 8765, "http://192.168.7.9:8765"),
+        ("", "fd00::9", 80, "http://[fd00::9]"),
         ("https://A.example/", "0.0.0.0", 8765, "https://a.example"),
         ("https://a.example:443", "0.0.0.0", 8765, "https://a.example"),
         ("http://a.example:80", "0.0.0.0", 80, "http://a.example"),

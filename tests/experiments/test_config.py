@@ -75,6 +75,7 @@ OTHER_VALUES = {
     "label_smoothing": 0.1,
     "historical_averaging": 2.5,
     "r1_penalty": 10.0,
+    "augmentation": "color,cutout",
     "generator_average_decay": 0.99,
     "unlabelled_weight": 0.5,
     "generator_steps": 3,
@@ -167,9 +168,12 @@ def test_equal_names_are_one_setting():
 
 def test_choices_are_what_the_models_take():
     from igan_tf.evaluation.classifiers import load_classifier
+    from igan_tf.layers import differentiable_augmentation
     from igan_tf.models.semi_supervised_gan import GENERATOR_OBJECTIVES
+    from igan_tf.networks.registry import AUGMENTATIONS
     from igan_tf.training.distribution import build_strategy
 
+    assert AUGMENTATIONS == differentiable_augmentation.KINDS
     assert FIELDS["generator_objective"].metadata["choices"] == GENERATOR_OBJECTIVES
     with pytest.raises(ValueError, match="'auto', 'single', 'mirrored', 'multi_worker'"):
         build_strategy("none")
@@ -360,6 +364,13 @@ def test_floats_must_be_finite(name, value):
             "`score_epochs` needs another classifier .* Received: score_epochs=1",
         ),
         ({"channels": 2}, "`channels` must be 1 or 3. Received: channels=2"),
+        *(
+            (
+                {"augmentation": kinds},
+                f"`augmentation` must be one or more of color, .* Received: augmentation={kinds}$",
+            )
+            for kinds in ("blur", "color,", "color cutout")
+        ),
         ({"dataset": "folder"}, "`dataset=folder` needs `data_dir`, .* Received: data_dir="),
         ({"label_file": "f", "label_draws": 2}, "`label_file` .* does not go with `label_draws=2`"),
         (

@@ -392,6 +392,7 @@ def test_the_other_techniques(tmp_path):
         "generator_objective": "minimax",
         "historical_averaging": 0.1,
         "r1_penalty": 0.1,
+        "augmentation": "color,translation,cutout",
         "label_smoothing": 0.1,
         "adam": "outside",
         "average_debias": False,

@@ -388,3 +388,24 @@ def test_the_results_page_shows_its_figures(study):
     study.wait(lambda: study.script("return [...document.images].every(image => image.complete)"), "figures load")
     assert all(study.script("return arguments[0].naturalWidth", figure) > 500 for figure in figures)
     assert study.errors() == []
+
+
+def test_the_results_page_renews_itself_and_fits_a_phone(study):
+    study.driver.get(study.server.results_link)
+    lead = "return document.querySelector('.lead').textContent"
+    before = study.script(lead)
+    client = study.server.client()
+    client.enrol()
+    study.script("renew()")
+    study.wait(lambda: study.script(lead) != before, "newer numbers appear")
+    study.wait(lambda: study.script("return [...document.images].every(image => image.complete)"), "figures load")
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    study.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
+    widths = study.script(
+        "return [document.documentElement, ...document.querySelectorAll('.scroll')]"
+        ".map(element => element.scrollWidth - element.clientWidth)"
+    )
+    desktop = {"width": 1280, "height": 860, "deviceScaleFactor": 1, "mobile": False}
+    study.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", desktop)
+    assert len(widths) > 1 and max(widths) <= 0
+    assert study.errors() == []

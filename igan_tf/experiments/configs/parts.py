@@ -16,7 +16,7 @@ from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
-from igan_tf.networks.registry import GENERATOR_NORMS
+from igan_tf.networks.registry import AUGMENTATIONS, GENERATOR_NORMS
 from igan_tf.settings import GREATEST_SEED, MANY, Settings, fields_of, setting
 from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
 
@@ -86,12 +86,25 @@ class TechniqueSettings(Settings):
     r1_penalty: float = setting(
         0.0, "Weight of the R1 penalty on the discriminator (Mescheder et al., 2018); 0: off.", low=0
     )
+    augmentation: str = setting(
+        "",
+        "Random changes of all images that the discriminator sees in training, for small sets (Zhao et al., 2020): one "
+        f"or more of {','.join(AUGMENTATIONS)}; empty: none.",
+    )
     generator_average_decay: float = setting(
         0.0,
         "Decay of a running average of the generator's weights, from which samples are then drawn; 0: none.",
         low=0,
         high=0.99999999,
     )
+
+    def check(self) -> None:
+        super().check()
+        if self.augmentation and not set(self.augmentation.split(",")) <= set(AUGMENTATIONS):
+            raise ConfigError(
+                f"`augmentation` must be one or more of {', '.join(AUGMENTATIONS)}, with commas between. "
+                f"Received: augmentation={self.augmentation}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

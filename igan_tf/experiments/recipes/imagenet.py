@@ -68,7 +68,7 @@ class ImageNetRecipe(Recipe):
                     reference_size=config.reference_size,
                     gf_dim=config.gf_dim,
                 ),
-                self.with_noise(
+                self.as_trained(
                     imagenet.build_discriminator(
                         image_shape,
                         num_outputs=num_classes + 1 if config.use_labels else 1,

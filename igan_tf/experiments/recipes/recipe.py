@@ -14,7 +14,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.evaluation.images import ArraySource, ImageSource
 from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.experiments.configs import RunConfig
-from igan_tf.layers import TableGaussianNoise
+from igan_tf.layers import DifferentiableAugmentation, TableGaussianNoise
 from igan_tf.losses import HistoricalAveraging, Technique
 from igan_tf.losses.r1_penalty import R1Penalty
 from igan_tf.models.adversarial_model import AdversarialModel
@@ -111,12 +111,16 @@ class Recipe(abc.ABC):
         finally:
             keras.config.set_dtype_policy(before)
 
-    def with_noise(self, discriminator: keras.Model) -> keras.Model:
-        """The discriminator, its noise as `noise` says."""
+    def as_trained(self, discriminator: keras.Model) -> keras.Model:
+        """The discriminator with the noise of `noise`, behind the changes of `augmentation`."""
         for layer in discriminator._flatten_layers():
             if isinstance(layer, TableGaussianNoise):
                 layer.exact = self.config.noise == "exact"
-        return discriminator
+        if not self.config.augmentation:
+            return discriminator
+        images = keras.Input(discriminator.input_shape[1:])
+        augment = DifferentiableAugmentation(self.config.augmentation.split(","), name="augmentation")
+        return keras.Model(images, discriminator(augment(images)), name="augmented_discriminator")
 
     def techniques(self) -> list[Technique]:
         """The techniques of every recipe; the model leaves those of weight 0 out."""

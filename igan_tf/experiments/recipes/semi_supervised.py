@@ -119,7 +119,7 @@ class SemiSupervisedRecipe(Recipe):
                     reference_size=config.reference_size,
                     width=config.network_width,
                 ),
-                self.with_noise(
+                self.as_trained(
                     self.network.build_discriminator(
                         image_shape,
                         num_outputs=num_classes if config.labelled else 1,

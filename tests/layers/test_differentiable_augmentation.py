@@ -1,0 +1,118 @@
+"""`DifferentiableAugmentation`: each change by its formula, drawn anew for each image, and gradients through it."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from igan_tf.layers import DifferentiableAugmentation
+from tests.layers.conformance import call, check_layer
+from tests.layers.gradients import value_and_gradients
+
+SHAPE = (40, 16, 8, 3)
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random(SHAPE, "float32")
+
+
+def augmented(images, *kinds, seed=1):
+    return call(DifferentiableAugmentation(kinds, seed=seed), images, training=True)
+
+
+def test_conformance():
+    check_layer(
+        lambda: DifferentiableAugmentation(seed=3),
+        (3, 8, 8, 2),
+        expected_output_shape=(3, 8, 8, 2),
+        expected_weights=[],
+        training_matters=True,
+    )
+
+
+def test_colors_by_the_formula(images):
+    """Each image is a sum of its own three parts: mean of all, means over channels, the rest; float32, 1e-5."""
+    found = augmented(images, "color")
+
+    def parts(array):
+        whole = array.mean((1, 2, 3), keepdims=True)
+        grey = array.mean(3, keepdims=True)
+        return whole, grey - whole, array - grey
+
+    (b, grey, rest), (b_found, grey_found, rest_found) = parts(images), parts(found)
+    brightness = (b_found - b).ravel()
+    contrast = (grey_found / grey).mean((1, 2, 3))
+    saturation = (rest_found / rest).mean((1, 2, 3)) / contrast
+    shape = (-1, 1, 1, 1)
+    np.testing.assert_allclose(grey_found, grey * contrast.reshape(shape), atol=1e-5)
+    np.testing.assert_allclose(rest_found, rest * (contrast * saturation).reshape(shape), atol=1e-5)
+    for values, low, high in ((brightness, -0.25, 0.25), (contrast, 0.5, 1.5), (saturation, 0, 2)):
+        assert low <= values.min() and values.max() <= high
+        # Of 40 draws, one in either outer quarter but for a chance of 2 * 0.75^40, 2e-5.
+        assert values.min() < low + (high - low) / 4 and values.max() > high - (high - low) / 4
+
+
+def test_an_image_moves_as_a_whole(images):
+    found, seen = augmented(images, "translation"), set()
+    for image, moved in zip(images, found):
+        padded = np.pad(image, ((2, 2), (1, 1), (0, 0)), constant_values=0.5)
+        shifts = [
+            (down, right)
+            for down in range(5)
+            for right in range(3)
+            if np.allclose(moved, padded[down : down + 16, right : right + 8], atol=1e-6)
+        ]
+        assert len(shifts) == 1
+        seen.update(shifts)
+    # An eighth of 16 and of 8: fifteen shifts, of which 40 draws meet nine or more.
+    assert len(seen) >= 9
+
+
+def test_a_rectangle_is_cut_out(images):
+    found = augmented(images, "cutout")
+    cut = (found != images).all(3)
+    np.testing.assert_array_equal(found[cut], 0.5)
+    np.testing.assert_array_equal(found[~cut], images[~cut])
+    corners = set()
+    for mask in cut:
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        assert mask.sum() == len(rows) * len(columns)
+        # Half of 16 and of 8, cut off where the centre lies near an edge.
+        assert 4 <= len(rows) <= 8 and 2 <= len(columns) <= 4
+        corners.add((rows[0], columns[0]))
+    assert len(corners) > 9 and max(mask.sum() for mask in cut) == 32
+
+
+def test_drawn_anew_for_each_call_and_by_the_seed(images):
+    layer = DifferentiableAugmentation(seed=1)
+    first, second = (call(layer, images, training=True) for _ in range(2))
+    assert (first != second).any((1, 2, 3)).all()
+    np.testing.assert_array_equal(first, augmented(images, "cutout", "color", "translation"))
+    assert (augmented(np.repeat(images[:1], 40, 0), "color") != first[:1]).any()
+    np.testing.assert_array_equal(call(layer, images, training=False), images)
+
+
+def test_gradients_pass_where_the_image_stays(images):
+    """Of the sum of all outputs: 1 where a pixel is kept, 0 where it was cut out or moved away."""
+    few = images[:5]
+    for kind in ("translation", "cutout"):
+        layer = DifferentiableAugmentation([kind], seed=4)
+        found = call(layer, few, training=True)
+        layer = DifferentiableAugmentation([kind], seed=4)
+        _, (gradient,) = value_and_gradients(lambda x, layer=layer: ops.sum(layer(x, training=True)), [few])
+        assert set(np.unique(gradient)) <= {0.0, 1.0}
+        assert gradient.sum() == (found != 0.5).sum()
+
+
+@pytest.mark.parametrize("kinds", [[], "color", ["blur"], ["color", "blur"]])
+def test_other_kinds_are_refused(kinds):
+    with pytest.raises(ValueError, match=r"`kinds` must be one or more of color, translation, cutout\. Received"):
+        DifferentiableAugmentation(kinds)
+
+
+def test_it_takes_batches_of_any_size():
+    layer = DifferentiableAugmentation(seed=1)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layer])
+    assert model.predict(np.zeros((3, 8, 8, 1)), verbose=0).shape == (3, 8, 8, 1)
+    assert call(layer, np.zeros((0, 8, 8, 1), "float32"), training=True).shape == (0, 8, 8, 1)
