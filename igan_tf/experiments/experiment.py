@@ -16,7 +16,7 @@ from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
 from igan_tf.experiments import periodic_scores
 from igan_tf.experiments.configs import RunConfig, as_lines
-from igan_tf.experiments.preflight import check_against_data, resolved, scorer
+from igan_tf.experiments.preflight import check_against_data, check_machine, resolved, scorer
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import (
     refuse_fewer_epochs,
@@ -208,8 +208,7 @@ def train(config: RunConfig, run_dir: StrPath, report: Callable[[str], Any] = pr
     Returns:
         The result, as written to `run_dir/result.json`; of a worker that is not the chief, the steps alone.
     """
-    # Several workers: before anything else of TensorFlow's.
-    distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
+    check_machine(config, report)
     config = resolved(config)
     # Before the data, which another data set's name would look for elsewhere.
     refuse_other_settings(run_dir, config)

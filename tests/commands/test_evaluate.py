@@ -10,6 +10,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 if keras.backend.backend() != "tensorflow":
@@ -86,6 +87,9 @@ def test_a_split_of_a_data_set(here, cache, capsys):
     assert record["num_samples"] == 599 and (record["source"], record["split"]) == ("digits", "test")
     assert record["classifier"]["sha256"] == classifier.digest and record["classifier"]["name"] == "domain(digits)"
     assert set(record["versions"]) >= {"python", "tensorflow", "keras", "numpy", "scipy", "igan_tf"}
+    # Scores are of whole float32 products, and training is left as it was.
+    assert record["tensor_float_32"] is False
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
     assert [path.name for path in here.iterdir()] == ["scores.json"]
     text = capsys.readouterr().out
     assert f"{mean:.5g}" in text and classifier.digest in text and "written to scores.json" in text

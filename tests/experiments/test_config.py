@@ -81,6 +81,7 @@ OTHER_VALUES = {
     "label_draws": 3,
     "supervised_baseline": True,
     "strategy": "mirrored",
+    "expected_replicas": 4,
     "worker_timeout_minutes": 0.5,
     "precision": "mixed_float16",
     "jit_compile": True,
@@ -96,7 +97,7 @@ FREE = {
     *("data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"),
     *("checkpoint_minutes", "log_steps", "sample_minutes", "early_sample_steps"),
     *("score_classifier", "score_classifier_range"),
-    *("max_unreadable", "max_megapixels", "worker_timeout_minutes"),
+    *("max_unreadable", "max_megapixels", "worker_timeout_minutes", "expected_replicas"),
 }
 
 
@@ -212,6 +213,7 @@ TOO_LOW = {
     "score_epochs": -1,
     "score_samples": 19,
     "seed_data": -1,
+    "expected_replicas": -1,
     "max_unreadable": -0.01,
     "gf_dim": 7,
     "df_dim": 1,

@@ -174,6 +174,13 @@ class MachineSettings(Settings):
         "of these that there is occasion for.",
         choices=STRATEGIES,
     )
+    expected_replicas: int = setting(
+        0,
+        "Refuse to train where `strategy` finds another number of devices, over all machines; 0: any number.",
+        low=0,
+        high=MANY,
+        free=True,
+    )
     worker_timeout_minutes: float = setting(
         WORKER_TIMEOUT_MINUTES,
         "The longest wait for workers in TF_CONFIG that are missing at the start.",

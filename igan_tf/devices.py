@@ -1,0 +1,55 @@
+"""What computes: whether there is a GPU, and whether XLA compiles what is being traced."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping
+
+import keras
+
+# What installs TensorFlow with the libraries that its GPU kernels need.
+INSTALL = "pip install 'igan_tf[gpu]'"
+
+
+def has_gpu() -> bool:
+    """Tells whether Keras's backend lists a GPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return bool(tf.config.list_logical_devices("GPU"))
+    if backend == "jax":
+        import jax
+
+        return jax.default_backend() != "cpu"
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def compiled_by_xla() -> bool:
+    """Tells whether the graph that is being traced is compiled by XLA: a `tf.function` with `jit_compile`."""
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow as tf
+
+    # There is no public way to ask; `MirroredStrategy` asks so, too.
+    from tensorflow.python.ops import control_flow_util
+
+    return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def unused_gpus(environment: Mapping[str, str] = os.environ) -> str:
+    """Says in one sentence that this machine has NVIDIA GPUs which TensorFlow does not list; empty otherwise.
+
+    The plain `tensorflow` package computes on the CPU there and says nothing. GPUs that CUDA_VISIBLE_DEVICES hides are
+    left alone on purpose.
+    """
+    found = sorted(glob.glob("/dev/nvidia[0-9]*"))
+    if not found or environment.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or has_gpu():
+        return ""
+    return (
+        f"warning: this machine has {', '.join(found)}, but TensorFlow lists no GPU and computes on the CPU. "
+        f"{INSTALL} installs the libraries that it needs; nvidia-smi shows whether the driver works"
+    )
