@@ -10,11 +10,12 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line needs the TensorFlow backend", allow_module_level=True)
+
+import tensorflow as tf
 
 from igan_tf.commands import evaluate
 from igan_tf.data import load_data
