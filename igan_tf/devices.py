@@ -1,10 +1,11 @@
-"""What computes: whether there is a GPU, and whether XLA compiles what is being traced."""
+"""What computes: whether there is a GPU, whether XLA compiles, and what a replica does by itself."""
 
 from __future__ import annotations
 
 import glob
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import keras
 
@@ -38,6 +39,22 @@ def compiled_by_xla() -> bool:
     from tensorflow.python.ops import control_flow_util
 
     return control_flow_util.GraphOrParentsInXlaContext(tf.compat.v1.get_default_graph())
+
+
+def assign_here(variable: keras.Variable, value: Any) -> None:
+    """Assigns a value that is the same on every replica: each takes its own, where Keras would send the first's to all.
+
+    On one device it is `variable.assign`.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        context = tf.distribute.get_replica_context()
+        if context is not None and context.num_replicas_in_sync > 1:
+            # In a replica the handle is that of the replica's own copy.
+            tf.raw_ops.AssignVariableOp(resource=variable.value.handle, value=tf.cast(value, variable.dtype))
+            return
+    variable.assign(value)
 
 
 def unused_gpus(environment: Mapping[str, str] = os.environ) -> str:

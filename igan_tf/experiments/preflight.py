@@ -29,10 +29,10 @@ def check_machine(config: RunConfig, report: Callable[[str], Any]) -> None:
     """Connects the workers, before anything else of TensorFlow's; tells of GPUs that TensorFlow does not list.
 
     Raises:
-        ClusterError, Interrupted, WorkerLostError: as `build_strategy`.
+        ClusterError, Interrupted, WorkerLostError: as `strategy_of`.
         ConfigError: where there are not the `expected_replicas`.
     """
-    strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
+    strategy = distribution.strategy_of(config, report)
     if warning := unused_gpus():
         report(warning)
     found = strategy.num_replicas_in_sync
@@ -48,7 +48,7 @@ def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> Non
 
     Writes nothing.
     """
-    strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes)
+    strategy = distribution.strategy_of(config)
     recipe = recipe_of(config)
     recipe.check_against_data(data, strategy.num_replicas_in_sync)
     if config.score_epochs and recipe.generates:
