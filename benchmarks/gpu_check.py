@@ -129,8 +129,8 @@ def main(arguments=None):
 
     import tensorflow as tf
 
-    if not tf.config.list_physical_devices("GPU"):
-        cpu = tf.config.list_physical_devices("CPU")[0]
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    if not (tf.config.list_physical_devices("GPU") or tf.config.get_logical_device_configuration(cpu)):
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * options.cpus)
     machine = Machine(SMALL if options.small else Sizes(), options.expected_replicas)
     lines = check(machine, options.seconds)
