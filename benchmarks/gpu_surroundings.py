@@ -68,7 +68,8 @@ def reader(machine):
             read += len(batch["images"])
         rate = read / (time.perf_counter() - start)
     needed = batch_size / machine.step_seconds if machine.step_seconds else 0.0
-    good = rate > 1.2 * needed
+    # A CPU that trains has no cores left to read with.
+    good = rate > 1.2 * needed or not machine.gpus
     note = "" if good else "the replicas wait for images: raw records, or more cores"
     yield Line("reader", {"images/s": rate, "images/s that the replicas take": needed}, "ok" if good else "look", note)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import keras
 
-# What installs TensorFlow with the libraries that its GPU kernels need.
-INSTALL = "pip install 'igan_tf[gpu]'"
+# What adds the libraries of GPUs to the TensorFlow that is installed.
+INSTALL = "pip install 'tensorflow[and-cuda]'"
 
 
 def has_gpu() -> bool:
