@@ -103,12 +103,12 @@ def import_tensorflow() -> ModuleType:
         raise InputError(
             f"the commands need Keras on TensorFlow: unset KERAS_BACKEND. Received: KERAS_BACKEND={backend}"
         )
+    # Kernels of a GPU are launched by a thread of their own, not by one that is busy with the input.
+    os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     collect_garbage_rarely()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # Kernels of a GPU are launched by a thread of their own, not by one that is busy with the input.
-    os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stderr.flush()
     stderr = os.dup(2)
