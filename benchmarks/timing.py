@@ -14,3 +14,14 @@ def alternate(first, second, repetitions, warm_up=3):
             if repetition >= warm_up:
                 taken.append(time.perf_counter() - start)
     return tuple(statistics.median(taken) for taken in times)
+
+
+def median_seconds(call, repetitions=5):
+    """Median seconds of a callable that finishes its work before it returns, called once before."""
+    call()
+    taken = []
+    for _ in range(repetitions):
+        start = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)

@@ -8,7 +8,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "igan_tf"
 # From the bottom up; a line's packages may import one another's lines below, and not each other.
 LEVELS = [
-    {"errors", "lazy", "precision", "types"},
+    {"devices", "errors", "lazy", "precision", "types"},
     {"files"},
     {"settings"},
     {"images"},

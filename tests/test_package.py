@@ -117,3 +117,12 @@ def test_commands_refuse_another_backend(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     with pytest.raises(InputError, match=r"the commands need Keras on TensorFlow.* Received: KERAS_BACKEND=jax"):
         import_tensorflow()
+
+
+@pytest.mark.parametrize(("given", "found"), [(None, "gpu_private"), ("global", "global")])
+def test_commands_launch_a_gpus_kernels_from_threads_of_their_own(monkeypatch, given, found):
+    monkeypatch.setenv("TF_GPU_THREAD_MODE", given or "")
+    if given is None:
+        monkeypatch.delenv("TF_GPU_THREAD_MODE")
+    import_tensorflow()
+    assert os.environ["TF_GPU_THREAD_MODE"] == found

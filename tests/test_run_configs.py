@@ -111,6 +111,8 @@ def test_the_published_imagenet_settings():
     assert (config.discriminator_learning_rate, config.generator_learning_rate) == (0.0004, 0.0004)
     assert (config.beta_1, config.adam, config.historical_averaging, config.feature_matching) == (0.5, "outside", 0, 0)
     assert (config.early_sample_steps, config.sample_minutes, config.checkpoint_minutes) == (10, 5, 60)
+    four = read("imagenet128_4gpu.cfg", "--data_dir=d")
+    assert (four.strategy, four.expected_replicas) == ("mirrored", 4)
     baseline = read("imagenet128_dcgan.cfg", "--data_dir=d")
     assert (baseline.generator_norm, baseline.discriminator_norm, baseline.label_smoothing) == ("batch", "batch", 0)
     assert not (baseline.minibatch_discrimination or baseline.use_labels or baseline.feature_matching)

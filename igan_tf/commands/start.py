@@ -103,6 +103,8 @@ def import_tensorflow() -> ModuleType:
         raise InputError(
             f"the commands need Keras on TensorFlow: unset KERAS_BACKEND. Received: KERAS_BACKEND={backend}"
         )
+    # Kernels of a GPU are launched by a thread of their own, not by one that is busy with the input.
+    os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     collect_garbage_rarely()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]

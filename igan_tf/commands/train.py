@@ -259,13 +259,13 @@ def _describe(config: RunConfig, run_dir: str) -> None:
     import tensorflow as tf
 
     from igan_tf.training.cluster import this_worker
-    from igan_tf.training.distribution import build_strategy
+    from igan_tf.training.distribution import strategy_of
 
     worker = this_worker()
     if worker.count > 1:
         report(f"worker {worker.index} of the {worker.count} in TF_CONFIG")
     # Several workers: before TensorFlow looks for devices.
-    strategy = build_strategy(config.strategy, config.worker_timeout_minutes, report)
+    strategy = strategy_of(config, report)
     devices = ", ".join(device.name for device in tf.config.list_logical_devices())
     report(
         f"devices: {devices}; strategy: {config.strategy}, replicas: {strategy.num_replicas_in_sync}; "

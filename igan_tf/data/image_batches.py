@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import tensorflow as tf
 
 from igan_tf.data.batches import worker_rows
 from igan_tf.data.image_data import ImageData
+from igan_tf.devices import has_gpu
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.records.reader import ImageRecords
@@ -17,6 +19,8 @@ from igan_tf.records.reader import ImageRecords
 _ORDER, _FLIPS = range(2)
 _PARALLEL_READS = 4
 _PREFETCHED_BATCHES = 4
+# Cores that are left to what launches a GPU's kernels, where images are read beside it.
+_LAUNCHING_THREADS = 2
 
 
 class ImageBatches:
@@ -90,6 +94,9 @@ class ImageBatches:
         rows = {"indices": indices, "flipped": self.flipped(epoch)[indices]}
         options = tf.data.Options()
         options.deterministic = True
+        if has_gpu():
+            # Threads of their own: those of the process launch the GPU's kernels.
+            options.threading.private_threadpool_size = max(1, (os.cpu_count() or 1) - _LAUNCHING_THREADS)
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return (
             tf.data.Dataset.from_tensor_slices(rows)

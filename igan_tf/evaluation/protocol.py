@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,6 +82,26 @@ def _decisive(protocol: dict[str, Any]) -> dict[str, Any]:
     # Early protocols lack some options: they had their defaults.
     options = {field.name: protocol.get(field.name, field.default) for field in dataclasses.fields(options_class())}
     return named | {name: protocol[name] for name in ("num_samples", "seed")} | options
+
+
+def tensor_float_32() -> bool:
+    """Tells whether a GPU may round the factors of products to TensorFloat-32, 10 bits after the point."""
+    import tensorflow as tf
+
+    return bool(tf.config.experimental.tensor_float_32_execution_enabled())
+
+
+@contextlib.contextmanager
+def full_float32() -> Iterator[None]:
+    """In this scope products are of whole float32 factors, so that a score does not depend on the card."""
+    import tensorflow as tf
+
+    before = tensor_float_32()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    try:
+        yield
+    finally:
+        tf.config.experimental.enable_tensor_float_32_execution(before)
 
 
 def versions() -> dict[str, str]:

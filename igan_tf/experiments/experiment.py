@@ -66,7 +66,7 @@ class Experiment:
         self.report = report
         self._classifier = classifier
         self.recipe = recipe_of(self.config)
-        self.strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
+        self.strategy = distribution.strategy_of(config, report)
         self.worker = this_worker()
         self._sample_timer = Timer(config.sample_minutes)
         replicas = self.strategy.num_replicas_in_sync

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
 from igan_tf.data import ImageData
+from igan_tf.devices import has_gpu, unused_gpus
+from igan_tf.errors import ConfigError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.experiments import periodic_scores
 from igan_tf.experiments.configs import RunConfig
@@ -22,7 +22,25 @@ def resolved(config: RunConfig) -> RunConfig:
     """The same settings with what `auto` comes to on this machine, where that changes the numbers."""
     if config.noise != "auto":
         return config
-    return dataclasses.replace(config, noise="exact" if tf.config.list_logical_devices("GPU") else "table")
+    return dataclasses.replace(config, noise="exact" if has_gpu() else "table")
+
+
+def check_machine(config: RunConfig, report: Callable[[str], Any]) -> None:
+    """Connects the workers, before anything else of TensorFlow's; tells of GPUs that TensorFlow does not list.
+
+    Raises:
+        ClusterError, Interrupted, WorkerLostError: as `strategy_of`.
+        ConfigError: where there are not the `expected_replicas`.
+    """
+    strategy = distribution.strategy_of(config, report)
+    if warning := unused_gpus():
+        report(warning)
+    found = strategy.num_replicas_in_sync
+    if config.expected_replicas not in (0, found):
+        raise ConfigError(
+            f"`expected_replicas` must be the number of devices that `strategy` finds, {found}. "
+            f"Received: expected_replicas={config.expected_replicas} strategy={config.strategy}"
+        )
 
 
 def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> None:
@@ -30,7 +48,7 @@ def check_against_data(config: RunConfig, data: ImageData | ImageRecords) -> Non
 
     Writes nothing.
     """
-    strategy = distribution.build_strategy(config.strategy, config.worker_timeout_minutes)
+    strategy = distribution.strategy_of(config)
     recipe = recipe_of(config)
     recipe.check_against_data(data, strategy.num_replicas_in_sync)
     if config.score_epochs and recipe.generates:

@@ -13,11 +13,13 @@ from typing import Any
 import numpy as np
 
 from igan_tf.data import load_data
+from igan_tf.devices import unused_gpus
 from igan_tf.errors import EvaluationError, renamed
 from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.classifiers.classifier import Classifier, resize
 from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
 from igan_tf.evaluation.images import ImageSource
+from igan_tf.evaluation.protocol import full_float32, tensor_float_32
 from igan_tf.evaluation.ranking import rank, take
 from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
@@ -34,6 +36,7 @@ TOP_SAMPLES = "samples"
 GRID_SAMPLES = 100
 
 
+@full_float32()
 def evaluate(
     settings: EvaluationSettings, report: Callable[[str], Any] = print, given: Collection[str] | None = None
 ) -> dict[str, Any]:
@@ -51,6 +54,8 @@ def evaluate(
         InputError: with the setting or file that cannot be used.
     """
     _check(settings, given)
+    if warning := unused_gpus():
+        report(warning)
     config = training_config(settings)
     run = open_run(settings.source)
     # One data set may serve the classifier and the reference.
@@ -105,6 +110,7 @@ def evaluate(
     )
     for fault in [*source.unreadable.values(), *getattr(reference, "unreadable", {}).values()]:
         report(f"left out: {fault}")
+    record["tensor_float_32"] = tensor_float_32()
     if run:
         record["checkpoint"] = run.checkpoint
     # Shown first: should writing fail, a long run's figures are at least on the screen.

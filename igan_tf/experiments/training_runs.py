@@ -14,13 +14,12 @@ from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.experiments import runs
 from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.experiment import Experiment
-from igan_tf.experiments.preflight import check_against_data, resolved, scorer
+from igan_tf.experiments.preflight import check_against_data, check_machine, resolved, scorer
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_configs import config_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, refuse_other_settings, save_config, sole_trainer, write_result
 from igan_tf.files import StrPath
 from igan_tf.records.reader import ImageRecords
-from igan_tf.training import distribution
 from igan_tf.training.cluster import WorkerLostError, this_worker
 from igan_tf.training.distribution import LOST
 
@@ -50,8 +49,7 @@ def train(
     ```
     """
     config = config_of(config, **settings)
-    # Several workers: before anything else of TensorFlow's.
-    distribution.build_strategy(config.strategy, config.worker_timeout_minutes, report)
+    check_machine(config, report)
     config = resolved(config)
     # Before the data, which another data set's name would look for elsewhere.
     refuse_other_settings(run_dir, config)

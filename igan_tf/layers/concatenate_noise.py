@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from igan_tf.layers.reference_layer import ReferenceLayer
+from igan_tf.layers.seeds import ReplicaSeedGenerator
 from igan_tf.types import Shape, Tensor
 
 # Added to the layer's seed for the stored noise.
@@ -136,23 +137,3 @@ class ConcatenateNoise(ReferenceLayer):
             "maxval": self.maxval,
             "seed": self.seed,
         }
-
-
-class ReplicaSeedGenerator(keras.random.SeedGenerator):
-    """Gives each replica of a `tf.distribute` strategy seeds of its own, the first one Keras's.
-
-    Keras's `SeedGenerator` gives all replicas the same seeds, hence the same noise.
-    """
-
-    def next(self, ordered: bool = True) -> Tensor:
-        seed = super().next(ordered)
-        if keras.backend.backend() != "tensorflow":
-            return seed
-        import tensorflow as tf
-
-        context = tf.distribute.get_replica_context()
-        if context is None or context.num_replicas_in_sync == 1:
-            return seed
-        # A large odd step: replica r's seeds are not those of a neighbouring layer seeded r higher.
-        step = tf.constant([0x3C6EF35F, 0], seed.dtype)
-        return seed + tf.cast(context.replica_id_in_sync_group, seed.dtype) * step

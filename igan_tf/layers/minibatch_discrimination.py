@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ import keras
 from keras import ops
 
 from igan_tf.layers.data_dependent import initializes_now
-from igan_tf.layers.own_gradient import own_gradient
+from igan_tf.layers.pairwise_distances import pairwise_distances
 from igan_tf.precision import wide_dtype
 from igan_tf.types import Shape, Tensor
 
@@ -38,8 +37,9 @@ class MinibatchDiscrimination(keras.layers.Layer):
     `evaluate`, too, so that predictions change with `batch_size` and with the order of the data, and padding rows count
     as examples. Under `tf.distribute` the batch is the replica's own. Everything between the inputs and the features is
     computed in float32 under the mixed and half precision policies (the outputs are in the compute dtype), in
-    float64 under float64. The gradient of |.| at 0 is 0, so coinciding rows have finite gradients. No tensor larger
-    than N*N*B or N*B*C is built, forward or backward; a second derivative keeps N of the latter.
+    float64 under float64. The gradient of |.| at 0 is 0, so coinciding rows have finite gradients. On a CPU no
+    tensor larger than N*N*B or N*B*C is built, forward or backward; a second derivative keeps N of the latter. On a
+    GPU, and under XLA, differences of all pairs are taken at once, up to 256 MB of them (`pairwise_distances`).
 
     TensorFlow Lite converts a model with this layer at a fixed batch size, `keras.Input(batch_shape=(N, ...))`; at an
     unknown one its error names `TFLite_needs_a_fixed_batch_size`.
@@ -260,41 +260,3 @@ class MinibatchDiscrimination(keras.layers.Layer):
             "reduction": self.reduction,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
-
-
-@own_gradient
-def pairwise_distances(projections: Tensor) -> Tensor:
-    """Computes the L1 distances D (N, N, B) between the rows of M (N, B, C), per kernel.
-
-    Loops over shifts of the batch, forward, and over its rows, backward: N*N*B and N*B*C are the largest sizes.
-    """
-    num_kernels = projections.shape[1]
-    # Kernels innermost: sums over C then add whole vectors.
-    points = ops.transpose(projections, (0, 2, 1))
-    num_rows = ops.shape(points)[0]
-    rows = ops.arange(num_rows, dtype="int32")
-
-    # Distances are symmetric: row i and row i + s, for s up to N/2, are all the pairs.
-    def distances_to_shifted(shift: Tensor) -> Tensor:
-        shifted = ops.take(points, ops.mod(rows + shift, num_rows), axis=0)
-        return ops.sum(ops.abs(points - shifted), axis=1)
-
-    # TensorFlow Lite cannot convert a loop over unknown many rows; the name stands in its error.
-    with contextlib.nullcontext() if points.shape[0] else keras.name_scope("TFLite_needs_a_fixed_batch_size"):
-        by_shift = ops.map(distances_to_shifted, ops.arange(num_rows // 2 + 1, dtype="int32"))
-    shift = ops.mod(rows - ops.expand_dims(rows, 1), num_rows)
-    first = ops.where(shift <= num_rows // 2, ops.expand_dims(rows, 1), rows)
-    pair = ops.minimum(shift, num_rows - shift) * num_rows + first
-    distances = ops.take(ops.reshape(by_shift, (-1, num_kernels)), pair, axis=0)
-
-    def gradient(upstream: Tensor) -> Tensor:
-        # Row i stands in D[i, :] and in D[:, i].
-        both = upstream + ops.transpose(upstream, (1, 0, 2))
-
-        def gradient_to_row(row_and_upstream: tuple[Tensor, Tensor]) -> Tensor:
-            row, row_upstream = row_and_upstream
-            return ops.sum(ops.sign(row - points) * ops.expand_dims(row_upstream, 1), axis=0)
-
-        return ops.transpose(ops.map(gradient_to_row, (points, both)), (0, 2, 1))
-
-    return distances, gradient

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from igan_tf.devices import has_gpu
+from igan_tf.layers.seeds import HostSeedGenerator
 from igan_tf.types import Shape, Tensor
 
 # 2^16 blocks of 16: 4 MB, which stays in a CPU's cache, and one 16-bit draw for 16 values.
@@ -98,7 +100,7 @@ class TableGaussianNoise(keras.layers.Layer):
         self.stddev = float(stddev)
         self.seed = seed
         self.exact = exact
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = HostSeedGenerator(seed)
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
@@ -118,6 +120,9 @@ class TableGaussianNoise(keras.layers.Layer):
             count = count * size
         blocks = (count + _BLOCK_SIZE - 1) // _BLOCK_SIZE
         drawn = keras.random.randint((blocks,), 0, _BLOCKS, dtype="int32", seed=self.seed_generator)
+        if has_gpu():
+            # TensorFlow handles whole numbers of 32 bits on the host.
+            drawn = ops.cast(drawn, "int64")
         table = _table(self.stddev, self.compute_dtype)
         return ops.reshape(ops.reshape(ops.take(table, drawn, axis=0), (-1,))[:count], shape)
 

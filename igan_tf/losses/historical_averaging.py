@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import keras
 from keras import backend, ops
 
+from igan_tf.devices import assign_here
 from igan_tf.losses.technique import PlayerStep, Technique
 from igan_tf.precision import wide_dtype
 from igan_tf.types import Tensor
@@ -81,8 +82,8 @@ class HistoricalPenalty(keras.layers.Layer):
     means are saved and restored with that model's weights (call `track` before they are loaded). It is not called.
 
     Distribution: under `MirroredStrategy` call `track` in the strategy's scope. `update` may be called in a replica's
-    context (the first replica's mean is given to all), but not inside a `tf.cond` or `tf.while_loop` there. The
-    penalty is the same on every replica and scales as the rest of a replica's loss.
+    context: each replica updates its own copy of the means, from variables that are equal on all. The penalty is the
+    same on every replica and scales as the rest of a replica's loss.
 
     Weights, none trainable: one mean a variable, in order, float32 (float64 for a float64 variable); then `count`, t.
 
@@ -164,8 +165,8 @@ class HistoricalPenalty(keras.layers.Layer):
         count = ops.convert_to_tensor(self.count) + 1
         for value, mean in zip(values, self.means):
             present = ops.convert_to_tensor(mean)
-            mean.assign(present + (ops.stop_gradient(value) - present) / ops.cast(count, present.dtype))
-        self.count.assign(count)
+            assign_here(mean, present + (ops.stop_gradient(value) - present) / ops.cast(count, present.dtype))
+        assign_here(self.count, count)
 
     def restart(self, variables: Sequence[Tensor]) -> None:
         """Restarts the history from the present values, which become theta[1], as at `track`.

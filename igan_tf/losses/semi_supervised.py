@@ -8,6 +8,7 @@ All are in float32 (float64 where the logits are), stable for logits of any fini
 
 from __future__ import annotations
 
+import numpy as np
 from keras import backend, ops
 
 from igan_tf.losses.adversarial import check_target, sigmoid_kl_with_logits
@@ -110,9 +111,11 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
             "`labels` must have shape (N,) for `logits` of shape (N, K). "
             f"Received: labels of shape {tuple(labels.shape)}, logits of shape {(rows, classes)}"
         )
-    labels = ops.cast(labels, "int32")
+    # 64 bits stay 64, and the classes are a constant: on a GPU TensorFlow compares 32 on the host, and counts there.
+    kind = "int64" if backend.standardize_dtype(labels.dtype) == "int64" else "int32"
+    labels = ops.cast(labels, kind)
     log_probabilities = ops.log_softmax(logits, axis=-1)
-    chosen = ops.equal(ops.expand_dims(labels, -1), ops.arange(classes, dtype="int32"))
+    chosen = ops.equal(ops.expand_dims(labels, -1), ops.convert_to_tensor(np.arange(classes), dtype=kind))
     # `where`, not a product with a one-hot array: a logit of -inf elsewhere in the row does no harm.
     losses = -ops.sum(ops.where(chosen, log_probabilities, ops.zeros_like(log_probabilities)), axis=-1)
     losses = ops.where(ops.any(chosen, axis=-1), losses, ops.full_like(losses, float("nan")))

@@ -14,9 +14,11 @@ from igan_tf.layers import VirtualBatchNorm
 from igan_tf.losses import FeatureMatching, HistoricalAveraging, PlayerStep, Technique
 from igan_tf.losses.semi_supervised import mean_of_labelled
 from igan_tf.models.parameter_average import ParameterAverage
-from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state
+from igan_tf.models.randomness import drawing_from, fold_in, given_step, is_seed_state, step_key
+from igan_tf.models.replicas import Assignments
 from igan_tf.models.sampling import LatentSampling
 from igan_tf.models.user_data import UserData, as_images
+from igan_tf.optimizers import ReplicaLossScaleOptimizer
 
 # Arguments of `compile` in files saved before they became techniques, in the order in which their terms were added.
 _FORMER_ARGUMENTS = {"feature_matching": FeatureMatching, "historical_averaging": HistoricalAveraging}
@@ -41,9 +43,15 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
         seed: Of all of the training's randomness.
         **kwargs: `keras.Model` arguments.
 
+    Attributes:
+        compile_gradients: Whether `train_step`, where it can (`ImageNetGAN`), lets XLA compile the computation of both
+            gradients alone: XLA cannot compile what replicas tell one another. It draws other random numbers.
+
     Raises:
         ValueError: for networks that are not built or a discriminator without these two outputs.
     """
+
+    compile_gradients = False
 
     def __init__(
         self,
@@ -105,13 +113,15 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
                 "`generator_optimizer` must be another object than `discriminator_optimizer`: each keeps one player's "
                 f"state. Received: generator_optimizer={generator_optimizer}"
             )
+        if self.dtype_policy.name == "mixed_float16":
+            # Float16's gradients need a scaled loss; Keras would see to the first optimizer alone.
+            discriminator_optimizer, generator_optimizer = (
+                each if isinstance(each, keras.optimizers.LossScaleOptimizer) else ReplicaLossScaleOptimizer(each)
+                for each in (discriminator_optimizer, generator_optimizer)
+            )
         # Keras's `optimizer` is the discriminator's: callbacks and TensorBoard count its steps.
         keras.Model.compile(self, optimizer=discriminator_optimizer, **kwargs)
         self.discriminator_optimizer = self.optimizer
-        # Keras has seen to the first optimizer alone: float16's gradients need a scaled loss.
-        scaled = keras.optimizers.LossScaleOptimizer
-        if self.dtype_policy.name == "mixed_float16" and not isinstance(generator_optimizer, scaled):
-            generator_optimizer = scaled(generator_optimizer)
         self.generator_optimizer = generator_optimizer
         self.label_smoothing = label_smoothing
         # Built now: under a strategy it cannot be done within a step, and a restored model needs the slots to restore.
@@ -136,10 +146,14 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
         """Returns the discriminator's logits, a classifier's output: `(N, ...)`, as for `fit` -> `(N, num_outputs)`."""
         return self.discriminator(as_images(images, self.image_shape), training=training)["logits"]
 
-    def _generate(self, count: int | tf.Tensor, key: tf.Tensor) -> tf.Tensor:
+    def _step_key(self) -> tf.Tensor:
+        """Returns the key of a step, by the caller's number of steps so far (`at_step`) or else the optimizer's."""
+        return step_key(self.seed, given_step(self.discriminator_optimizer.iterations))
+
+    def _generate(self, count: int | tf.Tensor, key: tf.Tensor, assign: bool | Assignments = True) -> tf.Tensor:
         """Generates `count` images in training mode."""
         latents = self._draw_latents(count, fold_in(key, 0))
-        with drawing_from(self.generator, fold_in(key, 1)):
+        with drawing_from(self.generator, fold_in(key, 1), assign):
             return self.generator(latents, training=True)
 
     def _add_terms(self, loss: tf.Tensor, logs: dict[str, tf.Tensor], player: str, step: PlayerStep) -> tf.Tensor:

@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.models.adversarial_model import AdversarialModel, classification_error
-from igan_tf.models.randomness import drawing_from, fold_in, step_key
+from igan_tf.models.randomness import drawing_from, fold_in
+from igan_tf.models.replicas import Assignments, assign_together, collecting
 from igan_tf.models.running_error import RunningError
 from igan_tf.models.user_data import as_batch
 
@@ -126,17 +127,45 @@ class ImageNetGAN(AdversarialModel):
         needed = ("images",) if self.num_outputs == 1 else ("images", "labels")
         batch = as_batch(data, self.image_shape, names=("images",), needed=needed)
         images, labels = batch["images"], batch["labels"] if self.num_outputs > 1 else None
-        key = step_key(self.seed, self.discriminator_optimizer.iterations)
-        players = ("discriminator", "generator")
+        assignments: Assignments = []
+
+        def compute(images: tf.Tensor, labels: tf.Tensor | None, key: tf.Tensor) -> tuple[Any, Any, list[tf.Tensor]]:
+            assignments.clear()
+            return *self._gradients(images, labels, key, assignments), [value for _, value in assignments]
+
+        if self.compile_gradients:
+            compute = tf.function(compute, jit_compile=True, autograph=False)
+        logs, gradients, values = compute(images, labels, self._step_key())
+        assign_together([(variable, value) for (variable, _), value in zip(assignments, values)])
+        for player, gradient in gradients.items():
+            self._update(player, gradient)
+        return logs
+
+    def _gradients(
+        self, images: tf.Tensor, labels: tf.Tensor | None, key: tf.Tensor, assignments: Assignments
+    ) -> tuple[dict[str, tf.Tensor], dict[str, list[tf.Tensor]]]:
+        """Computes a step without taking it: no variable is assigned, and no replica hears of another.
+
+        Args:
+            images, labels: Of the real half of the batch.
+            key: Of everything random.
+            assignments: Gets what the step would assign but for the optimizers.
+
+        Returns:
+            What is logged, and the gradients of each player.
+        """
         with tf.GradientTape(persistent=True) as tape:
-            generated_images, real, generated = self._joint_pass(images, key)
+            generated_images, real, generated = self._joint_pass(images, key, assignments)
 
             def discriminate(images: tf.Tensor) -> dict[str, tf.Tensor]:
                 return self._discriminate(images, generated_images, key, assign=False)[0]
 
             discriminator_loss, logs = self._discriminator_loss(real, generated, labels)
-            totals, scaled = {}, []
-            for player, loss in zip(players, (discriminator_loss, self._generator_loss(generated))):
+            if labels is not None:
+                with collecting(self.running_error.variables, assignments):
+                    logs["running_error"] = self.running_error(logs["error"])
+            totals, scaled = {}, {}
+            for player, loss in (("discriminator", discriminator_loss), ("generator", self._generator_loss(generated))):
                 step = losses.PlayerStep(
                     variables=getattr(self, player).trainable_variables,
                     real_images=images,
@@ -147,25 +176,22 @@ class ImageNetGAN(AdversarialModel):
                 )
                 loss = self._add_terms(loss, logs, player, step)
                 totals[f"{player}_loss"] = loss
-                scaled.append(getattr(self, f"{player}_optimizer").scale_loss(self._replica_share(loss)))
+                scaled[player] = getattr(self, f"{player}_optimizer").scale_loss(self._replica_share(loss))
         # Both before either player moves.
-        gradients = [
-            tape.gradient(loss, getattr(self, player).trainable_variables) for loss, player in zip(scaled, players)
-        ]
-        del tape
-        for player, gradient in zip(players, gradients):
-            self._update(player, gradient)
-        return totals | logs
+        gradients = {
+            player: tape.gradient(loss, getattr(self, player).trainable_variables) for player, loss in scaled.items()
+        }
+        return totals | logs, gradients
 
     def _joint_pass(
-        self, images: tf.Tensor, key: tf.Tensor
+        self, images: tf.Tensor, key: tf.Tensor, assign: bool | Assignments = True
     ) -> tuple[tf.Tensor, dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         """Generates as many images as there are real ones; returns them and the discriminator's outputs on both."""
-        generated_images = self._generate(images.shape[0] or tf.shape(images)[0], key)
-        return generated_images, *self._discriminate(images, generated_images, key)
+        generated_images = self._generate(images.shape[0] or tf.shape(images)[0], key, assign)
+        return generated_images, *self._discriminate(images, generated_images, key, assign)
 
     def _discriminate(
-        self, images: tf.Tensor, generated_images: tf.Tensor, key: tf.Tensor, assign: bool = True
+        self, images: tf.Tensor, generated_images: tf.Tensor, key: tf.Tensor, assign: bool | Assignments = True
     ) -> list[dict[str, tf.Tensor]]:
         """Returns the discriminator's outputs on each half of the joint batch."""
         dtype = self.discriminator.compute_dtype
@@ -187,7 +213,6 @@ class ImageNetGAN(AdversarialModel):
         if labels is not None:
             terms["class_loss"] = losses.supervised_loss(real["logits"], labels)
             errors["error"] = classification_error(real["logits"], labels)
-            errors["running_error"] = self.running_error(errors["error"])
         return sum(terms.values()), {**terms, **errors}
 
     def _generator_loss(self, generated: dict[str, tf.Tensor]) -> tf.Tensor:

@@ -10,6 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
+from igan_tf.devices import assign_here
 from igan_tf.types import Tensor
 
 
@@ -85,7 +86,7 @@ class ParameterAverage(keras.layers.Layer):
             difference = average - ops.convert_to_tensor(variable, dtype=average.dtype)
             # average <- average - rate * difference in one pass; in a replica the handle is that replica's own copy.
             tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=rate, delta=difference)
-        self.count.assign_add(1)
+        assign_here(self.count, self.count + 1)
 
     def values(self) -> list[Tensor]:
         """Returns the averages; zeros before the first update."""

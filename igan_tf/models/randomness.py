@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from typing import Any
 
 import keras
 import tensorflow as tf
+
+from igan_tf.models.replicas import Assignments, assign_together, collecting
 
 
 def is_seed_state(variable: keras.Variable) -> bool:
@@ -14,42 +19,74 @@ def is_seed_state(variable: keras.Variable) -> bool:
     return variable.name == "seed_generator_state"
 
 
+_given = threading.local()
+
+
+@contextlib.contextmanager
+def at_step(step: tf.Tensor) -> Iterator[None]:
+    """Tells the models of this package, in this scope, how many steps there have been.
+
+    A number on the host, which a training loop has anyhow, so that nothing random waits for a GPU's count.
+    """
+    before, _given.step = given_step(None), step
+    try:
+        yield
+    finally:
+        _given.step = before
+
+
+def given_step(otherwise: Any) -> Any:
+    """Returns the number of steps that the scope was told, or what is there otherwise."""
+    step = getattr(_given, "step", None)
+    return otherwise if step is None else step
+
+
 def step_key(seed: int, step: tf.Tensor) -> tf.Tensor:
     """Returns the key of one training step on this replica: `(2,)`, a function of seed, step and replica alone.
 
+    Keys are on the host, and so is what is derived from them, up to the seeds of the layers.
+
     Folding the replica's number in matters: a Keras seed generator would give all replicas the same noise.
     """
-    key = tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int32), tf.cast(step, tf.int32))
     context = tf.distribute.get_replica_context()
     replica = 0 if context is None else context.replica_id_in_sync_group
-    return tf.random.experimental.stateless_fold_in(key, tf.cast(replica, tf.int32))
+    # Where a variable is.
+    step = tf.convert_to_tensor(step)
+    with _on_host():
+        key = fold_in(tf.constant([seed, 0], tf.int32), step)
+        return fold_in(key, replica)
 
 
 def fold_in(key: tf.Tensor, number: int | tf.Tensor) -> tf.Tensor:
     """Returns a key that is a function of `key` and `number`."""
-    return tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))
+    with _on_host():
+        return tf.random.experimental.stateless_fold_in(key, tf.cast(number, tf.int32))
+
+
+def _on_host() -> AbstractContextManager[Any]:
+    """A scope whose operations run on the host: TensorFlow reads keys there, and would wait for those of a GPU."""
+    return tf.device("CPU:0")
 
 
 @contextlib.contextmanager
-def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool = True) -> Iterator[None]:
+def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool | Assignments = True) -> Iterator[None]:
     """Makes every random layer of `model` draw from `key` in this scope, not from its own seed generator's state.
 
     Args:
         model: Called in the scope.
         key: Of what is drawn.
-        assign: Whether variables that a call assigns, such as moving averages, get their values when the scope ends.
-            The seed generators' keep theirs.
+        assign: Whether variables that a call assigns, such as moving averages, get their values when the scope ends;
+            a list gets them instead. The seed generators' keep theirs.
     """
     variables = model.variables
     states = [variable for variable in variables if is_seed_state(variable)]
     mapping = []
     if states:
-        seeds = tf.random.stateless_uniform((len(states), 2), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
-        mapping = list(zip(states, tf.unstack(tf.cast(seeds, tf.int64))))
-    with keras.StatelessScope(mapping) as scope:
+        with _on_host():
+            seeds = tf.random.stateless_uniform((len(states), 2), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
+            mapping = list(zip(states, tf.unstack(tf.cast(seeds, tf.int64))))
+    into = assign if isinstance(assign, list) else []
+    with collecting([variable for variable in variables if not is_seed_state(variable)], into, mapping):
         yield
-    if not assign:
-        return
-    for variable in variables:
-        if not is_seed_state(variable) and (value := scope.get_current_value(variable)) is not None:
-            variable.assign(value)
+    if assign is True:
+        assign_together(into)

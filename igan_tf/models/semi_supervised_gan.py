@@ -14,7 +14,7 @@ from igan_tf.models.adversarial_model import AdversarialModel, classification_er
 from igan_tf.models.averaged_classifier import AveragedClassifier
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
-from igan_tf.models.randomness import drawing_from, fold_in, step_key
+from igan_tf.models.randomness import drawing_from, fold_in
 from igan_tf.models.user_data import as_batch, as_images, check_integer, check_weight
 
 
@@ -174,11 +174,11 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
         """
         needed = ["unlabelled_images"] * bool(self.unlabelled_weight or self.generator_steps)
         needed += ["labelled_images"] * (not self.unlabelled_weight)
+        key = self._step_key()
         batch = as_batch(data, self.image_shape, ("labelled_images", "unlabelled_images"), needed)
-        key = step_key(self.seed, self.discriminator_optimizer.iterations)
         logs = self._train_discriminator(batch, fold_in(key, 0))
-        for index in range(self.generator_steps):
-            logs.update(self._train_generator(batch, fold_in(key, 1 + index)))
+        for index in range(1, self.generator_steps + 1):
+            logs.update(self._train_generator(batch, fold_in(key, index)))
         return logs
 
     def _train_discriminator(self, batch: dict[str, tf.Tensor], key: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from igan_tf.optimizers.step_scalars import ComputesScalarsOnce
 from igan_tf.types import Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
-class FusedAdam(keras.optimizers.Adam):
+class FusedAdam(ComputesScalarsOnce, keras.optimizers.Adam):
     """Computes Keras's Adam, on TensorFlow with that library's fused operation.
 
         theta <- theta - learning_rate * sqrt(1 - beta_2^t) / (1 - beta_1^t) * m / (sqrt(v) + epsilon)
@@ -37,16 +38,15 @@ class FusedAdam(keras.optimizers.Adam):
         import tensorflow as tf
 
         dtype = variable.dtype
-        step = ops.cast(self.iterations + 1, dtype)
+        scalars = self.scalars_of(learning_rate, dtype)
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,
             m=self._momentums[index].value.handle,
             v=self._velocities[index].value.handle,
-            # Not `ops.cast`: on TensorFlow it takes a number through float32.
-            beta1_power=ops.power(ops.convert_to_tensor(self.beta_1, dtype=dtype), step),
-            beta2_power=ops.power(ops.convert_to_tensor(self.beta_2, dtype=dtype), step),
-            lr=ops.cast(learning_rate, dtype),
+            beta1_power=scalars.beta_1_power,
+            beta2_power=scalars.beta_2_power,
+            lr=scalars.rate,
             beta1=tf.constant(self.beta_1, dtype),
             beta2=tf.constant(self.beta_2, dtype),
             epsilon=tf.constant(self.epsilon, dtype),

@@ -7,11 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
+from igan_tf.optimizers.step_scalars import ComputesScalarsOnce, StepScalars
 from igan_tf.types import Tensor
 
 
 @keras.saving.register_keras_serializable("igan_tf")
-class InsideRootAdam(keras.optimizers.Optimizer):
+class InsideRootAdam(ComputesScalarsOnce, keras.optimizers.Optimizer):
     """Computes Adam with its constant added to the bias-corrected second moment, under the root.
 
         theta <- theta - learning_rate * m_hat / sqrt(v_hat + epsilon)
@@ -75,26 +76,19 @@ class InsideRootAdam(keras.optimizers.Optimizer):
     def update_step(self, gradient: Tensor, variable: keras.Variable, learning_rate: Tensor) -> None:
         dtype = variable.dtype
         gradient = ops.cast(gradient, dtype)
-        learning_rate = ops.cast(learning_rate, dtype)
-        step = ops.cast(self.iterations + 1, dtype)
-        # Not `ops.cast`: on TensorFlow it takes a number through float32.
-        beta_1_power = ops.power(ops.convert_to_tensor(self.beta_1, dtype=dtype), step)
-        beta_2_power = ops.power(ops.convert_to_tensor(self.beta_2, dtype=dtype), step)
+        scalars = self.scalars_of(learning_rate, dtype)
         index = self._get_variable_index(variable)
         momentum, shifted_velocity = self._momentums[index], self._shifted_velocities[index]
         # The running mean's next value gains (1 - beta_2) * epsilon once beta_2 has multiplied this.
         shift = (1 - self.beta_2) / self.beta_2 * self.epsilon
         if keras.backend.backend() == "tensorflow":
-            _fused_update(
-                variable, momentum, shifted_velocity, gradient, shift, learning_rate,
-                self.beta_1, self.beta_2, beta_1_power, beta_2_power,
-            )  # fmt: skip
+            _fused_update(variable, momentum, shifted_velocity, gradient, shift, self.beta_1, self.beta_2, scalars)
             return
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(
             shifted_velocity, (ops.square(gradient) - shifted_velocity) * (1 - self.beta_2) + self.beta_2 * shift
         )
-        rate = learning_rate * ops.sqrt(1 - beta_2_power) / (1 - beta_1_power)
+        rate = scalars.rate * ops.sqrt(1 - scalars.beta_2_power) / (1 - scalars.beta_1_power)
         self.assign_sub(variable, rate * momentum * ops.rsqrt(shifted_velocity))
 
     def get_config(self) -> dict[str, Any]:
@@ -108,11 +102,9 @@ def _fused_update(
     shifted_velocity: keras.Variable,
     gradient: Tensor,
     shift: float,
-    learning_rate: Tensor,
     beta_1: float,
     beta_2: float,
-    beta_1_power: Tensor,
-    beta_2_power: Tensor,
+    scalars: StepScalars,
 ) -> None:
     """The whole update of one variable in two TensorFlow operations."""
     import tensorflow as tf
@@ -124,9 +116,9 @@ def _fused_update(
         var=variable.handle,
         m=momentum.handle,
         v=shifted_velocity.handle,
-        beta1_power=beta_1_power,
-        beta2_power=beta_2_power,
-        lr=learning_rate,
+        beta1_power=scalars.beta_1_power,
+        beta2_power=scalars.beta_2_power,
+        lr=scalars.rate,
         beta1=tf.constant(beta_1, gradient.dtype),
         beta2=tf.constant(beta_2, gradient.dtype),
         epsilon=tf.constant(0, gradient.dtype),

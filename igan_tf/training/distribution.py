@@ -7,7 +7,7 @@ import functools
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -15,11 +15,27 @@ import tensorflow as tf
 from igan_tf.errors import first_line
 from igan_tf.training import roll_call
 from igan_tf.training.cluster import ClusterError, Worker, WorkerLostError, this_worker
-from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
+from igan_tf.training.strategies import ALL_REDUCE_MEGABYTES, STRATEGIES, WORKER_TIMEOUT_MINUTES
+
+if TYPE_CHECKING:
+    from igan_tf.experiments.configs import RunConfig
+
+
+def strategy_of(config: RunConfig, report: Callable[[str], Any] = print) -> tf.distribute.Strategy:
+    """The strategy of a run's settings: `build_strategy`, once the devices are as the settings ask."""
+    if config.gpu_memory_growth:
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    return build_strategy(config.strategy, config.worker_timeout_minutes, report, config.all_reduce_megabytes)
 
 
 def build_strategy(
-    name: str, worker_timeout_minutes: float = WORKER_TIMEOUT_MINUTES, report: Callable[[str], Any] = print
+    name: str,
+    worker_timeout_minutes: float = WORKER_TIMEOUT_MINUTES,
+    report: Callable[[str], Any] = print,
+    all_reduce_megabytes: int = ALL_REDUCE_MEGABYTES,
 ) -> tf.distribute.Strategy:
     """The `tf.distribute.Strategy` of `--strategy`: one for the life of the process.
 
@@ -31,6 +47,7 @@ def build_strategy(
             there is more than one GPU, otherwise "single".
         worker_timeout_minutes: The longest wait for other workers.
         report: Called with a line about missing ones now and then.
+        all_reduce_megabytes: How much of the gradients travels in one message, while others are still computed; 0: all.
 
     Raises:
         ClusterError: for a TF_CONFIG that cannot be used, and for "multi_worker" without one; for another strategy in
@@ -45,12 +62,12 @@ def build_strategy(
     if name == "multi_worker" or (name == "auto" and worker.count > 1):
         if not os.environ.get("TF_CONFIG"):
             raise ClusterError("`strategy=multi_worker` needs TF_CONFIG, which names the workers. Received: none")
-        return _multi_worker_strategy(worker, worker_timeout_minutes, report)
+        return _multi_worker_strategy(worker, worker_timeout_minutes, report, all_reduce_megabytes)
     if worker.count > 1:
         # Each would train for itself and write into the others' run directory.
         raise ClusterError(f"TF_CONFIG names {worker.count} workers. Received: strategy={name}")
     if name == "mirrored" or (name == "auto" and len(tf.config.list_logical_devices("GPU")) > 1):
-        return mirrored_strategy()
+        return mirrored_strategy(all_reduce_megabytes)
     return tf.distribute.get_strategy()
 
 
@@ -59,20 +76,31 @@ _several: tuple[tf.distribute.MultiWorkerMirroredStrategy, roll_call.RollCall] |
 
 
 def _multi_worker_strategy(
-    worker: Worker, minutes: float, report: Callable[[str], Any]
+    worker: Worker, minutes: float, report: Callable[[str], Any], megabytes: int
 ) -> tf.distribute.MultiWorkerMirroredStrategy:
     global _several
     if _several is None:
         others = roll_call.meet(worker, minutes, report)
         try:
             with others.starting(minutes):
-                _several = tf.distribute.MultiWorkerMirroredStrategy(), others
+                strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=_options(megabytes))
+                _several = strategy, others
         except tf.errors.OpError as error:
             raise WorkerLostError(
                 f"worker {worker.index} of {worker.count} cannot be connected ({type(error).__name__}: "
                 f"{first_line(error)})"
             ) from error
     return _several[0]
+
+
+def _options(megabytes: int) -> tf.distribute.experimental.CommunicationOptions:
+    """How several machines' devices talk: GPUs among themselves, where TensorFlow would take the way over the hosts."""
+    implementations = tf.distribute.experimental.CommunicationImplementation
+    # Physical ones: to list logical ones would start TensorFlow before the workers are connected.
+    has_gpus = bool(tf.config.list_physical_devices("GPU"))
+    return tf.distribute.experimental.CommunicationOptions(
+        bytes_per_pack=megabytes * 2**20, implementation=implementations.NCCL if has_gpus else implementations.AUTO
+    )
 
 
 def together() -> AbstractContextManager[None]:
@@ -83,14 +111,17 @@ def together() -> AbstractContextManager[None]:
     return _several[1].together() if _several else contextlib.nullcontext()
 
 
-def mirrored_strategy() -> tf.distribute.MirroredStrategy:
+def mirrored_strategy(all_reduce_megabytes: int = ALL_REDUCE_MEGABYTES) -> tf.distribute.MirroredStrategy:
     """The process's one `MirroredStrategy`: over all GPUs, or all logical CPUs where there is no GPU.
 
     One for all: every strategy on CPUs numbers its all-reduces from 100 on, and TensorFlow keeps each number's shape
     for the life of the process, so that a second strategy's fail with "Shape mismatch in the collective instance".
     """
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
-    return _mirrored_over(tuple(device.name for device in tf.config.list_logical_devices(kind)))
+    strategy = _mirrored_over(tuple(device.name for device in tf.config.list_logical_devices(kind)))
+    # `MirroredStrategy` has no argument for it; it looks here at every reduction.
+    strategy.extended._communication_options.bytes_per_pack = all_reduce_megabytes * 2**20
+    return strategy
 
 
 @functools.cache

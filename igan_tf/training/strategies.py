@@ -3,3 +3,5 @@
 STRATEGIES = ("auto", "single", "mirrored", "multi_worker")
 # Minutes that a worker waits for missing ones.
 WORKER_TIMEOUT_MINUTES = 10.0
+# Megabytes of gradients in one all-reduce.
+ALL_REDUCE_MEGABYTES = 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import signal
@@ -30,7 +31,9 @@ from igan_tf.training.checkpoints import (
 from igan_tf.training.cluster import ALONE, Worker, WorkerLostError
 from igan_tf.training.distribution import LOST, same_of_all_workers
 from igan_tf.training.interruption import Interrupted, StopRequest
+from igan_tf.training.profiled_steps import ProfiledSteps
 from igan_tf.training.timer import Timer
+from igan_tf.training.train_function import TrainFunction
 
 if TYPE_CHECKING:
     from igan_tf.experiments.configs import RunConfig
@@ -86,7 +89,9 @@ class Trainer:
         self._last_error = ""
         self._stop = StopRequest()
         self._checkpoint_timer = Timer(config.checkpoint_minutes)
-        self._train_function = self._make_train_function()
+        self.train_function = TrainFunction(model, strategy, config.jit_compile)
+        # One writer to a run directory.
+        self._profile = ProfiledSteps(config.profile_steps if worker.is_chief else "", checkpoints.folder.parent)
 
     @property
     def epochs_done(self) -> int:
@@ -180,7 +185,7 @@ class Trainer:
             DataError: where the data turns out to be damaged.
             WorkerLostError: where another worker has ended or cannot be reached.
         """
-        with self._stop.listening():
+        with self._stop.listening(), contextlib.closing(self._profile):
             while self._epoch < self.config.epochs:
                 started = time.perf_counter()
                 steps = self.batches.steps_per_epoch - self._step_in_epoch
@@ -219,7 +224,8 @@ class Trainer:
         pending, stop, told = None, False, False
         with progress:
             for batch in self._rest_of_epoch():
-                logs = self._train_function(batch, tf.constant(float(bool(self._stop))))
+                self._profile.before(self.step + 1)
+                logs = self.train_function(batch, self.step, bool(self._stop))
                 if pending is not None:
                     told = self._take(pending, progress)
                 pending = logs
@@ -246,10 +252,16 @@ class Trainer:
             # Without an end: TensorFlow would ask all workers before each batch whether they have come to theirs.
             dataset = dataset.rebatch(self.config.batch_size, drop_remainder=True).repeat()
             dataset = self.strategy.distribute_datasets_from_function(lambda context: dataset)
+        elif gpus := tf.config.list_logical_devices("GPU"):
+            # As TensorFlow does for several replicas: the next batch is copied during this step.
+            dataset = dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name))
         iterator = iter(dataset)
         for _ in range(self.batches.steps_per_epoch - self._step_in_epoch):
             try:
                 yield next(iterator)
+            except (tf.errors.ResourceExhaustedError, *LOST):
+                # Of the device that the batch was copied to, or of the memory.
+                raise
             except tf.errors.OpError as error:
                 raise DataError(f"the data of step {self.step + 1} cannot be read: {first_line(error)}") from error
 
@@ -266,7 +278,7 @@ class Trainer:
 
     def _named(self, logs: tf.Tensor) -> dict[str, float]:
         """The present step's logs by name, once they are found to be finite."""
-        values = dict(zip(self._log_names, np.asarray(logs)[:-1].tolist()))
+        values = dict(zip(self.train_function.log_names, np.asarray(logs)[:-1].tolist()))
         for name, value in values.items():
             if not np.isfinite(value):
                 raise NonFiniteLossError(
@@ -277,19 +289,6 @@ class Trainer:
     def _last_checkpoint(self) -> str:
         steps = self.checkpoints.steps()
         return f"; the last checkpoint is step {steps[-1]}'s" if steps else "; there is no checkpoint yet"
-
-    def _make_train_function(self) -> Callable[[Any, tf.Tensor], tf.Tensor]:
-        def step(batch: Any, stop: tf.Tensor) -> tf.Tensor:
-            logs = self.model.train_step(batch)
-            self._log_names = list(logs)
-            return tf.stack([tf.cast(value, tf.float32) for value in (*logs.values(), stop)])
-
-        def run(batch: Any, stop: tf.Tensor) -> tf.Tensor:
-            """The means over all replicas of the step's logs, and of whether to stop, as one vector."""
-            return self.strategy.reduce("MEAN", self.strategy.run(step, args=(batch, stop)), axis=None)
-
-        # No Python branch hangs on a tensor: AutoGraph would only take a second to read the sources.
-        return tf.function(run, jit_compile=self.config.jit_compile, reduce_retracing=True, autograph=False)
 
     def _note_best(self, metrics: Mapping[str, Any]) -> None:
         error = metrics.get("averaged_test_error")

@@ -15,6 +15,8 @@ from PIL import Image
 if keras.backend.backend() != "tensorflow":
     pytest.skip("the command line needs the TensorFlow backend", allow_module_level=True)
 
+import tensorflow as tf
+
 from igan_tf.commands import evaluate
 from igan_tf.data import load_data
 from igan_tf.errors import InputError
@@ -86,6 +88,9 @@ def test_a_split_of_a_data_set(here, cache, capsys):
     assert record["num_samples"] == 599 and (record["source"], record["split"]) == ("digits", "test")
     assert record["classifier"]["sha256"] == classifier.digest and record["classifier"]["name"] == "domain(digits)"
     assert set(record["versions"]) >= {"python", "tensorflow", "keras", "numpy", "scipy", "igan_tf"}
+    # Scores are of whole float32 products, and training is left as it was.
+    assert record["tensor_float_32"] is False
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
     assert [path.name for path in here.iterdir()] == ["scores.json"]
     text = capsys.readouterr().out
     assert f"{mean:.5g}" in text and classifier.digest in text and "written to scores.json" in text

@@ -81,7 +81,10 @@ def assert_refused(outcome, folder, *words):
         (["--dataset=mnist", "--data_dir=nowhere"], ["--dataset=mnist", "--data_dir=nowhere", "tfds.load"]),
         (["--strategy=mirrored", "--batch_size=700"], ["--batch_size=700", "2 replicas"]),
         (["--strategy=mirrored", "--jit_compile"], ["--jit_compile", "--strategy=mirrored"]),
-        (["--strategy=mirrored", "--precision=mixed_float16"], ["mixed_float16", "--strategy=mirrored"]),
+        (
+            ["--strategy=mirrored", "--expected_replicas=4"],
+            ["--expected_replicas=4", "finds, 2."],
+        ),
         (["--network=cifar10"], ["--network=cifar10 needs images", "at least 9 x 9", "has 8 x 8"]),
         (["--input_corruption=dropout"], ["--network=digits", "--input_corruption=dropout"]),
         (["--train_images=7", "--labels=10", "--batch_size=5"], ["no training image is of class", "--train_images=7"]),

@@ -84,7 +84,11 @@ OTHER_VALUES = {
     "label_draws": 3,
     "supervised_baseline": True,
     "strategy": "mirrored",
+    "expected_replicas": 4,
     "worker_timeout_minutes": 0.5,
+    "all_reduce_megabytes": 0,
+    "gpu_memory_growth": True,
+    "deterministic": True,
     "precision": "mixed_float16",
     "jit_compile": True,
     "checkpoint_epochs": 5,
@@ -94,12 +98,14 @@ OTHER_VALUES = {
     "score_classifier_range": "-1,1",
     "sample_epochs": 5,
     "histogram_epochs": 0,
+    "profile_steps": "2,3",
 }
 FREE = {
     *("data_dir", "label_file", "epochs", "checkpoint_epochs", "sample_epochs", "score_epochs", "histogram_epochs"),
     *("checkpoint_minutes", "log_steps", "sample_minutes", "early_sample_steps"),
     *("score_classifier", "score_classifier_range"),
-    *("max_unreadable", "max_megapixels", "worker_timeout_minutes"),
+    *("max_unreadable", "max_megapixels", "worker_timeout_minutes", "expected_replicas"),
+    *("all_reduce_megabytes", "gpu_memory_growth", "deterministic", "profile_steps"),
 }
 
 
@@ -218,6 +224,8 @@ TOO_LOW = {
     "score_epochs": -1,
     "score_samples": 19,
     "seed_data": -1,
+    "expected_replicas": -1,
+    "all_reduce_megabytes": -1,
     "max_unreadable": -0.01,
     "gf_dim": 7,
     "df_dim": 1,

@@ -18,8 +18,9 @@ from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import recipe, recipe_of
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
-from igan_tf.training import CheckpointError, Checkpoints, Trainer
+from igan_tf.training import CheckpointError, Checkpoints
 from igan_tf.training.interruption import Interrupted
+from igan_tf.training.train_function import TrainFunction
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_process
 from tests.processes import Program
 
@@ -42,20 +43,15 @@ def finished(tmp_path_factory):
 @pytest.fixture
 def signal_at(monkeypatch):
     """Sends this process a SIGTERM as a step begins; -1: none."""
-    original = Trainer._make_train_function
+    original = TrainFunction.__call__
     at = {"step": -1}
 
-    def make_train_function(self):
-        train_function = original(self)
+    def run(self, batch, step, stop):
+        if step + 1 == at["step"]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, step, stop)
 
-        def run(*arguments):
-            if self.step + 1 == at["step"]:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return train_function(*arguments)
-
-        return run
-
-    monkeypatch.setattr(Trainer, "_make_train_function", make_train_function)
+    monkeypatch.setattr(TrainFunction, "__call__", run)
     return lambda step: at.update(step=step)
 
 

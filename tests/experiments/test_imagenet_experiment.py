@@ -13,7 +13,9 @@ from igan_tf import load_run
 from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments import experiment, runs, training_runs
 from igan_tf.experiments.configs import build_config
+from igan_tf.experiments.recipes import recipe_of
 from igan_tf.training import Checkpoints
+from igan_tf.training.cluster import ALONE
 from tests.command_line import assert_same_run, environment, metrics, result, run_here
 from tests.experiments.imagenet_runs import SETTINGS, as_arguments, make_records
 from tests.records.record_sets import make_photos
@@ -42,6 +44,12 @@ def finished(tmp_path_factory, records):
     folder = tmp_path_factory.mktemp("finished") / "run"
     train(records, folder, log_steps=1, early_sample_steps=2)
     return folder
+
+
+def test_images_go_to_the_devices_as_bytes(records):
+    recipe = recipe_of(build_config(**{**SETTINGS, "data_dir": str(records)}))
+    (batch, *_) = recipe.make_batches(recipe.load_data(), 1, ALONE).epoch(0)
+    assert batch["images"].dtype == "uint8" and batch["images"].shape == (2, 32, 32, 3)
 
 
 def test_what_a_run_leaves(finished):

@@ -20,8 +20,9 @@ from igan_tf.evaluation.classifiers.files import digest_of
 from igan_tf.evaluation.images import chosen_indices
 from igan_tf.experiments import runs, training_runs
 from igan_tf.experiments.configs import build_config
-from igan_tf.training import Checkpoints, Trainer
+from igan_tf.training import Checkpoints
 from igan_tf.training.run_log import read_metrics
+from igan_tf.training.train_function import TrainFunction
 from igan_tf.training.trainer import Interrupted
 from tests.command_line import assert_same_run, events, metrics, result, run_here
 from tests.evaluation.tflite_files import convert, network
@@ -91,20 +92,15 @@ def test_a_run_without_scores_trains_to_the_same_bits(tmp_path, finished):
 
 @pytest.mark.parametrize("step", [4, 6], ids=["scored_edge", "other_edge"])
 def test_stopped_and_continued_is_bit_equal(tmp_path, finished, monkeypatch, step):
-    original = Trainer._make_train_function
+    original = TrainFunction.__call__
 
-    def make_train_function(self):
-        function = original(self)
-
-        def run(*arguments):
-            if self.step + 1 == step:
-                os.kill(os.getpid(), signal.SIGTERM)
-            return function(*arguments)
-
-        return run
+    def run(self, batch, number, stop):
+        if number + 1 == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, batch, number, stop)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "_make_train_function", make_train_function)
+        patch.setattr(TrainFunction, "__call__", run)
         with pytest.raises(Interrupted):
             train(tmp_path / "run")
     train(tmp_path / "run")

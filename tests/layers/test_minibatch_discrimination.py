@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 from keras import ops
 
-from igan_tf.layers.minibatch_discrimination import MinibatchDiscrimination, pairwise_distances
+from igan_tf.layers import pairwise_distances as forms
+from igan_tf.layers.minibatch_discrimination import MinibatchDiscrimination
+from igan_tf.layers.pairwise_distances import pairwise_distances
 from tests.layers.conformance import call, check_layer
 from tests.layers.gradients import float64_enabled, layer_gradients, value_and_gradients
 from tests.parity import minibatch_discrimination as oracle
@@ -155,9 +157,16 @@ def test_gradients_equal_finite_differences(float64, num_groups, reduction, weig
         np.testing.assert_allclose(gradient, expected, rtol=1e-7, atol=1e-7, err_msg=name)
 
 
+# Values of one block of the broadcast form: none, where it loops; all rows in one; two rows in each of several.
+FORMS = {"loops": 0, "at once": 10**6, "in blocks": 6 * 3 * 4 * 2}
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("num_rows", [1, 2, 5, 6])
-def test_distances_and_their_gradient(float64, num_rows):
+def test_distances_and_their_gradient(float64, monkeypatch, num_rows, form):
     """Coinciding rows, and rows that coincide in one dimension, included: sign(0) is 0."""
+    monkeypatch.setattr(forms, "has_gpu", lambda: form != "loops")
+    monkeypatch.setattr(forms, "BROADCAST_VALUES", FORMS[form])
     projections = normal(num_rows, 3, 4)
     projections[-1] = projections[0]
     projections[num_rows // 2, 1] = projections[0, 1]
@@ -419,6 +428,49 @@ def test_graph_of_open_batch_size():
         np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
     with pytest.raises(tf.errors.InvalidArgumentError, match="reshape"):
         outputs_and_gradient(normal(5, 5).astype("float32"))
+
+
+def every_operation(function):
+    """The operations of a concrete function and of all functions that it calls."""
+    definition = function.graph.as_graph_def()
+    return [*definition.node, *(node for called in definition.library.function for node in called.node_def)]
+
+
+@tensorflow_only
+@pytest.mark.parametrize("num_rows", [8, None])
+@pytest.mark.parametrize(("gpus", "jit_compile"), [(0, False), (1, False), (0, True)])
+def test_loops_are_the_cpus_and_those_of_unknown_batches(monkeypatch, gpus, jit_compile, num_rows):
+    import tensorflow as tf
+
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: ["GPU:0"] * gpus)
+    layer = MinibatchDiscrimination(2, 3, num_groups=2)
+    layer.build((None, 4))
+
+    @tf.function(input_signature=[tf.TensorSpec((num_rows, 4))], jit_compile=jit_compile)
+    def gradients(inputs):
+        with tf.GradientTape() as tape:
+            objective = tf.reduce_sum(layer(inputs))
+        return tape.gradient(objective, [weight.value for weight in layer.trainable_weights])
+
+    kinds = {node.op for node in every_operation(gradients.get_concrete_function())}
+    loops = bool(kinds & {"While", "StatelessWhile"})
+    assert loops == (num_rows is None or not (gpus or jit_compile))
+
+
+@tensorflow_only
+def test_no_block_is_larger_than_the_limit(monkeypatch):
+    import tensorflow as tf
+
+    monkeypatch.setattr(forms, "has_gpu", lambda: True)
+    monkeypatch.setattr(forms, "BROADCAST_VALUES", 3 * 8 * 5 * 4)
+
+    @tf.function(input_signature=[tf.TensorSpec((8, 5, 4))], autograph=False)
+    def gradients(projections):
+        return tf.gradients(tf.reduce_sum(pairwise_distances(projections)), projections)
+
+    operations = gradients.get_concrete_function().graph.get_operations()
+    sizes = [output.shape.num_elements() or 0 for each in operations for output in each.outputs if output.shape.rank]
+    assert max(sizes) == forms.BROADCAST_VALUES
 
 
 @tensorflow_only

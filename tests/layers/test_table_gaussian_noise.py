@@ -141,6 +141,30 @@ def test_gradient_passes_unchanged():
 
 
 @tensorflow_only
+def test_on_a_gpu_the_table_is_not_looked_up_by_way_of_the_host(monkeypatch):
+    import tensorflow as tf
+
+    from benchmarks.placement import placement
+
+    layer = TableGaussianNoise(1.0, seed=1)
+
+    def to_host():
+        def draw(inputs, seed):
+            with keras.StatelessScope([(layer.seed_generator.state, seed)]):
+                return layer(inputs, training=True)
+
+        signature = [tf.TensorSpec((4, 20)), tf.TensorSpec((2,), tf.int64)]
+        function = tf.function(draw, input_signature=signature, autograph=False)
+        return placement(function.get_concrete_function()).to_host, function(tf.zeros((4, 20)), [5, 6]).numpy()
+
+    on_cpu, found = to_host()
+    monkeypatch.setattr("igan_tf.layers.table_gaussian_noise.has_gpu", lambda: True)
+    on_gpu, same = to_host()
+    assert on_cpu and not on_gpu
+    np.testing.assert_array_equal(found, same)
+
+
+@tensorflow_only
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_graphs_draw_anew_at_every_call(jit_compile):
     import tensorflow as tf

@@ -5,7 +5,7 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.layers import TableGaussianNoise
-from igan_tf.models.randomness import drawing_from, fold_in, is_seed_state, step_key
+from igan_tf.models.randomness import at_step, drawing_from, fold_in, given_step, is_seed_state, step_key
 from igan_tf.training.distribution import mirrored_strategy
 
 
@@ -31,6 +31,16 @@ def test_step_keys():
     keys = {key_of(seed, step) for seed in range(10) for step in range(50)}
     assert len(keys) == 500
     assert key_of(0, 2**31 - 1) != key_of(0, 0)
+
+
+def test_the_step_is_the_callers_where_it_gives_one():
+    assert given_step(3) == 3
+    with at_step(5):
+        assert given_step(3) == 5
+        with at_step(0):
+            assert given_step(3) == 0
+        assert given_step(3) == 5
+    assert given_step(3) == 3
 
 
 def test_folded_keys_differ():

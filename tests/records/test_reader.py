@@ -372,3 +372,10 @@ def test_a_set_of_many_shards_is_opened_within_the_limit_of_open_files(tmp_path)
         assert len(ImageRecords(tmp_path / "records").read(np.arange(60))) == 60
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+def test_beside_a_gpu_images_are_read_by_threads_of_their_own(monkeypatch, records, gpu):
+    monkeypatch.setattr("igan_tf.data.image_batches.has_gpu", lambda: gpu)
+    size = make_batches(records).epoch(0).options().threading.private_threadpool_size
+    assert (size is not None and size >= 1) == gpu

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 if keras.backend.backend() != "tensorflow":
@@ -15,9 +16,10 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
+from igan_tf.experiments.configs import build_config
 from igan_tf.training import distribution
 from igan_tf.training.cluster import ClusterError
-from igan_tf.training.distribution import STRATEGIES, build_strategy, mirrored_strategy
+from igan_tf.training.distribution import STRATEGIES, build_strategy, mirrored_strategy, strategy_of
 from tests.training.test_cluster import environment
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +49,7 @@ def devices(monkeypatch):
             tf.config, "list_logical_devices", lambda kind=None: gpus if kind == "GPU" else original(kind)
         )
 
-    monkeypatch.setattr(distribution, "mirrored_strategy", lambda: "mirrored")
+    monkeypatch.setattr(distribution, "mirrored_strategy", lambda *arguments: "mirrored")
     monkeypatch.setattr(distribution, "_multi_worker_strategy", lambda *arguments: "multi_worker")
     return set_gpus
 
@@ -127,6 +129,46 @@ def test_the_mirrored_strategy_is_one_for_the_process(set_cluster):
     assert [device.name.rpartition("device:")[2] for device in expected] == [
         device.rpartition("device:")[2] for device in strategy.extended.worker_devices
     ]
+
+
+@pytest.mark.parametrize(("megabytes", "packs"), [(0, 1), (1, 4), (3, 2), (32, 1)])
+def test_gradients_travel_in_packs(set_cluster, megabytes, packs):
+    strategy = build_strategy("mirrored", all_reduce_megabytes=megabytes)
+    try:
+        with strategy.scope():
+            # Each of 1.2 MB.
+            variables = [keras.Variable(np.zeros(300_000), dtype="float32") for _ in range(4)]
+            optimizer = keras.optimizers.SGD(1.0)
+            optimizer.build(variables)
+
+        @tf.function(autograph=False)
+        def step():
+            strategy.run(lambda: optimizer.apply([tf.ones(300_000) for _ in variables], variables))
+
+        kinds = [operation.type for operation in step.get_concrete_function().graph.get_operations()]
+        # A pack is closed by the gradient that makes it larger than it should be.
+        assert kinds.count("CollectiveReduceV2") == packs * strategy.num_replicas_in_sync
+        step()
+        assert all((variable.numpy() == -strategy.num_replicas_in_sync).all() for variable in variables)
+    finally:
+        mirrored_strategy()
+
+
+@pytest.mark.parametrize(("gpus", "implementation"), [(0, "AUTO"), (1, "NCCL")])
+def test_gpus_of_several_machines_talk_among_themselves(monkeypatch, gpus, implementation):
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0"] * gpus)
+    options = distribution._options(megabytes=3)
+    assert (options.implementation.name, options.bytes_per_pack) == (implementation, 3 * 2**20)
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_devices_are_as_the_settings_ask(set_cluster, monkeypatch, asked):
+    called = []
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *arguments: called.append(arguments))
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: called.append("deterministic"))
+    strategy_of(build_config(gpu_memory_growth=asked, deterministic=asked))
+    assert called == ([("GPU:0", True), ("GPU:1", True), "deterministic"] if asked else [])
 
 
 IN_A_CLUSTER_OF_ONE = """

@@ -2,11 +2,13 @@
 
 import os
 import signal
+import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from igan_tf.errors import DataError
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import CheckpointError, Checkpoints, NonFiniteLossError, Trainer
 from igan_tf.training.interruption import Interrupted
@@ -302,3 +304,65 @@ def test_a_damaged_newest_is_passed_over_and_the_end_is_the_same(tmp_path, unint
     assert "step-000000008 is damaged" in capsys.readouterr().out
     assert_same_end(resumed, uninterrupted[0], notes, uninterrupted[1])
     assert [call[0] for call in notes.calls] == [2, 3]
+
+
+def failing(kind):
+    def fail():
+        raise kind(None, None, "at this batch")
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    ("kind", "raised"),
+    [
+        (tf.errors.DataLossError, DataError),
+        (tf.errors.InvalidArgumentError, DataError),
+        (tf.errors.ResourceExhaustedError, tf.errors.ResourceExhaustedError),
+        (tf.errors.InternalError, tf.errors.InternalError),
+    ],
+)
+def test_a_devices_failure_is_not_the_datas(tmp_path, kind, raised):
+    trainer = make_trainer(tmp_path, batches=Numbers({(0, 2): failing(kind)}))
+    with pytest.raises(raised, match="at this batch"):
+        trainer.train(Notes())
+
+
+def test_on_one_gpu_the_next_batch_is_copied_ahead(tmp_path, monkeypatch):
+    class Dataset:
+        def apply(self, transformation):
+            return transformation(iter([tf.constant(1.0)] * STEPS_PER_EPOCH))
+
+    class OnDisk(Numbers):
+        def epoch(self, epoch, start_step=0):
+            return Dataset()
+
+    asked = []
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [types.SimpleNamespace(name="/GPU:0")])
+    monkeypatch.setattr(
+        tf.data.experimental, "prefetch_to_device", lambda device: asked.append(device) or (lambda batches: batches)
+    )
+    make_trainer(tmp_path, batches=OnDisk(), epochs=1).train(Notes())
+    assert asked == ["/GPU:0"]
+
+
+@pytest.mark.parametrize(("steps", "recorded"), [("2,3", [2, 3]), ("11,99", [11, 12]), ("", []), ("50,60", [])])
+def test_the_profiler_records_the_steps_asked_for(tmp_path, monkeypatch, steps, recorded):
+    """From any epoch on; it is stopped at the end, too."""
+    at, running = [], []
+    monkeypatch.setattr(tf.profiler.experimental, "start", lambda folder: running.append(folder))
+    monkeypatch.setattr(tf.profiler.experimental, "stop", running.clear)
+    trainer = make_trainer(tmp_path / "checkpoints", profile_steps=steps)
+    function = trainer.train_function
+
+    def run(batch, step, stop):
+        if running:
+            assert running == [str(tmp_path)]
+            at.append(step + 1)
+        return function(batch, step, stop)
+
+    run.log_names = []
+    trainer.train_function = run
+    monkeypatch.setattr(trainer, "_named", lambda logs: {})
+    trainer.train(Notes())
+    assert at == recorded and not running

@@ -18,7 +18,8 @@ from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.networks.registry import AUGMENTATIONS, GENERATOR_NORMS
 from igan_tf.settings import GREATEST_SEED, MANY, Settings, fields_of, setting
-from igan_tf.training.strategies import STRATEGIES, WORKER_TIMEOUT_MINUTES
+from igan_tf.training.profiled_steps import first_and_last
+from igan_tf.training.strategies import ALL_REDUCE_MEGABYTES, STRATEGIES, WORKER_TIMEOUT_MINUTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,6 +176,17 @@ class LogSettings(Settings):
         0, "Steps between sample grids within the first 300 steps; 0: none.", low=0, high=MANY, free=True
     )
     histogram_epochs: int = setting(10, "Epochs between TensorBoard histograms; 0: none.", low=0, high=MANY, free=True)
+    profile_steps: str = setting(
+        "", "First and last step that TensorBoard's profiler records, such as 10,20; empty: none.", free=True
+    )
+
+    def check(self) -> None:
+        super().check()
+        if self.profile_steps and not first_and_last(self.profile_steps):
+            raise ConfigError(
+                "`profile_steps` must be two steps first,last, from 1 on, such as 10,20. "
+                f"Received: profile_steps={self.profile_steps}"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,6 +202,13 @@ class MachineSettings(Settings):
         "of these that there is occasion for.",
         choices=STRATEGIES,
     )
+    expected_replicas: int = setting(
+        0,
+        "Refuse to train where `strategy` finds another number of devices, over all machines; 0: any number.",
+        low=0,
+        high=MANY,
+        free=True,
+    )
     worker_timeout_minutes: float = setting(
         WORKER_TIMEOUT_MINUTES,
         "The longest wait for workers in TF_CONFIG that are missing at the start.",
@@ -198,23 +217,28 @@ class MachineSettings(Settings):
         free=True,
         used_with=("strategy=multi_worker", "strategy=auto"),
     )
+    all_reduce_megabytes: int = setting(
+        ALL_REDUCE_MEGABYTES,
+        "Megabytes of gradients that replicas sum up at a time, while others are still computed; 0: all at once.",
+        low=0,
+        high=2**20,
+        free=True,
+    )
+    gpu_memory_growth: bool = setting(
+        False, "Take a GPU's memory as it is needed, not all at the start; for a card that others use, too.", free=True
+    )
+    deterministic: bool = setting(
+        False,
+        "Let TensorFlow use only operations that give the same bits in every run, as those of a CPU do anyhow; slower "
+        "on a GPU, and operations without such a form are refused.",
+        free=True,
+    )
     precision: str = setting(
         "float32",
         "Precision of the networks' arithmetic; weights stay float32, and float16's losses are scaled.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     jit_compile: bool = setting(False, "Compile the training step with XLA.")
-
-    def check(self) -> None:
-        super().check()
-        if self.precision == "mixed_float16" and self.strategy != "single":
-            # Keras decides by the first replica's gradients whether all of them are finite.
-            raise ConfigError(
-                "`precision=mixed_float16` goes with `strategy=single` alone; mixed_bfloat16 with every one. "
-                f"Received: strategy={self.strategy}"
-            )
-        if self.jit_compile and self.strategy != "single":
-            raise ConfigError(f"`jit_compile` goes with `strategy=single` alone. Received: strategy={self.strategy}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,6 +116,11 @@ class SemiSupervisedConfig(RunConfig, LabelSettings, PlayerSettings, ObjectiveSe
 
     def check(self) -> None:
         super().check()
+        if self.jit_compile and self.strategy != "single":
+            raise ConfigError(
+                "`jit_compile` goes with `strategy=single` alone, but in `recipe=imagenet`. "
+                f"Received: strategy={self.strategy}"
+            )
         if self.label_file and self.balance is None and self.label_draws > 1:
             raise ConfigError(
                 "`label_file` without `balance` gives one labelled subset: it does not go with "
