@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from igan_tf.layers.seeds import HostSeedGenerator
 from igan_tf.types import Tensor
 
 KINDS = ("color", "translation", "cutout")
@@ -67,7 +68,7 @@ class DifferentiableAugmentation(keras.layers.Layer):
         super().__init__(**kwargs)
         self.kinds = [kind for kind in KINDS if kind in kinds]
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = HostSeedGenerator(seed)
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
