@@ -4,11 +4,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from igan_tf.losses import HistoricalAveraging
 from igan_tf.losses.historical_averaging import HistoricalPenalty
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.replicas import assign_together, collecting
 from igan_tf.training.distribution import mirrored_strategy
-from tests.models.test_imagenet_gan import batch_of, make_model
+from tests.models.dense_gan import batch_of, dense_gan
 
 
 def variable(aggregation, shape=(), dtype="float32"):
@@ -66,19 +67,12 @@ def messages(graph):
 
 
 def test_one_step_takes_one_collective_for_each_players_gradients_and_one_for_the_rest():
-    """Sixteen moving statistics, and the running error, of eight normalizations."""
+    """The rest: two moving statistics and the running error."""
     strategy = mirrored_strategy()
     with strategy.scope():
-        model = make_model(
-            norms=("none", "cross"), minibatch=False, historical_averaging=0.1, generator_average_decay=0.9
-        )
-    # The table of noise would be one tensor for all of a process's logical CPUs.
-    model.discriminator.get_layer("corruption").exact = True
-
-    def replica_step():
-        return model.train_step({name: tf.constant(value) for name, value in batch_of(2).items()})
-
-    graph = tf.function(lambda: strategy.run(replica_step), autograph=False).get_concrete_function().graph
+        model = dense_gan(techniques=[HistoricalAveraging(0.1)], generator_average_decay=0.9)
+    step = tf.function(lambda: strategy.run(lambda: model.train_step(batch_of())), autograph=False)
+    graph = step.get_concrete_function().graph
     kinds = [operation.type for operation in graph.get_operations()]
     assert kinds.count("CollectiveReduceV2") == 3 * strategy.num_replicas_in_sync
     # No parameter, and no mean of one, is sent: what is left are counts.

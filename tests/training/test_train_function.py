@@ -12,12 +12,12 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from benchmarks.placement import placement
-from igan_tf.layers import CrossBatchNorm, pairwise_distances
-from igan_tf.models import ImageNetGAN
+from igan_tf.layers import pairwise_distances
 from igan_tf.models.randomness import given_step
 from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.train_function import TrainFunction
-from tests.models.test_imagenet_gan import CLASSES, batch_of, make_model
+from tests.models import dense_gan
+from tests.models.test_imagenet_gan import batch_of, make_model
 
 ONE_DEVICE = tf.distribute.get_strategy()
 
@@ -83,29 +83,17 @@ def test_imagenets_step_needs_nothing_of_the_host(monkeypatch, precision):
     assert not {"While", "StatelessWhile", "PyFunc", "EagerPyFunc"} & set(found.kinds)
 
 
-def small_model():
-    """Dense networks, since XLA takes a minute over convolutions, with a normalization that keeps statistics."""
-    keras.utils.set_random_seed(0)
-    latents, images = keras.Input((3,)), keras.Input((2, 2, 3))
-    features = CrossBatchNorm()(keras.layers.Dense(6)(keras.layers.Flatten()(images)))
-    generator = keras.Model(latents, keras.layers.Reshape((2, 2, 3))(keras.layers.Dense(12)(latents)))
-    outputs = {"logits": keras.layers.Dense(CLASSES + 1)(features), "features": features}
-    # One latent only: XLA draws other numbers.
-    model = ImageNetGAN(generator, keras.Model(images, outputs), latent_range=(0.25, 0.25))
-    # Not Adam, which would make steps of the gradients' rounding.
-    model.compile(keras.optimizers.SGD(0.1), keras.optimizers.SGD(0.1))
-    return model
-
-
+# Compiling takes XLA a quarter of a minute.
+@pytest.mark.slow
 def test_compiled_gradients_on_two_replicas_are_the_plain_ones():
     strategy, found = mirrored_strategy(), []
-    batch = {"images": tf.random.stateless_uniform((2, 2, 2, 3), (0, 1)), "labels": tf.constant([0, 2])}
+    batch = dense_gan.batch_of()
     for jit_compile in (False, True):
         with strategy.scope():
-            model = small_model()
+            model = dense_gan.dense_gan()
         function = TrainFunction(model, strategy, jit_compile)
-        logs = [function(batch, step, stop=False).numpy() for step in range(1)]
-        found.append([*logs, *(variable.numpy() for variable in model.state_variables().values())])
+        logs = function(batch, step=0, stop=False).numpy()
+        found.append([logs, *(variable.numpy() for variable in model.state_variables().values())])
     assert len(found[0]) > 15
     for plain, compiled in zip(*found):
         np.testing.assert_allclose(compiled, plain, rtol=1e-4, atol=1e-5)
