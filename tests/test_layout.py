@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import breakages
+
 PACKAGE = Path(__file__).parent.parent / "igan_tf"
 # From the bottom up; a line's packages may import one another's lines below, and not each other.
 LEVELS = [
@@ -91,3 +93,9 @@ def test_no_module_imports_in_a_circle():
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_no_file_is_too_long_to_read(path):
     assert len(path.read_text().splitlines()) <= MOST_LINES
+
+
+def test_every_breakage_can_be_tried():
+    """`make breakages` breaks source text that is there, once, and calls tests that are there."""
+    outdated = {breakage.name: breakages.what_is_outdated(PACKAGE.parent, breakage) for breakage in breakages.BREAKAGES}
+    assert {name: what for name, what in outdated.items() if what} == {}
