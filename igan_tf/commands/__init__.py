@@ -10,6 +10,8 @@ import importlib
 import sys
 from collections.abc import Sequence
 
+from igan_tf import __version__
+
 # Command -> module with `run(arguments)`, arguments that come first, what it does.
 COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("igan_tf.commands.train", ("--mode=train",), "train a GAN, or continue"),
@@ -31,6 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("igan-tf COMMAND [flags]; igan-tf COMMAND --help lists a command's flags\n")
         for command, (_, _, summary) in COMMANDS.items():
             print(f"  {command:{width}s}  {summary}")
+        return
+    if name in ("--version", "version"):
+        print(f"igan_tf {__version__}")
         return
     if name not in COMMANDS:
         near = difflib.get_close_matches(name, COMMANDS, n=1)

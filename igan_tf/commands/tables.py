@@ -209,7 +209,7 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
             print(table_grid.write())
             failed |= table_grid.unusable
     except Interrupted as error:
-        print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
+        print(f"igan_tf: {error}", file=sys.stderr)
         sys.exit(128 + error.signum)
     return [f"{name}: {reason}" for name, reason in failed.items()]
 

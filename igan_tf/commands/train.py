@@ -230,7 +230,7 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
         # A full disk, above all: what stands is whole.
         sys.exit(f"igan_tf: --run_dir={run_dir}: {error}")
     except Interrupted as error:
-        print(f"igan_tf: {error}; saved, the same command continues", file=sys.stderr)
+        print(f"igan_tf: {error}", file=sys.stderr)
         sys.exit(128 + error.signum)
 
 
@@ -251,7 +251,9 @@ def _say_what_next(run_dir: str, draw: str, config: RunConfig) -> None:
         # ImageNet's thousand classes are the default classifier's own.
         classifier = "" if config.dataset == "imagenet" else " --classifier=domain"
         report(f"sample grids: {one}/samples; more samples: igan-tf sample --run_dir={one} --output=samples.png")
-        report(f"scores: igan-tf evaluate --source={one}{classifier} --reference=run:data")
+        # Of one's own images there are few: against so few, scores of 50,000 samples are refused.
+        few = " --num_samples=1000" if config.dataset == "folder" else ""
+        report(f"scores: igan-tf evaluate --source={one}{classifier} --reference=run:data{few}")
 
 
 def _describe(config: RunConfig, run_dir: str) -> None:

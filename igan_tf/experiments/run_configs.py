@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,8 +45,10 @@ def find_config(name: str, beside: str | os.PathLike[str] = "") -> Path:
         # Not `isfile`: a shell's `<(...)` is a pipe.
         if name and os.path.exists(candidate) and not os.path.isdir(candidate):
             return candidate
+    near = difflib.get_close_matches(name, config_names(), n=1)
     raise ConfigError(
-        f"`flagfile` must be the path of a flag file, or one of {', '.join(config_names())}. Received: "
+        f"`flagfile` must be the path of a flag file, or one of {', '.join(config_names())}."
+        f"{f' Did you mean: {near[0]}?' if near else ''} Received: "
         f"flagfile={name}; tried {' and '.join(str(candidate.absolute()) for candidate in tried)}"
     )
 

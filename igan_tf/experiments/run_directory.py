@@ -44,6 +44,9 @@ def read_config(run_dir: StrPath) -> RunConfig:
         config = config_from_text(disk.read_small(path).decode())
     except InputError as error:
         raise ConfigError(f"`run_dir={run_dir}`: {FLAGS_FILE} cannot be used: {error}") from error
+    except FileNotFoundError as error:
+        what = f"has no {FLAGS_FILE}" if Path(run_dir).is_dir() else "does not exist"
+        raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: it {what}") from error
     # A ValueError is of text that is no UTF-8, or of a NUL in the path.
     except (OSError, ValueError) as error:
         raise ConfigError(f"`run_dir={run_dir}` is not the directory of a run: {error}") from error

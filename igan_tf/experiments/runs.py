@@ -148,9 +148,13 @@ def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
     Raises:
         CheckpointError: that lists which arrays have other shapes, before anything is assigned.
     """
-    players = ("generator/", "discriminator/")
-    variables = {name: one for name, one in model.state_variables().items() if name.startswith(players)}
-    arrays = {name: array for name, array in saved.arrays.items() if name.startswith(players)}
+    state, variables, arrays = model.state_variables(), {}, {}
+    for player in ("generator/", "discriminator/"):
+        ours, theirs = (sorted(name for name in named if name.startswith(player)) for named in (state, saved.arrays))
+        # By their order: numbers count seeds of noise, too, of which one of the networks may have more.
+        names = dict(zip(theirs, ours)) if len(ours) == len(theirs) else {}
+        variables.update({name: state[name] for name in ours})
+        arrays.update({names.get(name, name): saved.arrays[name] for name in theirs})
     restore_state(variables, arrays, f"`init_from={run_dir}`")
     for technique in model.techniques:
         technique.restart(model)

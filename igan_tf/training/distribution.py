@@ -65,7 +65,10 @@ def build_strategy(
         return _multi_worker_strategy(worker, worker_timeout_minutes, report, all_reduce_megabytes)
     if worker.count > 1:
         # Each would train for itself and write into the others' run directory.
-        raise ClusterError(f"TF_CONFIG names {worker.count} workers. Received: strategy={name}")
+        raise ClusterError(
+            f"TF_CONFIG names {worker.count} workers: `strategy=multi_worker` or auto trains on all of them; without "
+            f"TF_CONFIG this machine trains alone. Received: strategy={name}"
+        )
     if name == "mirrored" or (name == "auto" and len(tf.config.list_logical_devices("GPU")) > 1):
         return mirrored_strategy(all_reduce_megabytes)
     return tf.distribute.get_strategy()

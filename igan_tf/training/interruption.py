@@ -10,10 +10,11 @@ from typing import Any
 
 
 class Interrupted(Exception):
-    """SIGTERM or Ctrl-C, here or at another worker; everything is saved."""
+    """SIGTERM or Ctrl-C, here or at another worker; what was trained is saved."""
 
-    def __init__(self, signum: int, where: str = ""):
-        super().__init__(f"stopped by {signal.Signals(signum).name}{where}")
+    def __init__(self, signum: int, where: str = "; saved"):
+        name = "Ctrl-C" if signum == signal.SIGINT else signal.Signals(signum).name
+        super().__init__(f"stopped by {name}{where}, the same command continues")
         self.signum = signum
 
 

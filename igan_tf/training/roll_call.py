@@ -70,7 +70,7 @@ class _Wait:
         """Called about once a second while `missing` are."""
         names, now = self.worker.names(missing), time.monotonic()
         if self.stop.signum is not None:
-            raise Interrupted(self.stop.signum, f" while waiting for {names}")
+            raise Interrupted(self.stop.signum, f" while waiting for {names}: nothing had begun")
         if now > self._deadline:
             raise ClusterError(f"{names} missing after `worker_timeout_minutes={self._minutes:g}`")
         if now > self._next_line:

@@ -36,7 +36,9 @@ def listen(host: str, port: int) -> socket.socket:
         listener.listen(512)
     except OSError as error:
         listener.close()
-        raise StudyError(f"`host={host}` `port={port}` cannot be served on: {error}") from error
+        raise StudyError(
+            f"`host={host}` `port={port}` cannot be served on: {error}; `port=0` takes a free one"
+        ) from error
     return listener
 
 

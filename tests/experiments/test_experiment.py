@@ -320,6 +320,12 @@ def test_a_run_starts_from_anothers_weights(finished, tmp_path):
         np.testing.assert_allclose(average, variable.numpy(), rtol=1e-5, atol=1e-8)
     assert int(model.discriminator_optimizer.iterations) == 2
     again = {**still, "epochs": 2, "init_from": str(tmp_path / "moved")}
+    # Behind the augmentation, whose seed is one more variable, the same networks.
+    train(tmp_path / "augmented", init_from=str(finished), augmentation="cutout", **still)
+    augmented = Checkpoints(tmp_path / "augmented" / "checkpoints").load_newest().arrays
+    for arrays in (begun, augmented):
+        kernels = [arrays[name] for name in sorted(arrays) if name.startswith("discriminator/")]
+        np.testing.assert_equal(kernels, [begun[name] for name in sorted(begun) if name.startswith("discriminator/")])
     with pytest.raises(ConfigError, match="init_from: the run was started with"):
         train(tmp_path / "run", **again)
     with pytest.raises(ConfigError, match=rf"`init_from={tmp_path}/moved` is not the directory of a run"):

@@ -102,7 +102,7 @@ def test_several_workers_need_a_cluster(set_cluster, devices, monkeypatch):
 @pytest.mark.parametrize("name", ["single", "mirrored"])
 def test_in_a_cluster_no_worker_trains_for_itself(set_cluster, devices, name):
     set_cluster({"chief": 1, "worker": 2}, "worker", 0)
-    with pytest.raises(ClusterError, match=f"TF_CONFIG names 3 workers. Received: strategy={name}"):
+    with pytest.raises(ClusterError, match=f"TF_CONFIG names 3 workers: .* Received: strategy={name}"):
         build_strategy(name)
 
 

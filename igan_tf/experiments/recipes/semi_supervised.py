@@ -69,7 +69,9 @@ class SemiSupervisedRecipe(Recipe):
         config = self.config
         if config.labels % data.num_classes:
             raise ConfigError(
-                f"`labels` must be a multiple of the {data.num_classes} classes. Received: labels={config.labels}"
+                f"`labels` must be a multiple of the {data.num_classes} classes, such as "
+                f"{config.labels - config.labels % data.num_classes or data.num_classes}; 0 trains without classes. "
+                f"Received: labels={config.labels}"
             )
         missing = sorted(set(range(data.num_classes)) - set(known.tolist()))
         if missing:
