@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+import igan_tf
 from igan_tf import commands
 from igan_tf.commands.flags import CommandLine, in_flags
 from igan_tf.errors import ConfigError
@@ -61,6 +62,8 @@ def test_every_command_is_listed_and_an_unknown_one_gets_a_suggestion(capsys):
     commands.main(["--help"])
     listed = capsys.readouterr().out
     assert all(re.search(rf"^  {name} ", listed, re.MULTILINE) for name in commands.COMMANDS)
+    commands.main(["--version"])
+    assert capsys.readouterr().out == f"igan_tf {igan_tf.__version__}\n"
     with pytest.raises(SystemExit, match=r"unknown command 'evalute'\. Did you mean: evaluate\?"):
         commands.main(["evalute"])
 

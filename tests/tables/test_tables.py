@@ -165,7 +165,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--subsets=1,2,3"], "one for each of the 2 columns. Received: --subsets=1,2,3"),
         (
             ["--labels=25", "--subsets=1"],
-            "--labels must be a multiple of the 10 classes, such as 20; 0 trains without classes. Received: --labels=25",
+            "--labels must be a multiple of the 10 classes, such as 20; 0 trains without classes. Received: --lab",
         ),
         (
             ["--labels=0", "--subsets=1"],
