@@ -132,7 +132,7 @@ def test_make_serve_go_on_and_report(tmp_path, sources):
     assert "--feedback" not in output
     code, output = run(f"--study_dir={folder}", "--report")
     assert code == 0, output
-    assert "4 votes of 1 annotators" in output and "accuracy" in output and "1.000" in output
+    assert "4 votes of 1 annotator\n" in output and "accuracy" in output and "1.000" in output
     names = {path.name for path in (folder / "report").iterdir()}
     assert {"report.json", "answers.csv", "annotators.csv", "accuracy.png"} <= names
 
