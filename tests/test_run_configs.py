@@ -181,7 +181,7 @@ def test_a_row_differs_from_ours_in_its_technique_alone(row, cifar10_like, tmp_p
 
 
 # The others are built from the same parts: most of the time goes into tracing each row's graph.
-_ALWAYS = ("our methods", "-L+HA")
+_ALWAYS = ("our methods",)
 
 
 @pytest.mark.parametrize(

@@ -251,6 +251,7 @@ def test_sigterm_and_sigkill(tmp_path):
     assert_same_run(run_dir, uninterrupted)
 
 
+@pytest.mark.slow
 def test_three_passes_of_the_discriminator_are_the_same_again(tmp_path):
     """TensorFlow's optimizations of graphs would sum their gradients up in an order of its own, anew in each run."""
     lines = []
