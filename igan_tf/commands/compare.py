@@ -5,13 +5,13 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import itertools
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
 from igan_tf.errors import ConfigError
+from igan_tf.files import disk
 from igan_tf.settings import Settings, refuse_unused, setting
 
 
@@ -38,7 +38,7 @@ class ComparisonSettings(Settings):
                 continue
             if path.suffix not in endings:
                 raise ConfigError(f"`{name}` must end with {' or '.join(endings)}. Received: {name}={path}")
-            if path.is_dir() or not os.access(path.absolute().parent, os.W_OK):
+            if not disk.takes_file(path):
                 raise ConfigError(f"`{name}` must be a file in a folder that can be written. Received: {name}={path}")
         if self.figure and not importlib.util.find_spec("matplotlib"):
             raise ConfigError(f"`figure` needs Matplotlib: pip install matplotlib. Received: figure={self.figure}")

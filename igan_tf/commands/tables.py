@@ -226,8 +226,7 @@ def _print_commands(settings: TableSettings, run_flags: Sequence[str]) -> list[s
     for run in runs:
         # As a file: of the settings that a user types, each must have an effect.
         flagfile = folder / f"{run.name}.cfg"
-        with durable.durable_file(flagfile) as file:
-            file.write(as_text(run.config).encode())
+        durable.write_text(flagfile, as_text(run.config))
         print(shlex.join(["igan-tf", "train", f"--flagfile={flagfile}", f"--run_dir={run.run_dir}"]))
     return []
 

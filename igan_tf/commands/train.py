@@ -163,7 +163,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     used = {field.name for field in dataclasses.fields(settings)}
     # A data set's name leads to the folder.
     used |= {"dataset"} if not settings.run_dir else set()
-    used |= {"seed"} if settings.mode not in ("train", "evaluate") else set()
+    used |= {"seed"} if settings.mode != "evaluate" else set()
     used |= {"data_dir"} if settings.mode == "evaluate" or settings.nearest else set()
     for name in sorted(line.typed - used):
         purpose = "`mode=train`, `mode=evaluate` and `nearest`" if name == "data_dir" else "`mode=train`"

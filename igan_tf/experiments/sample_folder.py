@@ -24,6 +24,7 @@ from igan_tf.files.arrays import check_unpacked
 from igan_tf.files.damage import UNREADABLE_ZIP
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import FINISHED_SAMPLES, UNFINISHED_SAMPLES
+from igan_tf.images.grids import as_picture
 from igan_tf.models.sampling import BATCH_SIZE, LatentSampling
 from igan_tf.settings import MANY
 
@@ -170,7 +171,7 @@ def _write_file(path: Path, images: np.ndarray) -> None:
         if path.suffix == ".npz":
             np.savez_compressed(file, images=images)
         else:
-            Image.fromarray(images[0, ..., 0] if images.shape[-1] == 1 else images[0]).save(file, format="PNG")
+            as_picture(images[0]).save(file, format="PNG")
     disk.rename(temporary, path)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,7 +15,7 @@ from igan_tf.experiments.latents import OneClass, between, random_latents, read_
 from igan_tf.experiments.nearest import beside_nearest
 from igan_tf.experiments.runs import build_model, read_checkpoint
 from igan_tf.experiments.sample_folder import SampleFolder, progress, sampling_plan
-from igan_tf.files import StrPath, durable
+from igan_tf.files import StrPath, disk, durable
 from igan_tf.images.grids import image_grid, write_gif, write_png
 
 # 32 x 32: of 128x128 images a picture of 4,129 pixels a side.
@@ -116,7 +115,7 @@ def walk(run_dir: StrPath, output: str, kind: str, count: int, steps: int, seed:
         ConfigError, CheckpointError: of which each names the flag or file.
     """
     path = Path(output)
-    if path.suffix not in (".png", ".gif") or not os.access(path.absolute().parent, os.W_OK) or path.is_dir():
+    if path.suffix not in (".png", ".gif") or not disk.takes_file(path):
         raise ConfigError(
             f"`output` of `mode={kind}` must be a .png or .gif in a folder that can be written. "
             f"Received: output={output}"
@@ -173,8 +172,7 @@ def output_kind(output: str, count: int, file_format: str | None = None) -> str:
             f"a grid shows at most {GRID_LIMIT} images; `output=samples.npz` takes any number, `output=FOLDER/` gives "
             f"each a file. {received} num_samples={count}"
         )
-    folder = path.absolute().parent
-    if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+    if not disk.takes_file(path):
         raise ConfigError(f"`output` must be a file in a folder that exists and can be written. {received}")
     return path.suffix[1:]
 

@@ -80,6 +80,12 @@ def open_file(path: StrPath, mode: str = "rb", follow: bool = True) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_File(descriptor, "rb")))
 
 
+def takes_file(path: StrPath) -> bool:
+    """Whether a file can be written, or replaced, under a name: its folder is there and can be written."""
+    folder = Path(path).absolute().parent
+    return folder.is_dir() and os.access(folder, os.W_OK) and not os.path.isdir(path)
+
+
 def read_at(descriptor: int, count: int, offset: int) -> bytes:
     """At most `count` bytes of an open file from `offset` on: as many as there are."""
     return _call(os.pread, descriptor, count, offset)

@@ -1,10 +1,16 @@
 """Draws images side by side, and writes pictures."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from igan_tf.files import StrPath, durable
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
@@ -28,23 +34,26 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     return grid
 
 
-def write_gif(path: StrPath, images: np.ndarray, milliseconds: int = 100) -> None:
-    """Writes images `(N, height, width, channels)` in [0, 1] as the frames of a film without an end."""
+def as_picture(pixels: np.ndarray) -> Image.Image:
+    """An array of bytes `(height, width, 1 or 3)` as Pillow has it."""
     from PIL import Image
 
-    first, *others = (Image.fromarray(frame[..., 0] if frame.shape[-1] == 1 else frame) for frame in _as_bytes(images))
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def write_gif(path: StrPath, images: np.ndarray, milliseconds: int = 100) -> None:
+    """Writes images `(N, height, width, channels)` in [0, 1] as the frames of a film without an end."""
+    first, *others = map(as_picture, _as_bytes(images))
     with durable.durable_file(path) as file:
         first.save(file, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
 
 
-def _as_bytes(images: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(images, 0, 1) * 255).astype("uint8")
-
-
 def write_png(path: StrPath, image: np.ndarray) -> None:
     """Writes an image `(height, width, channels)` in [0, 1]."""
-    from PIL import Image
-
-    pixels = _as_bytes(image)
+    picture = as_picture(_as_bytes(image))
     with durable.durable_file(path) as file:
-        Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(file, format="PNG")
+        picture.save(file, format="PNG")
+
+
+def _as_bytes(images: np.ndarray) -> np.ndarray:
+    return np.round(np.clip(images, 0, 1) * 255).astype("uint8")

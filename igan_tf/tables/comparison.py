@@ -17,8 +17,6 @@ from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
 _ERRORS = ("test_error", "averaged_test_error", "supervised_test_error", "supervised_averaged_test_error")
 _LOSSES = ("discriminator_loss", "generator_loss")
-# Paths say where a run has its data, not what it does.
-_NOT_COMPARED = ("data_dir",)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +100,7 @@ def compare(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
 
 
 def _settings(config: RunConfig) -> dict[str, Any]:
-    fixed = {name.removeprefix("--"): value for name, value in config.fixed().items()}
-    return {name: value for name, value in fixed.items() if name not in _NOT_COMPARED}
+    return {name.removeprefix("--"): value for name, value in config.fixed().items()}
 
 
 def in_columns(rows: Sequence[Mapping[str, Any]]) -> str:
