@@ -15,6 +15,7 @@ import pytest  # noqa: E402
 # The files that take longest start first: begun late, one of them would run on while the other cores wait.
 LONGEST_FILES = (
     "experiments/test_experiment.py",
+    "experiments/test_training_runs.py",
     "tables/test_tables.py",
     "models/test_imagenet_gan.py",
     "experiments/test_periodic_scores.py",

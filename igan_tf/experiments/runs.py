@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from igan_tf.data import DATASETS, ImageData, ImageRecords
 from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import SemiSupervisedConfig
@@ -20,6 +22,7 @@ from igan_tf.training.checkpoints import (
     Saved,
     differences,
     identity_of,
+    refuse_other_networks,
     restore_state,
 )
 from igan_tf.training.run_log import read_metrics
@@ -164,8 +167,11 @@ def build_model(run_dir: StrPath, saved: Saved) -> AdversarialModel:
     """The model of a run with the weights of a checkpoint, from `read_checkpoint`."""
     where = f"{run_dir}, step {saved.position['step']}"
     identity = json_files.check(identity_of(saved.position, run_dir), _NETWORKS, where)
-    model = recipe_of(read_config(run_dir)).build_model(
-        tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
-    )
+    recipe = recipe_of(read_config(run_dir))
+    form = tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
+    # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
+    with tf.Graph().as_default():
+        refuse_other_networks(recipe.build_model(*form).state_variables(), saved.arrays, where)
+    model = recipe.build_model(*form)
     restore_state(model.state_variables(), saved.arrays, where)
     return model

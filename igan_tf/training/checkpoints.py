@@ -236,26 +236,42 @@ def state_of(named_variables: Mapping[str, keras.Variable]) -> dict[str, np.ndar
     return {name: np.asarray(variable.numpy()) for name, variable in named_variables.items()}
 
 
-def restore_state(
+def refuse_other_networks(
     named_variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray], where: StrPath
 ) -> None:
-    """Gives variables their saved values.
-
-    Raises:
-        CheckpointError: that lists what is missing, left over or of another shape, before anything is assigned.
-    """
+    """Raises a CheckpointError that lists the arrays that are missing, left over or of another shape."""
     wrong = [f"{name}: not in the network" for name in sorted(set(arrays) - set(named_variables))]
     for name, variable in named_variables.items():
         if name not in arrays:
             wrong.append(f"{name}: not in the checkpoint")
         elif tuple(variable.shape) != arrays[name].shape:
             wrong.append(f"{name}: {arrays[name].shape} in the checkpoint, {tuple(variable.shape)} in the network")
-        elif arrays[name].dtype != (dtype := np.asarray(variable.numpy()).dtype):
+    _refuse(wrong, where)
+
+
+def restore_state(
+    named_variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray], where: StrPath
+) -> None:
+    """Gives variables their saved values.
+
+    Raises:
+        CheckpointError: that lists what is missing, left over, of another shape or type, or not finite, before
+            anything is assigned.
+    """
+    refuse_other_networks(named_variables, arrays, where)
+    wrong = []
+    for name, variable in named_variables.items():
+        if arrays[name].dtype != (dtype := np.asarray(variable.numpy()).dtype):
             wrong.append(f"{name}: {arrays[name].dtype} in the checkpoint, {dtype} in the network")
         elif not np.isfinite(arrays[name]).all():
             wrong.append(f"{name}: not finite")
+    _refuse(wrong, where)
+    for name, variable in named_variables.items():
+        variable.assign(arrays[name])
+
+
+def _refuse(wrong: list[str], where: StrPath) -> None:
+    """Raises a CheckpointError where anything is wrong."""
     if wrong:
         shown = "\n  ".join(wrong[:10] + ([f"and {len(wrong) - 10} more"] if len(wrong) > 10 else []))
         raise CheckpointError(f"{where} is of another network:\n  {shown}")
-    for name, variable in named_variables.items():
-        variable.assign(arrays[name])

@@ -107,13 +107,25 @@ def _settings(run_dir: Path, generator: random.Random) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
+def _enormous_networks(run_dir: Path, generator: random.Random) -> None:
+    saved = Checkpoints(run_dir / "checkpoints").load_newest()
+    assert saved is not None
+    side = generator.choice((1024, 4096, 16_384))
+    identity = {**saved.position["identity"], "image_shape": [side, side, 3], "--network_width": 16.0}
+    for step in Checkpoints(run_dir / "checkpoints").steps():
+        _write_state(run_dir, step, saved.arrays, {**saved.position, "step": step, "identity": identity})
+    with open(run_dir / "flags.cfg", "a") as file:
+        file.write("--network_width=16\n")
+
+
 def _stray(run_dir: Path, generator: random.Random) -> None:
     name = generator.choice(("step-1", "step-0000000004", "step-999999999", "step-" + "9" * 30, ".step-000000009.tmp"))
     (run_dir / "checkpoints" / name).mkdir()
 
 
 _FORGERIES: tuple[Callable[[Path, random.Random], None], ...] = (
-    *(_position, _arrays, _metrics, _result, _settings, _position, _exchanged_steps, _settings, _stray, _position),
+    *(_position, _arrays, _metrics, _result, _settings, _position, _exchanged_steps, _settings, _stray),
+    _enormous_networks,
 )
 
 
