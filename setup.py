@@ -31,6 +31,7 @@ setup(
     package_dir={"igan_tf.run_configs": "run_configs"},
     package_data={
         "igan_tf": ["py.typed"],
+        "igan_tf.pretrained": ["*/*", "*/checkpoints/*/*"],
         "igan_tf.run_configs": ["*.cfg"],
         "igan_tf.turing_test": ["schema.sql", "static/*", "templates/*"],
     },

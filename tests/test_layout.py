@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parent.parent / "igan_tf"
 LEVELS = [
     {"devices", "errors", "lazy", "precision", "types"},
     {"files"},
+    {"pretrained"},
     {"settings"},
     {"images"},
     {"records"},

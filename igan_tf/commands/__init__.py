@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "train": ("igan_tf.commands.train", ("--mode=train",), "train a GAN, or continue"),
     "test": ("igan_tf.commands.train", ("--mode=evaluate",), "test errors of a run"),
     "sample": ("igan_tf.commands.train", ("--mode=sample",), "images of a run"),
+    "export": ("igan_tf.commands.train", ("--mode=export",), "weights of a run, as a small run directory"),
     "evaluate": ("igan_tf.commands.evaluate", (), "scores of images: Inception Score, FID, KID, precision, ..."),
     "compare": ("igan_tf.commands.compare", (), "runs beside each other: settings that differ, errors, scores, curves"),
     "tables": ("igan_tf.commands.tables", (), "the paper's tables from grids of runs"),

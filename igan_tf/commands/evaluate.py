@@ -12,7 +12,7 @@ from igan_tf.evaluation.settings import EvaluationSettings
 
 def run(arguments: Sequence[str]) -> None:
     """Evaluates; errors of the user's end it with one message."""
-    line = CommandLine("python -m igan_tf.evaluate", "Scores images and writes the figures with their protocol.")
+    line = CommandLine("igan-tf evaluate", "Scores images and writes the figures with their protocol.")
     line.add_settings(EvaluationSettings)
     with ending_in_one_sentence(line):
         line.parse(arguments)

@@ -109,7 +109,8 @@ class CommandLine:
         try:
             _, *others = self.flag_values(["igan_tf", *arguments])
         except flags.Error as error:  # its message names the flag and, where unknown, those that it may be
-            raise ConfigError(str(error)) from error
+            words = re.sub(r"invalid literal for int\(\) with base 10: .*", "it must be a whole number", str(error))
+            raise ConfigError(re.sub("could not convert string to float: .*", "it must be a number", words)) from error
         if others:
             raise ConfigError(f"unknown argument: {others[0]}")
 

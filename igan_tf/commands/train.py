@@ -25,8 +25,9 @@ from igan_tf.experiments.configs import (
 )
 from igan_tf.settings import MANY, Settings, refuse_unused, setting
 
-MODES = ("train", "evaluate", "sample", "interpolate", "sweep")
+MODES = ("train", "evaluate", "sample", "interpolate", "sweep", "export")
 _OF_SAMPLES = ("mode=sample",)
+_OF_WEIGHTS = ("mode=export",)
 _OF_WALKS = ("mode=interpolate", "mode=sweep")
 
 
@@ -38,8 +39,8 @@ class TaskSettings(Settings):
 
     mode: str = setting(
         "train",
-        "Train; evaluate test errors; sample images; interpolate between random latents, a walk in each row; or sweep "
-        "one coordinate of a latent in each row.",
+        "Train; evaluate test errors; sample images; interpolate between random latents, a walk in each row; sweep one "
+        "coordinate of a latent in each row; or export the weights, as a small run directory to hand on.",
         choices=MODES,
     )
     run_dir: str = setting(
@@ -56,10 +57,10 @@ class SampleSettings(Settings):
     num_samples: int = setting(100, "Images that are drawn.", low=1, high=MANY, used_with=(*_OF_SAMPLES, *_OF_WALKS))
     output: str = setting(
         "",
-        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/; of walks a .png or a .gif. Empty: "
-        "samples.npz, interpolate.png or sweep.png.",
+        "What `mode=sample` writes: an .npz of all, a .png grid, or FOLDER/; of walks a .png or a .gif; of weights a "
+        "new folder. Empty: samples.npz, interpolate.png, sweep.png.",
         path=True,
-        used_with=(*_OF_SAMPLES, *_OF_WALKS),
+        used_with=(*_OF_SAMPLES, *_OF_WALKS, *_OF_WEIGHTS),
     )
     format: str = setting(
         "",
@@ -82,6 +83,7 @@ class SampleSettings(Settings):
         kind=int,
         used_with=_OF_SAMPLES,
     )
+    generator_only: bool = setting(False, "Leave the discriminator's weights out.", used_with=_OF_WEIGHTS)
     walk_steps: int = setting(10, "Images of each walk.", low=2, high=1000, used_with=_OF_WALKS)
 
 
@@ -105,7 +107,10 @@ class CommandSettings(TaskSettings, SampleSettings):
 
 def command_line() -> CommandLine:
     """The command's flags: its own, then every recipe's settings."""
-    line = CommandLine("python -m igan_tf.main", "Trains one of the paper's GANs, tests a run, or samples images.")
+    line = CommandLine(
+        "igan-tf train | test | sample | export",
+        "Trains one of the paper's GANs, tests a run, samples images, or exports weights.",
+    )
     line.add_settings(CommandSettings)
     add_configs(line)
     return line
@@ -163,7 +168,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
     used = {field.name for field in dataclasses.fields(settings)}
     # A data set's name leads to the folder.
     used |= {"dataset"} if not settings.run_dir else set()
-    used |= {"seed"} if settings.mode != "evaluate" else set()
+    used |= {"seed"} if settings.mode not in ("evaluate", "export") else set()
     used |= {"data_dir"} if settings.mode == "evaluate" or settings.nearest else set()
     for name in sorted(line.typed - used):
         purpose = "`mode=train`, `mode=evaluate` and `nearest`" if name == "data_dir" else "`mode=train`"
@@ -178,11 +183,16 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
 
     from igan_tf.experiments import runs, training_runs
     from igan_tf.experiments.sampling import sample_run, walk
+    from igan_tf.experiments.weights import export_weights
     from igan_tf.training.cluster import WorkerLostError, this_worker
     from igan_tf.training.interruption import Interrupted
     from igan_tf.training.trainer import NonFiniteLossError
 
     run_dir = settings.run_dir or f"runs/{config.dataset}"
+    if settings.mode != "train" and not settings.run_dir and not Path(run_dir).is_dir():
+        raise ConfigError(
+            f"`run_dir={run_dir}` is not the directory of a run: it does not exist; name yours with `run_dir`"
+        )
     if config.dataset == "folder" and Path(run_dir).resolve().is_relative_to(Path(config.data_dir).resolve()):
         raise ConfigError(
             "`run_dir` must not lie in `data_dir`, whose images its sample grids would be among. "
@@ -194,6 +204,8 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
             result = training_runs.train(config, run_dir, report)
         elif settings.mode == "evaluate":
             result = runs.test_errors(run_dir, config.data_dir)
+        elif settings.mode == "export":
+            result = export_weights(run_dir, settings.output, settings.generator_only)
         elif settings.mode != "sample":
             result = walk(
                 run_dir, settings.output_path, settings.mode, settings.num_samples, settings.walk_steps, config.seed
@@ -213,9 +225,12 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
             )
         draws = result.pop("draws", [])
         for number, draw in enumerate(draws, start=1):
-            report(f"draw {number}: " + ", ".join(f"{name} {_shown(value)}" for name, value in draw.items()))
+            report(
+                f"draw {number}: " + ", ".join(f"{name} {_shown(draw[name])}" for name in draw if name in _errors(draw))
+            )
         for name, value in result.items():
-            report(f"{name}: {_shown(value)}")
+            mean = f", the mean of {len(draws)} draws" if draws and name in _errors(result) else ""
+            report(f"{name}: {_shown(value)}{mean}")
         if settings.mode == "train" and this_worker().is_chief:
             _say_what_next(run_dir, "draw-1" if draws else "", config)
     except NonFiniteLossError as error:
@@ -234,11 +249,15 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
         sys.exit(128 + error.signum)
 
 
+def _errors(result: dict[str, Any]) -> list[str]:
+    return [name for name in result if name.endswith("test_error")]
+
+
 def _shown(value: Any) -> str:
     """A result as a line of the terminal has it; the best score says where it was reached."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {one}" for name, one in value.items())
-    return str(value)
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _say_what_next(run_dir: str, draw: str, config: RunConfig) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.experiments.configs import RunConfig, as_text, config_from_text
 from igan_tf.files import StrPath, disk, durable, json_files, locks
+from igan_tf.pretrained import is_pretrained, run_folder
 from igan_tf.training.checkpoints import differences
 from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
@@ -38,8 +39,9 @@ def save_config(run_dir: StrPath, config: RunConfig) -> None:
 
 def read_config(run_dir: StrPath) -> RunConfig:
     """The `RunConfig` that a run directory was started with."""
-    _refuse_links(run_dir)
-    path = Path(run_dir) / FLAGS_FILE
+    folder = run_folder(run_dir)
+    _refuse_links(folder)
+    path = folder / FLAGS_FILE
     try:
         config = config_from_text(disk.read_small(path).decode())
     except InputError as error:
@@ -71,6 +73,11 @@ def _refuse_links(run_dir: StrPath) -> None:
 
 def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
     """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
+    if is_pretrained(run_dir):
+        raise ConfigError(
+            f"`run_dir={run_dir}` is sampled and scored, and stays as it is; `init_from={run_dir}` starts a training "
+            "with its weights"
+        )
     try:
         started = (Path(run_dir) / FLAGS_FILE).exists()
     except OSError as error:

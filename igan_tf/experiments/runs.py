@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+import keras
 import tensorflow as tf
 
 from igan_tf.data import DATASETS, ImageData, ImageRecords
@@ -16,6 +17,7 @@ from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.files import StrPath, json_files
 from igan_tf.models.adversarial_model import AdversarialModel
+from igan_tf.pretrained import PREFIX, run_folder
 from igan_tf.training.checkpoints import (
     CheckpointError,
     Checkpoints,
@@ -27,6 +29,8 @@ from igan_tf.training.checkpoints import (
 )
 from igan_tf.training.run_log import read_metrics
 
+# In a position: the networks of which a run of weights alone holds some, see `weights.py`.
+WEIGHTS_OF = "weights_of"
 # What networks are built from; the bounds are those of every position.
 _NETWORKS = json_files.record(
     {"image_shape": json_files.ANYTHING, "num_classes": json_files.ANYTHING, "steps_per_epoch": json_files.ANYTHING},
@@ -102,6 +106,29 @@ def load_run(run_dir: StrPath, step: int | None = None) -> AdversarialModel:
     return load_checkpoint(run_dir, step)[0]
 
 
+def load_pretrained(name: str) -> AdversarialModel:
+    """A trained model that comes with the package.
+
+    Each has a page of its own, `MODEL_CARD.md`, with the command that trained it, its scores and a grid of samples. The
+    commands take it as a run directory: `igan-tf sample --run_dir=pretrained:digits`, and `pretrained:digits` as the
+    source of `igan-tf evaluate`, as images of `igan-tf turing-test`, and as `--init_from`.
+
+    Args:
+        name: One of `igan_tf.pretrained.names()`.
+
+    Returns:
+        The model, as of `load_run`: `.generator`, `.generate(n, seed)` and, where the card says so, `.discriminator`.
+
+    Raises:
+        ConfigError: for a name that there is not.
+
+    ```python
+    samples = igan_tf.load_pretrained("digits").generate(16, seed=0)   # (16, 8, 8, 1), float32 in [0, 1]
+    ```
+    """
+    return load_run(f"{PREFIX}{name}")
+
+
 def _no_checkpoint(run_dir: StrPath) -> CheckpointError:
     """The error of a run without checkpoints, which names the folders of its label draws."""
     draws = sorted(path.parent.name for path in Path(run_dir).glob("draw-*/checkpoints"))
@@ -121,7 +148,7 @@ def read_checkpoint(run_dir: StrPath, step: int | None = None, warn: Callable[[s
         ConfigError, CheckpointError: with the file that is missing or damaged.
     """
     config = read_config(run_dir)
-    checkpoints = Checkpoints(Path(run_dir) / "checkpoints", warn=warn)
+    checkpoints = Checkpoints(run_folder(run_dir) / "checkpoints", warn=warn)
     saved = checkpoints.load_newest() if step is None else checkpoints.load(step)
     if saved is None:
         raise _no_checkpoint(run_dir)
@@ -130,6 +157,10 @@ def read_checkpoint(run_dir: StrPath, step: int | None = None, warn: Callable[[s
         raise CheckpointError(
             f"{where} was saved with other settings than {FLAGS_FILE} has:\n  " + "\n  ".join(changed)
         )
+    if WEIGHTS_OF in saved.position:
+        # In half precision, on the disk alone.
+        halves = {name: array for name, array in saved.arrays.items() if array.dtype == "float16"}
+        return saved._replace(arrays=saved.arrays | {name: array.astype("float32") for name, array in halves.items()})
     return saved
 
 
@@ -164,14 +195,42 @@ def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
 
 
 def build_model(run_dir: StrPath, saved: Saved) -> AdversarialModel:
-    """The model of a run with the weights of a checkpoint, from `read_checkpoint`."""
+    """The model of a run with the weights of a checkpoint, from `read_checkpoint`.
+
+    Of a run of weights alone, averages are the weights; a network that it does not hold raises a ConfigError when it is
+    used.
+    """
     where = f"{run_dir}, step {saved.position['step']}"
     identity = json_files.check(identity_of(saved.position, run_dir), _NETWORKS, where)
     recipe = recipe_of(read_config(run_dir))
     form = tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
     # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
     with tf.Graph().as_default():
-        refuse_other_networks(recipe.build_model(*form).state_variables(), saved.arrays, where)
+        refuse_other_networks(_held(recipe.build_model(*form), saved), saved.arrays, where)
     model = recipe.build_model(*form)
-    restore_state(model.state_variables(), saved.arrays, where)
+    restore_state(_held(model, saved), saved.arrays, where)
+    if WEIGHTS_OF in saved.position:
+        model.restart_averages()
+        if "discriminator" not in saved.position[WEIGHTS_OF]:
+            model.discriminator = _NotHeld(f"`run_dir={run_dir}` holds the weights of its generator alone")
     return model
+
+
+def _held(model: AdversarialModel, saved: Saved) -> dict[str, keras.Variable]:
+    """The variables of a model that a checkpoint holds: all, or those of the networks that it names."""
+    players = saved.position.get(WEIGHTS_OF)
+    state = model.state_variables()
+    return state if players is None else {name: v for name, v in state.items() if name.partition("/")[0] in players}
+
+
+class _NotHeld:
+    """In the place of a network without weights: says so when it is used."""
+
+    def __init__(self, message: str) -> None:
+        self._message = message
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> NoReturn:
+        raise ConfigError(self._message)
+
+    def __getattr__(self, name: str) -> NoReturn:
+        raise ConfigError(self._message)

@@ -20,6 +20,7 @@ from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.experiments.runs import load_checkpoint, refuse_other_data
 from igan_tf.images.array_files import IMAGE_KEYS, SUFFIXES, array_files, array_names
+from igan_tf.pretrained import is_pretrained, run_folder
 
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
@@ -47,6 +48,9 @@ class Run:
 
 def find_run(spec: str) -> tuple[Path, int | None] | None:
     """(run directory, step or None) if `spec` is a run directory or one of its checkpoints; otherwise None."""
+    if is_pretrained(spec):
+        with renamed(run_dir="source"):
+            return run_folder(spec), None
     path = Path(spec)
     if (path / FLAGS_FILE).is_file():
         return path, None

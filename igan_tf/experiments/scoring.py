@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import tempfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ from igan_tf.metrics.registry import Needs, metrics, options_class
 
 # The folder of samples in `top_dir`: apart from their grid, so that this folder can be scored itself.
 TOP_SAMPLES = "samples"
+# Of a record, what is not a score.
+_PROTOCOL = (
+    *("warnings", "versions", "images", "unreadable", "reference", "num_samples", "source", "split", "image_range"),
+    *("fit", "classifier", "images_per_second", "tensor_float_32", "checkpoint"),
+)
+# Above it, a domain classifier knows too little of the images for scores to mean anything.
+_POOR_CLASSIFIER = 0.5
 # Samples in the grid: more would be too small to be looked at, and all of these stay in memory.
 GRID_SAMPLES = 100
 
@@ -111,10 +118,14 @@ def evaluate(
     for fault in [*source.unreadable.values(), *getattr(reference, "unreadable", {}).values()]:
         report(f"left out: {fault}")
     record["tensor_float_32"] = tensor_float_32()
+    if (wrong := record["classifier"].get("test_error", 0)) > _POOR_CLASSIFIER:
+        record["warnings"].append(
+            f"the classifier is wrong about {wrong:.0%} of its test images: scores by what it sees say little"
+        )
     if run:
         record["checkpoint"] = run.checkpoint
     # Shown first: should writing fail, a long run's figures are at least on the screen.
-    report(table(record))
+    report(f"{figures(record)}\n{_measured(record)}")
     _write(settings.output, record)
     if settings.save_statistics:
         save_statistics(settings.save_statistics, classified.statistics)
@@ -131,24 +142,32 @@ def evaluate(
             run.model, data, source.count, settings.seed or 0, report
         )
     if more:
-        report(table(more))
+        report(figures(more))
         record.update(more)
         _write(settings.output, record)
     return record
 
 
-def table(record: dict[str, Any]) -> str:
-    """The figures of a record, a line each."""
+def figures(record: Mapping[str, Any]) -> str:
+    """The scores of a record, a line each."""
     lines = []
     for name, value in record.items():
-        if name in ("warnings", "versions", "images", "unreadable"):
+        if name in _PROTOCOL:
             continue
         if isinstance(value, dict):
             shown = "  ".join(f"{key} {_short(entry)}" for key, entry in value.items())
         else:
             shown = _short(value)
         lines.append(f"{name:24s} {shown}")
-    return "\n".join(lines + [f"warning: {line}" for line in record.get("warnings", ())])
+    return "\n".join(lines)
+
+
+def _measured(record: Mapping[str, Any]) -> str:
+    """What was scored by which classifier, and what to beware of."""
+    by, split = record["classifier"], f", {record['split']}" if record["split"] else ""
+    error = f", test error {_short(by['test_error'])}" if "test_error" in by else ""
+    line = f"of {record['num_samples']} images{split}, by {by['name']}, SHA-256 {by['sha256'][:16]}{error}"
+    return "\n".join([line, *(f"warning: {warning}" for warning in record["warnings"])])
 
 
 def _short(value: Any) -> str:

@@ -13,8 +13,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
+# Pixels a side, about, that smaller images are drawn with: each of their pixels is a square.
+_SMALLEST = 24
+
+
 def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Puts images side by side on white, a pixel apart.
+    """Puts images side by side on white, a pixel apart; those of fewer than 16 pixels a side are drawn larger.
 
     Args:
         images: `(N, height, width, channels)` in [0, 1].
@@ -23,6 +27,8 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     Returns:
         The picture, float32 `(height, width, channels)`.
     """
+    times = max(1, round(_SMALLEST / max(images.shape[1:3])))
+    images = images.repeat(times, axis=1).repeat(times, axis=2)
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)

@@ -192,6 +192,13 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
             if not is_seed_state(variable)
         }
 
+    def restart_averages(self) -> None:
+        """Gives every average of parameters their present values, as a first update does."""
+        for player in ("generator", "discriminator"):
+            average = getattr(self, f"{player}_average", None)
+            if average is not None:
+                average.restart(getattr(self, player).trainable_variables)
+
     def _state_groups(self) -> dict[str, list[keras.Variable]]:
         """Returns lists of variables by the first part of their names."""
         groups = {

@@ -88,6 +88,13 @@ class ParameterAverage(keras.layers.Layer):
             tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=rate, delta=difference)
         assign_here(self.count, self.count + 1)
 
+    def restart(self, variables: Sequence[keras.Variable]) -> None:
+        """Makes `values()` the present values of `variables`, as if there had been one update from them."""
+        share = 1 - self.decay if self.debias else 1.0
+        for average, variable in zip(self.averages, variables, strict=True):
+            average.assign(share * ops.convert_to_tensor(variable, dtype=average.dtype))
+        self.count.assign(1)
+
     def values(self) -> list[Tensor]:
         """Returns the averages; zeros before the first update."""
         if not self.debias:

@@ -43,6 +43,8 @@ _POSITION_SCHEMA = json_files.record(
         "step_in_epoch": WHOLE,
         # Neither of which is a loss.
         "sums": json_files.record({}, {"step": NOTHING, "epoch": NOTHING}, others=NUMBER),
+        # Of a run of weights alone.
+        "weights_of": json_files.listing({"enum": ["generator", "discriminator"]}, 1, 2),
         "best": json_files.optional(json_files.record({"step": WHOLE, "averaged_test_error": NUMBER})),
         "best_score": json_files.optional(json_files.record({"step": WHOLE, "name": TEXT, "value": NUMBER})),
     },
@@ -214,6 +216,8 @@ def identity_of(position: Mapping[str, Any], where: StrPath) -> dict[str, Any]:
 
 def check_taken_up(position: Mapping[str, Any], steps_per_epoch: int, where: StrPath) -> None:
     """Raises a DamagedFile or CheckpointError for a position that no trainer has saved."""
+    if "weights_of" in position:
+        raise CheckpointError(f"{where} holds weights alone, from which no training continues; `init_from` starts one")
     json_files.check(position, _TAKEN_UP, where)
     if position["step_in_epoch"] > steps_per_epoch:
         raise CheckpointError(f"{where} is damaged: an epoch has no step {position['step_in_epoch']}")

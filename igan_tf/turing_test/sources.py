@@ -13,9 +13,9 @@ from igan_tf.errors import DataError, prefixed, renamed
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import image_files
 from igan_tf.images.settings import ImageFileSettings
+from igan_tf.pretrained import is_pretrained
 from igan_tf.turing_test.settings import STUDY_IMAGES, StudyError, StudyImageSettings
 
-_FLAGS_FILE = "flags.cfg"
 # The first is a letter or digit: a spreadsheet takes a field that begins with + or - for a formula.
 _NAME = re.compile(r"[^\W_][\w .+-]{0,39}")
 REAL = "real"
@@ -137,12 +137,16 @@ def _size(images: np.ndarray) -> str:
 
 def needs_tensorflow(place: str) -> bool:
     """Whether images of `place` come by TensorFlow: those of a run directory, or of TFDS."""
-    return place.startswith("tfds:") or (Path(place) / _FLAGS_FILE).is_file()
+    return place.startswith("tfds:") or _is_run(place)
+
+
+def _is_run(place: str) -> bool:
+    return is_pretrained(place) or (Path(place) / "flags.cfg").is_file()
 
 
 def has_image_files(place: str) -> bool:
     """Whether images of `place` come from files of their own."""
-    return Path(place).is_dir() and not (Path(place) / _FLAGS_FILE).is_file() and bool(image_files(place))
+    return Path(place).is_dir() and not _is_run(place) and bool(image_files(place))
 
 
 def _read(
@@ -154,7 +158,7 @@ def _read(
     size: tuple[int, int] | None,
     report: Callable[[str], Any],
 ) -> np.ndarray:
-    if (Path(place) / _FLAGS_FILE).is_file():
+    if _is_run(place):
         from igan_tf.experiments.runs import load_run
 
         run = load_run(place)

@@ -22,6 +22,7 @@ LINES = {
     "train": ((train.CommandSettings, SemiSupervisedConfig), ["--dataset=digits", "--labels=50"]),
     "sample": ((train.SampleSettings,), ["--run_dir=run"]),
     "test": ((train.TaskSettings,), []),
+    "export": ((train.TaskSettings,), ["--run_dir=run", "--output=weights"]),
     "evaluate": ((EvaluationSettings,), ["--source=noise:8x8x3", "--classifier=keras_inception_v3"]),
     "compare": ((compare.ComparisonSettings,), ["runs/a", "runs/b"]),
     "tables": ((tables.TableSettings,), ["--table=mnist"]),
@@ -97,8 +98,8 @@ def unused():
     for name in ("real=digits:test", "generated=gan=run", "data_dir=d"):
         yield "turing-test", ["--study_dir=study", "--report", f"--{name}"], name.partition("=")[0]
     yield "turing-test", [*LINES["turing-test"][1], "--data_dir=d"], "data_dir"
-    used = {"sample": ("seed", "dataset"), "test": ("data_dir", "dataset")}
-    for command, mode in (("sample", "sample"), ("test", "evaluate")):
+    used = {"sample": ("seed", "dataset"), "test": ("data_dir", "dataset"), "export": ("dataset",)}
+    for command, mode in (("sample", "sample"), ("test", "evaluate"), ("export", "export")):
         for field in setting_fields().values():
             # Settings of ImageNet's recipe do not go with the data set that is the default.
             recipe = ["--recipe=imagenet"] if field.name not in SemiSupervisedConfig.__dataclass_fields__ else []

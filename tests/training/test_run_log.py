@@ -191,23 +191,32 @@ def test_without_a_file_there_are_no_metrics(tmp_path):
 
 
 def test_image_grid_is_row_by_row_with_margins():
-    images = np.arange(1, 6)[:, None, None, None] / 10 * np.ones((5, 2, 3, 1))
+    images = np.arange(1, 6)[:, None, None, None] / 10 * np.ones((5, 16, 18, 1))
     grid = image_grid(images)
-    assert grid.shape == (2 * 3 + 1, 3 * 4 + 1, 1) and grid.dtype == "float32"
+    assert grid.shape == (2 * 17 + 1, 3 * 19 + 1, 1) and grid.dtype == "float32"
     for index in range(5):
-        top, left = 1 + index // 3 * 3, 1 + index % 3 * 4
-        np.testing.assert_allclose(grid[top : top + 2, left : left + 3], (index + 1) / 10)
-    np.testing.assert_array_equal(grid[4:6, 9:12], 1)
-    np.testing.assert_array_equal(grid[::3], 1)
-    np.testing.assert_array_equal(grid[:, ::4], 1)
+        top, left = 1 + index // 3 * 17, 1 + index % 3 * 19
+        np.testing.assert_allclose(grid[top : top + 16, left : left + 18], (index + 1) / 10)
+    np.testing.assert_array_equal(grid[18:34, 39:57], 1)
+    np.testing.assert_array_equal(grid[::17], 1)
+    np.testing.assert_array_equal(grid[:, ::19], 1)
 
 
 @pytest.mark.parametrize(
     ("count", "columns", "shape"),
-    [(1, None, (4, 4)), (4, None, (7, 7)), (4, 4, (4, 13)), (5, 2, (10, 7)), (100, None, (31, 31))],
+    [(1, None, (34, 34)), (4, None, (67, 67)), (4, 4, (34, 133)), (5, 2, (100, 67)), (100, None, (331, 331))],
 )
 def test_the_size_of_a_grid(count, columns, shape):
-    assert image_grid(np.zeros((count, 2, 2, 3)), columns).shape == (*shape, 3)
+    assert image_grid(np.zeros((count, 32, 32, 3)), columns).shape == (*shape, 3)
+
+
+def test_small_images_are_drawn_larger():
+    images = np.random.default_rng(0).random((1, 8, 8, 1), "float32")
+    grid = image_grid(images)
+    assert grid.shape == (26, 26, 1)
+    for row, column in np.ndindex(3, 3):
+        np.testing.assert_array_equal(grid[1 + row : 25 : 3, 1 + column : 25 : 3], images[0])
+    assert image_grid(np.zeros((1, 16, 17, 1))).shape == (18, 19, 1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -17,6 +17,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.evaluation.names import CLASSIFIERS
 from igan_tf.metrics.checks import pixel_range
 from igan_tf.networks.registry import AUGMENTATIONS, GENERATOR_NORMS
+from igan_tf.pretrained import is_pretrained
 from igan_tf.settings import GREATEST_SEED, MANY, Settings, fields_of, setting
 from igan_tf.training.profiled_steps import first_and_last
 from igan_tf.training.strategies import ALL_REDUCE_MEGABYTES, STRATEGIES, WORKER_TIMEOUT_MINUTES
@@ -283,8 +284,8 @@ class RunConfig(
         paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["path"]}
         if self.score_classifier in CLASSIFIERS:
             del paths["score_classifier"]
-        # An object store's address is absolute as it stands.
-        local = {name: path for name, path in paths.items() if path and "://" not in path}
+        # An object store's address is absolute as it stands, and so are the names of the package's own weights.
+        local = {name: path for name, path in paths.items() if path and "://" not in path and not is_pretrained(path)}
         absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in local.items()}
         return dataclasses.replace(self, **absolute)
 
