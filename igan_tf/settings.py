@@ -33,7 +33,7 @@ def setting(
     default: Any,
     help_text: str,
     *,
-    choices: Sequence[str] | None = None,
+    choices: Collection[str] | None = None,
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,

@@ -12,6 +12,10 @@ from igan_tf.types import Tensor
 _initialized: contextvars.ContextVar[set | None] = contextvars.ContextVar("igan_tf_initialized", default=None)
 
 
+class NothingToInitialize(ValueError):
+    """A model has no layer with data-dependent initialization."""
+
+
 def data_dependent_initialization(model: keras.layers.Layer, inputs: Tensor) -> Tensor:
     """Sets scales and biases from one batch, each layer's initialized output feeding the next.
 
@@ -31,7 +35,7 @@ def data_dependent_initialization(model: keras.layers.Layer, inputs: Tensor) -> 
         The model's outputs on `inputs` after the initialization.
 
     Raises:
-        ValueError: where no layer of `model` takes part.
+        NothingToInitialize: a ValueError, where no layer of `model` takes part.
 
     ```python
     model = keras.Sequential([keras.Input((4,)), WeightNorm(keras.layers.Dense(3))])
@@ -47,7 +51,7 @@ def data_dependent_initialization(model: keras.layers.Layer, inputs: Tensor) -> 
     finally:
         _initialized.reset(token)
     if not initialized:
-        raise ValueError(f"`model` has no layer with data-dependent initialization. Received: model={model}")
+        raise NothingToInitialize(f"`model` has no layer with data-dependent initialization. Received: model={model}")
     return outputs
 
 

@@ -11,7 +11,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.experiments import run_directory
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
-from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS
+from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, NETWORKS, register
 from igan_tf.training import CheckpointError, Checkpoints
 from tests.command_line import assert_same_run, events, metrics, result
 from tests.experiments.digits_runs import damaged_copy, train
@@ -170,3 +170,62 @@ def test_seeds_matter(tmp_path, finished):
     train(tmp_path / "seed_data", seed_data=2, epochs=1)
     lines = [metrics(folder)[0] for folder in (finished, tmp_path / "seed", tmp_path / "seed_data")]
     assert len({line["supervised_loss"] for line in lines}) == 3
+
+
+# Networks of one's own.
+
+
+def small_generator(image_shape, width=1.0):
+    latents = keras.Input((20,))
+    hidden = keras.layers.Dense(int(16 * width), activation="relu")(latents)
+    pixels = keras.layers.Dense(int(np.prod(image_shape)), activation="sigmoid")(hidden)
+    return keras.Model(latents, keras.layers.Reshape(image_shape)(pixels))
+
+
+def small_discriminator(image_shape, num_outputs):
+    images = keras.Input(image_shape)
+    features = keras.layers.Dense(16, activation="relu")(keras.layers.Flatten()(images))
+    return keras.Model(images, {"logits": keras.layers.Dense(num_outputs)(features), "features": features})
+
+
+@pytest.fixture
+def registered():
+    yield register
+    for name in [name for name, network in NETWORKS.items() if network.builders]:
+        del NETWORKS[name]
+
+
+def test_networks_of_ones_own(tmp_path, registered):
+    registered("mine", small_generator, small_discriminator, latent_range=(-1.0, 1.0))
+    train(tmp_path / "whole", network="mine", network_width=2.0)
+    train(damaged_copy(tmp_path / "whole", tmp_path / "run"), network="mine", network_width=2.0)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    run = load_run(tmp_path / "run")
+    assert run.latent_range == (-1.0, 1.0) and run.generator.layers[1].units == 32
+    assert run.generate(3, seed=0).shape == (3, 8, 8, 1)
+    # Another process has to register them, too.
+    del NETWORKS["mine"]
+    with pytest.raises(ConfigError, match=r"`network` must be one of auto, digits, .*Received: network=mine"):
+        load_run(tmp_path / "run")
+
+
+def test_what_ones_own_networks_do_not_take_is_refused(tmp_path, registered):
+    registered("mine", small_generator, small_discriminator)
+    for name, value in (("generator_norm", "virtual"), ("minibatch_discrimination", True)):
+        with pytest.raises(ConfigError, match=f"`network=mine` has no such setting. Received: {name}={value}"):
+            train(tmp_path / "run", network="mine", **{name: value})
+    registered("flat", lambda image_shape: small_generator((1, 1, 1)), small_discriminator)
+    with pytest.raises(ConfigError, match=r"`network=flat` must give .* the shape \(8, 8, 1\). Received: \(1, 1, 1\)"):
+        train(tmp_path / "run", network="flat")
+    for output in (lambda outputs: outputs["logits"], lambda outputs: {**outputs, "logits": outputs["features"]}):
+
+        def build(image_shape, num_outputs, output=output):
+            model = small_discriminator(image_shape, num_outputs)
+            return keras.Model(model.input, output(model.output))
+
+        registered("odd", small_generator, build)
+        with pytest.raises(ConfigError, match=r"`network=odd` must give a dict of 'logits', \(N, 10\), and 'features'"):
+            train(tmp_path / "run", network="odd")
+    with pytest.raises(ConfigError, match=r"must not be that of this package's own networks\. Received: name=mnist"):
+        registered("mnist", small_generator, small_discriminator)
+    assert not (tmp_path / "run").exists()

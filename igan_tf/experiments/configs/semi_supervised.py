@@ -8,8 +8,17 @@ from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs.parts import RunConfig
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
-from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, INPUT_CORRUPTIONS, NETWORKS
+from igan_tf.networks.registry import CHOICES, DISCRIMINATOR_WEIGHT_NORMS, INPUT_CORRUPTIONS, NETWORKS
 from igan_tf.settings import GREATEST_SEED, MANY, Settings, setting
+
+# Settings, and what the functions that build the networks call them.
+_OF_BUILDERS = {
+    "generator_norm": "norm",
+    "network_width": "width",
+    "minibatch_discrimination": "minibatch_discrimination",
+    "discriminator_weight_norm": "weight_norm",
+    "input_corruption": "corruption",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +54,11 @@ class PlayerSettings(Settings):
 
     topic = "Networks"
 
-    network: str = setting("auto", "Networks; auto: the data set's own.", choices=("auto", *NETWORKS))
+    network: str = setting(
+        "auto",
+        "Networks; auto: the data set's own. In Python, igan_tf.networks.register adds yours.",
+        choices=CHOICES,
+    )
     network_width: float = setting(1.0, "Factor on the networks' units and filters.", low=0.01, high=16)
     discriminator_weight_norm: str = setting(
         "weight",
@@ -139,6 +152,11 @@ class SemiSupervisedConfig(RunConfig, LabelSettings, PlayerSettings, ObjectiveSe
                 f"`network={self.network_name}` has no such corruption. "
                 f"Received: input_corruption={self.input_corruption}"
             )
+        taken = NETWORKS[self.network_name].arguments()
+        for name, argument in _OF_BUILDERS.items():
+            value = getattr(self, name)
+            if taken is not None and argument not in taken and value != type(self).__dataclass_fields__[name].default:
+                raise ConfigError(f"`network={self.network_name}` has no such setting. Received: {name}={value}")
         if self.historical_averaging and self.discriminator_weight_norm == "spectral":
             raise ConfigError(
                 "`historical_averaging` does not go with `discriminator_weight_norm=spectral`, which rewrites the "

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.data import ImageData, labelled_subset, read_label_file, unbalanced_subset
@@ -15,6 +16,7 @@ from igan_tf.data.batches import SemiSupervisedBatches
 from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
+from igan_tf.layers.data_dependent import NothingToInitialize
 from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS, Network
 from igan_tf.training.cluster import Worker, this_worker
@@ -95,6 +97,10 @@ class SemiSupervisedRecipe(Recipe):
                 f"{network.smallest_side}; `dataset={self.config.dataset}` has {height} x {width} "
                 f"(`image_size={self.config.image_size}` is for `dataset=folder`)"
             )
+        if network.builders:
+            # Networks of one's own are looked at before a run directory is made.
+            with tf.Graph().as_default():
+                self.build_model(data.image_shape, data.num_classes, 1)
         self.labelled_examples(data)
         self.check_batch_size(len(data.train_images), replicas)
 
@@ -157,7 +163,12 @@ class SemiSupervisedRecipe(Recipe):
             self.config.initialization_examples, labelled=self.network.initializes_from_labelled
         )
         num_latents = self.config.batch_size if self.network.initializes_generator else 0
-        model.initialize_from(images, self.config.seed, num_latents)
+        try:
+            model.initialize_from(images, self.config.seed, num_latents)
+        except NothingToInitialize:
+            # Networks of one's own need no such layer.
+            if not self.network.builders:
+                raise
 
     def identity(self, batches: SemiSupervisedBatches) -> dict[str, Any]:
         labelled = np.stack([batches.labelled_indices, batches.labels])
