@@ -44,7 +44,10 @@ class TaskSettings(Settings):
         choices=MODES,
     )
     run_dir: str = setting(
-        "", "Folder of the run; empty: runs/ and the data set's name. A run in it continues.", path=True
+        "",
+        "Folder of the run; empty: runs/ and the data set's name. A run in it continues. pretrained:NAME: one of the "
+        "package's own.",
+        path=True,
     )
 
 

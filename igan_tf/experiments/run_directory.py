@@ -74,6 +74,7 @@ def _refuse_links(run_dir: StrPath) -> None:
 def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
     """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
     if is_pretrained(run_dir):
+        run_folder(run_dir)
         raise ConfigError(
             f"`run_dir={run_dir}` is sampled and scored, and stays as it is; `init_from={run_dir}` starts a training "
             "with its weights"

@@ -16,7 +16,8 @@ from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.files import StrPath, json_files
-from igan_tf.models.adversarial_model import AdversarialModel
+from igan_tf.models.adversarial_model import AdversarialModel, named_variables
+from igan_tf.models.sampling import LatentSampling
 from igan_tf.pretrained import PREFIX, run_folder
 from igan_tf.training.checkpoints import (
     CheckpointError,
@@ -31,6 +32,7 @@ from igan_tf.training.run_log import read_metrics
 
 # In a position: the networks of which a run of weights alone holds some, see `weights.py`.
 WEIGHTS_OF = "weights_of"
+_ALONE = "`run_dir={}` holds the weights of its generator alone"
 # What networks are built from; the bounds are those of every position.
 _NETWORKS = json_files.record(
     {"image_shape": json_files.ANYTHING, "num_classes": json_files.ANYTHING, "steps_per_epoch": json_files.ANYTHING},
@@ -57,11 +59,12 @@ def test_errors(run_dir: StrPath, data_dir: str = "") -> dict[str, float]:
     else:
         recipe = recipe_of(config)
         if not (recipe.streams and DATASETS[config.dataset].streamed):
-            saved, data = read_checkpoint(run_dir), recipe.load_data()
+            saved = _with_discriminator(run_dir, read_checkpoint(run_dir))
+            data = recipe.load_data()
             refuse_other_data(run_dir, data, saved)
             if errors := recipe.test_errors(build_model(run_dir, saved), data):
                 return errors
-    raise ConfigError(f"`run_dir={run_dir}` has no test error: {reason}. {_what_else(Path(run_dir))}")
+    raise ConfigError(f"`run_dir={run_dir}` has no test error: {reason}. {_what_else(run_folder(run_dir))}")
 
 
 def refuse_other_data(run_dir: StrPath, data: ImageData | ImageRecords, saved: Saved | None = None) -> None:
@@ -164,6 +167,13 @@ def read_checkpoint(run_dir: StrPath, step: int | None = None, warn: Callable[[s
     return saved
 
 
+def _with_discriminator(run_dir: StrPath, saved: Saved) -> Saved:
+    """The checkpoint. Raises a ConfigError where it holds the generator alone."""
+    if saved.position.get(WEIGHTS_OF) == ["generator"]:
+        raise ConfigError(_ALONE.format(run_dir))
+    return saved
+
+
 def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[AdversarialModel, dict[str, Any]]:
     """As `load_run`, and which checkpoint it is: (model, `{"step": its step, "sha256": its digest}`)."""
     saved = read_checkpoint(run_dir, step)
@@ -182,6 +192,7 @@ def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
     Raises:
         CheckpointError: that lists which arrays have other shapes, before anything is assigned.
     """
+    _with_discriminator(run_dir, saved)
     state, variables, arrays = model.state_variables(), {}, {}
     for player in ("generator/", "discriminator/"):
         ours, theirs = (sorted(name for name in named if name.startswith(player)) for named in (state, saved.arrays))
@@ -194,43 +205,58 @@ def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
         technique.restart(model)
 
 
-def build_model(run_dir: StrPath, saved: Saved) -> AdversarialModel:
+def build_model(run_dir: StrPath, saved: Saved) -> Any:
     """The model of a run with the weights of a checkpoint, from `read_checkpoint`.
 
-    Of a run of weights alone, averages are the weights; a network that it does not hold raises a ConfigError when it is
-    used.
+    Of a run of weights alone, averages and what techniques remember start from the weights; of one that holds the
+    generator's alone, it is a `GeneratorAlone`.
     """
     where = f"{run_dir}, step {saved.position['step']}"
     identity = json_files.check(identity_of(saved.position, run_dir), _NETWORKS, where)
-    recipe = recipe_of(read_config(run_dir))
-    form = tuple(identity["image_shape"]), identity["num_classes"], identity["steps_per_epoch"]
+    recipe, players = recipe_of(read_config(run_dir)), saved.position.get(WEIGHTS_OF)
+
+    def build() -> tuple[Any, dict[str, keras.Variable]]:
+        image_shape = tuple(identity["image_shape"])
+        if players == ["generator"]:
+            with recipe.precision():
+                alone = GeneratorAlone(recipe.build_generator(image_shape), recipe.latent_range, run_dir)
+            return alone, named_variables({"generator": alone.generator.variables})
+        model = recipe.build_model(image_shape, identity["num_classes"], identity["steps_per_epoch"])
+        state = model.state_variables()
+        return model, {name: v for name, v in state.items() if not players or name.partition("/")[0] in players}
+
     # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
     with tf.Graph().as_default():
-        refuse_other_networks(_held(recipe.build_model(*form), saved), saved.arrays, where)
-    model = recipe.build_model(*form)
-    restore_state(_held(model, saved), saved.arrays, where)
-    if WEIGHTS_OF in saved.position:
+        refuse_other_networks(build()[1], saved.arrays, where)
+    model, held = build()
+    restore_state(held, saved.arrays, where)
+    if isinstance(model, AdversarialModel) and players:
         model.restart_averages()
-        if "discriminator" not in saved.position[WEIGHTS_OF]:
-            model.discriminator = _NotHeld(f"`run_dir={run_dir}` holds the weights of its generator alone")
+        for technique in model.techniques:
+            technique.restart(model)
     return model
 
 
-def _held(model: AdversarialModel, saved: Saved) -> dict[str, keras.Variable]:
-    """The variables of a model that a checkpoint holds: all, or those of the networks that it names."""
-    players = saved.position.get(WEIGHTS_OF)
-    state = model.state_variables()
-    return state if players is None else {name: v for name, v in state.items() if name.partition("/")[0] in players}
+class GeneratorAlone(LatentSampling):
+    """A trained generator without its discriminator: samples are all that there is.
 
+    Args:
+        generator: The built network.
+        latent_range: Bounds of the uniform distribution of z.
+        run_dir: Where it comes from, for messages.
 
-class _NotHeld:
-    """In the place of a network without weights: says so when it is used."""
+    Attributes:
+        discriminator, num_classes, num_outputs: Raise a ConfigError.
+    """
 
-    def __init__(self, message: str) -> None:
-        self._message = message
+    def __init__(self, generator: keras.Model, latent_range: tuple[float, float], run_dir: StrPath) -> None:
+        self.generator = generator
+        self.latent_range = latent_range
+        self.variable_dtype = generator.variable_dtype
+        self._run_dir = run_dir
 
-    def __call__(self, *arguments: Any, **keywords: Any) -> NoReturn:
-        raise ConfigError(self._message)
+    @property
+    def discriminator(self) -> NoReturn:
+        raise ConfigError(_ALONE.format(self._run_dir))
 
-    def __getattr__(self, name: str) -> NoReturn:
-        raise ConfigError(self._message)
+    num_classes = num_outputs = discriminator

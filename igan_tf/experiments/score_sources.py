@@ -49,8 +49,7 @@ class Run:
 def find_run(spec: str) -> tuple[Path, int | None] | None:
     """(run directory, step or None) if `spec` is a run directory or one of its checkpoints; otherwise None."""
     if is_pretrained(spec):
-        with renamed(run_dir="source"):
-            return run_folder(spec), None
+        return run_folder(spec), None
     path = Path(spec)
     if (path / FLAGS_FILE).is_file():
         return path, None

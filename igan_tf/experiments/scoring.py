@@ -83,7 +83,7 @@ def evaluate(
     data: Any = load(config) if config else None
     if run and settings.generated_training_data:
         try:
-            with renamed(model="source", data="dataset"):
+            with renamed(model="source", run_dir="source", data="dataset"):
                 check_comparable(run.model, data)
         except EvaluationError as error:
             raise EvaluationError(f"`generated_training_data`: {error}") from error

@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.run_directory import read_config, save_config
+from igan_tf.experiments.configs import VERSION_LINE, as_lines
+from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.experiments.runs import WEIGHTS_OF, build_model, read_checkpoint
-from igan_tf.files import disk
+from igan_tf.files import disk, durable
+from igan_tf.models.adversarial_model import named_variables
+from igan_tf.pretrained import is_pretrained
 from igan_tf.training.checkpoints import Checkpoints, identity_of, state_of
 
 
@@ -19,7 +22,8 @@ def export_weights(run_dir: str, output: str, generator_only: bool = False) -> d
     """Everything that `--mode=export` does: the newest weights of a run, as a run directory without its training.
 
     Where the run keeps averages of its weights, from which it samples and classifies best, these take the weights'
-    place. float16 keeps three digits of each; loaded, they are float32 again.
+    place. float16 keeps three digits of each, or what lies above 6e-8; loaded, they are float32 again, and the networks
+    compute in float32.
 
     Args:
         run_dir: The run directory, or one draw's folder in it.
@@ -33,29 +37,29 @@ def export_weights(run_dir: str, output: str, generator_only: bool = False) -> d
         ConfigError, CheckpointError: of which each names the flag or file.
     """
     path = Path(output)
-    if not output or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
-        raise ConfigError(f"`output` must name a new folder. Received: output={output}")
+    if not output or is_pretrained(output) or path.exists():
+        raise ConfigError(f"`output` must name a folder that is not there yet. Received: output={output}")
+    if path.resolve().is_relative_to(Path(run_dir).resolve()):
+        raise ConfigError(f"`output` must not lie in `run_dir`. Received: output={output} run_dir={run_dir}")
     saved = read_checkpoint(run_dir)
     model = build_model(run_dir, saved)
     players = ["generator"] if generator_only else ["generator", "discriminator"]
+    arrays: dict[str, np.ndarray] = {}
     for player in players:
-        average = getattr(model, f"{player}_average", None)
+        network, average = getattr(model, player), getattr(model, f"{player}_average", None)
         if average is not None and int(average.count.numpy()):
-            for variable, value in zip(getattr(model, player).trainable_variables, average.values(), strict=True):
+            for variable, value in zip(network.trainable_variables, average.values(), strict=True):
                 variable.assign(value)
-    kept = {name: v for name, v in model.state_variables().items() if name.partition("/")[0] in players}
-    arrays = {name: _half(array) for name, array in state_of(kept).items()}
-    # As the weights are used from now on; paths are of the machine on which the run was trained.
-    config = read_config(run_dir)
-    paths: dict[str, Any] = {f.name: f.default for f in dataclasses.fields(config) if f.metadata["path"]}
-    config = dataclasses.replace(config, generator_average_decay=0.0, precision="float32", **paths)
+        arrays |= {name: _half(array) for name, array in state_of(named_variables({player: network.variables})).items()}
+    # Of the machine's paths, the names alone.
+    config = dataclasses.replace(read_config(run_dir).with_paths(lambda path: Path(path).name), precision="float32")
     identity = {**identity_of(saved.position, run_dir), **config.fixed()}
     position = {"step": saved.position["step"], "identity": identity, WEIGHTS_OF: players}
     try:
-        disk.make_folder(path, parents=True)
-        Checkpoints(path / "checkpoints").save(position["step"], arrays, position)
-        # Last: with it the folder is a run.
-        save_config(path, config)
+        disk.make_folder(path.absolute().parent, parents=True)
+        with durable.durable_folder(path) as folder:
+            Checkpoints(folder / "checkpoints").save(position["step"], arrays, position)
+            durable.write_text(folder / FLAGS_FILE, "\n".join([VERSION_LINE, *as_lines(config)]) + "\n")
     except OSError as error:
         raise ConfigError(f"`output={output}` cannot be written: {error}") from error
     megabytes = round(sum(array.nbytes for array in arrays.values()) / 1e6, 2)
@@ -63,4 +67,8 @@ def export_weights(run_dir: str, output: str, generator_only: bool = False) -> d
 
 
 def _half(array: np.ndarray) -> np.ndarray:
-    return array.astype("float16") if array.dtype == "float32" else array
+    if array.dtype != "float32":
+        return array
+    if np.abs(array).max(initial=0) > np.finfo("float16").max:
+        raise ConfigError(f"a weight of {np.abs(array).max():g} is more than half precision has numbers for")
+    return array.astype("float16")

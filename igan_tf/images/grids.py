@@ -17,8 +17,13 @@ if TYPE_CHECKING:
 _SMALLEST = 24
 
 
+def _enlarged(images: np.ndarray) -> np.ndarray:
+    times = max(1, _SMALLEST // max(images.shape[1:3]))
+    return images.repeat(times, axis=1).repeat(times, axis=2)
+
+
 def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Puts images side by side on white, a pixel apart; those of fewer than 16 pixels a side are drawn larger.
+    """Puts images side by side on white, a pixel apart; those of at most 12 pixels a side are drawn larger.
 
     Args:
         images: `(N, height, width, channels)` in [0, 1].
@@ -27,8 +32,7 @@ def image_grid(images: np.ndarray, columns: int | None = None) -> np.ndarray:
     Returns:
         The picture, float32 `(height, width, channels)`.
     """
-    times = max(1, round(_SMALLEST / max(images.shape[1:3])))
-    images = images.repeat(times, axis=1).repeat(times, axis=2)
+    images = _enlarged(images)
     count, height, width, channels = images.shape
     columns = columns or math.ceil(math.sqrt(count))
     rows = math.ceil(count / columns)
@@ -49,7 +53,7 @@ def as_picture(pixels: np.ndarray) -> Image.Image:
 
 def write_gif(path: StrPath, images: np.ndarray, milliseconds: int = 100) -> None:
     """Writes images `(N, height, width, channels)` in [0, 1] as the frames of a film without an end."""
-    first, *others = map(as_picture, _as_bytes(images))
+    first, *others = map(as_picture, _as_bytes(_enlarged(images)))
     with durable.durable_file(path) as file:
         first.save(file, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 from keras import ops
+from keras.src.backend.common.variables import AutocastScope
 
 from igan_tf.layers.data_dependent import initializes_now
 from igan_tf.layers.own_gradient import own_gradient
@@ -170,15 +171,15 @@ class WeightNorm(keras.layers.Wrapper):
     def _factor(self) -> Tensor:
         """`g / sqrt(sum V^2 + epsilon)`, `(units,)`."""
         dtype = wide_dtype(self.compute_dtype)
-        kernel = ops.convert_to_tensor(ops.cast(self.layer.kernel, dtype))
+        kernel = ops.cast(_as_stored(self.layer.kernel), dtype)
         unit_axis = len(kernel.shape) + self._unit_axis
         axes = [axis for axis in range(len(kernel.shape)) if axis != unit_axis]
-        return ops.cast(self.scale, dtype) * _inverse_norm(kernel, axes, self.epsilon)
+        return ops.cast(_as_stored(self.scale), dtype) * _inverse_norm(kernel, axes, self.epsilon)
 
     def _effective_kernel(self, factor: Tensor) -> Tensor:
         if self._unit_axis == -2:
             factor = ops.expand_dims(factor, -1)
-        return ops.cast(self.layer.kernel, factor.dtype) * factor
+        return ops.cast(_as_stored(self.layer.kernel), factor.dtype) * factor
 
     def _product(self, inputs: Tensor, factor: Tensor) -> Tensor:
         """`op(inputs, V * factor)`, without bias and activation."""
@@ -187,7 +188,7 @@ class WeightNorm(keras.layers.Wrapper):
         inputs = ops.cast(inputs, self.compute_dtype)
         if isinstance(layer, _DENSE):
             # Not `ops.matmul`: under PyTorch and JAX it takes float64 through float32.
-            product = inputs @ ops.cast(layer.kernel, self.compute_dtype)
+            product = inputs @ ops.cast(_as_stored(layer.kernel), self.compute_dtype)
             return product * ops.cast(factor, self.compute_dtype)
         kernel = ops.cast(self._effective_kernel(factor), self.compute_dtype)
         if isinstance(layer, _CONVOLUTIONS):
@@ -230,6 +231,12 @@ class WeightNorm(keras.layers.Wrapper):
     def _activate(self, pre_activation: Tensor) -> Tensor:
         activation = self.layer.activation
         return pre_activation if activation is None else activation(pre_activation)
+
+
+def _as_stored(variable: keras.Variable) -> Tensor:
+    """A variable's value in its own precision, which mixed policies would take away before anything is summed."""
+    with AutocastScope(None):
+        return variable.value
 
 
 def _inverse_norm(kernel: Tensor, axes: Sequence[int], epsilon: float) -> Tensor:

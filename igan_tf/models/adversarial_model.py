@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -28,6 +28,16 @@ _OWN_GROUPS = (
     *("generator", "discriminator", "generator_optimizer", "discriminator_optimizer"),
     *("generator_average", "discriminator_average", "running_error"),
 )
+
+
+def named_variables(groups: Mapping[str, Sequence[keras.Variable]]) -> dict[str, keras.Variable]:
+    """The variables of each group by name, `group/number`, without the states of seed generators."""
+    return {
+        f"{group}/{index:03d}": variable
+        for group, variables in groups.items()
+        for index, variable in enumerate(variables)
+        if not is_seed_state(variable)
+    }
 
 
 class AdversarialModel(LatentSampling, UserData, keras.Model):
@@ -185,15 +195,10 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
 
         Seed generators are left out: randomness is a function of seed and step.
         """
-        return {
-            f"{group}/{index:03d}": variable
-            for group, variables in self._state_groups().items()
-            for index, variable in enumerate(variables)
-            if not is_seed_state(variable)
-        }
+        return named_variables(self._state_groups())
 
     def restart_averages(self) -> None:
-        """Gives every average of parameters their present values, as a first update does."""
+        """Starts every average of parameters from their present values."""
         for player in ("generator", "discriminator"):
             average = getattr(self, f"{player}_average", None)
             if average is not None:

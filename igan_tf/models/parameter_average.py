@@ -89,7 +89,7 @@ class ParameterAverage(keras.layers.Layer):
         assign_here(self.count, self.count + 1)
 
     def restart(self, variables: Sequence[keras.Variable]) -> None:
-        """Makes `values()` the present values of `variables`, as if there had been one update from them."""
+        """Makes `values()` the present values of `variables`, but for rounding."""
         share = 1 - self.decay if self.debias else 1.0
         for average, variable in zip(self.averages, variables, strict=True):
             average.assign(share * ops.convert_to_tensor(variable, dtype=average.dtype))

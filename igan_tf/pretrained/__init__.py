@@ -23,9 +23,10 @@ def run_folder(run_dir: StrPath) -> Path:
     """
     if not is_pretrained(run_dir):
         return Path(run_dir)
-    name = str(run_dir).removeprefix(PREFIX)
+    name = str(run_dir).removeprefix(PREFIX).rstrip("/")
     if name not in names():
-        raise ConfigError(f"`run_dir` must be {PREFIX} and one of {', '.join(names())}. Received: run_dir={run_dir}")
+        there = ", ".join(f"{PREFIX}{name}" for name in names())
+        raise ConfigError(f"{run_dir}: the package has no such weights. It has {there}")
     return Path(__file__).parent / name
 
 

@@ -12,6 +12,7 @@ from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.run_directory import read_config, read_result
 from igan_tf.files import StrPath, durable
 from igan_tf.metrics.registry import curve_names
+from igan_tf.pretrained import is_pretrained
 from igan_tf.tables.report import as_csv
 from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
@@ -69,6 +70,8 @@ def read_runs(words: Sequence[str], warn: Callable[[str], Any] = print) -> list[
 
 
 def _read(name: str, run_dir: StrPath) -> ComparedRun:
+    if is_pretrained(run_dir):
+        raise ConfigError(f"{run_dir} has weights alone, and no figures of its training")
     config = read_config(run_dir)
     lines = [line for line in read_metrics(Path(run_dir) / METRICS_FILE) if "epoch" in line]
     return ComparedRun(name, config, lines, read_result(run_dir) or {})

@@ -44,7 +44,7 @@ _POSITION_SCHEMA = json_files.record(
         # Neither of which is a loss.
         "sums": json_files.record({}, {"step": NOTHING, "epoch": NOTHING}, others=NUMBER),
         # Of a run of weights alone.
-        "weights_of": json_files.listing({"enum": ["generator", "discriminator"]}, 1, 2),
+        "weights_of": json_files.one_of(["generator"], ["generator", "discriminator"]),
         "best": json_files.optional(json_files.record({"step": WHOLE, "averaged_test_error": NUMBER})),
         "best_score": json_files.optional(json_files.record({"step": WHOLE, "name": TEXT, "value": NUMBER})),
     },

@@ -1,14 +1,19 @@
 """Runs of weights alone: the same samples, classes and start for others, in a tenth of the bytes."""
 
 import json
+import shutil
 
+import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from igan_tf import load_run
 from igan_tf.errors import ConfigError
+from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments import runs
-from igan_tf.experiments.run_directory import read_config
+from igan_tf.experiments.sampling import sample_run
+from igan_tf.experiments.scoring import evaluate
 from igan_tf.experiments.weights import export_weights
 from igan_tf.training import CheckpointError, Checkpoints
 from tests.command_line import outcome_of
@@ -41,26 +46,72 @@ def test_samples_and_errors_are_the_runs(averaging, tmp_path):
     assert bytes_of(tmp_path / "weights") < 0.16 * bytes_of(averaging)
 
 
-def test_nothing_tells_of_the_machine(finished, tmp_path):
-    config = read_config(finished)
-    assert config.network == "auto"
+def test_of_paths_only_names_stay(tmp_path):
+    """Of data, labels and classifiers of one's own: settings that need them stay what they are."""
     labels = tmp_path / "labels.csv"
     labels.write_text("".join(f"{index},{index % 10}\n" for index in range(50)))
-    train(tmp_path / "run", label_file=str(labels), epochs=1)
-    export_weights(str(tmp_path / "run"), str(tmp_path / "weights"))
-    position = Checkpoints(tmp_path / "weights" / "checkpoints").load_newest().position
-    assert str(tmp_path) not in (tmp_path / "weights" / "flags.cfg").read_text() + json.dumps(position)
+    for number in range(40):
+        image = np.full((8, 8), 6 * number, "uint8")
+        (tmp_path / "photos" / f"{number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "photos" / f"{number % 2}" / f"{number}.png")
+    small = {"batch_size": 10, "initialization_examples": 0, "epochs": 1}
+    for name, settings in {
+        "labels": {"label_file": str(labels), "labels": 0, "epochs": 1},
+        "photos": {"dataset": "folder", "data_dir": str(tmp_path / "photos"), "image_size": "8", "labels": 4, **small},
+    }.items():
+        train(tmp_path / name, **settings)
+        export_weights(str(tmp_path / name), str(tmp_path / f"{name}_weights"))
+        flags = (tmp_path / f"{name}_weights" / "flags.cfg").read_text()
+        position = Checkpoints(tmp_path / f"{name}_weights" / "checkpoints").load_newest().position
+        assert str(tmp_path) not in flags + json.dumps(position)
+        assert f"={name}" in flags and load_run(tmp_path / f"{name}_weights").generate(1, seed=0).shape[1:3] == (8, 8)
 
 
-def test_a_generator_alone_samples_and_says_what_it_lacks(finished, tmp_path):
+def test_a_generator_alone_samples_and_says_what_it_lacks(finished, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    export_weights(str(finished), "weights", generator_only=True)
+    model = load_run("weights")
+    np.testing.assert_allclose(model.generate(5, seed=0), load_run(finished).generate(5, seed=0), atol=0.01)
+    export_weights("weights", "again", generator_only=True)
+    np.testing.assert_array_equal(load_run("again").generate(5, seed=0), model.generate(5, seed=0))
+    for use in (
+        lambda: model.discriminator,
+        lambda: runs.test_errors("weights"),
+        lambda: sample_run("weights", "sevens.npz", 3, 0, sample_class=7),
+        lambda: train(tmp_path / "other", init_from=str(tmp_path / "weights")),
+        lambda: export_weights("weights", "whole"),
+    ):
+        with pytest.raises(ConfigError, match=r"weights` holds the weights of its generator alone$"):
+            use()
+    settings = EvaluationSettings(source="weights", classifier="domain", generated_training_data=True)
+    with pytest.raises(ConfigError, match=r"^`source=weights` holds the weights of its generator alone$"):
+        evaluate(settings)
+
+
+def test_a_forged_discriminator_that_is_not_held_is_not_built(finished, tmp_path):
+    """It would be of gigabytes: nothing compares it with arrays."""
     export_weights(str(finished), str(tmp_path / "weights"), generator_only=True)
     model = load_run(tmp_path / "weights")
-    np.testing.assert_allclose(model.generate(5, seed=0), load_run(finished).generate(5, seed=0), atol=0.01)
-    for use in (lambda: model.discriminator.summary(), lambda: runs.test_errors(tmp_path / "weights")):
-        with pytest.raises(ConfigError, match="weights` holds the weights of its generator alone"):
-            use()
-    with pytest.raises(CheckpointError, match="discriminator/001: not in the checkpoint"):
-        train(tmp_path / "other", init_from=str(tmp_path / "weights"))
+    assert not isinstance(model, keras.Model) and set(vars(model)) == {
+        *("generator", "latent_range", "variable_dtype", "_run_dir")
+    }
+    checkpoints = Checkpoints(tmp_path / "weights" / "checkpoints")
+    arrays, position, _ = checkpoints.load_newest()
+    for forged in (["discriminator"], [], ["generator", "generator"]):
+        checkpoints.save(4, arrays, {**position, "weights_of": forged})
+        with pytest.raises(CheckpointError):
+            load_run(tmp_path / "weights")
+
+
+def test_what_half_precision_cannot_hold_is_refused(finished, tmp_path):
+    run_dir = shutil.copytree(finished, tmp_path / "run")
+    checkpoints = Checkpoints(run_dir / "checkpoints")
+    arrays, position, _ = checkpoints.load_newest()
+    arrays["generator/000"][0, 0] = 1e5
+    checkpoints.save(4, arrays, position)
+    with pytest.raises(ConfigError, match=r"a weight of 100000 is more than half precision has numbers for"):
+        export_weights(str(run_dir), str(tmp_path / "weights"))
+    assert not (tmp_path / "weights").exists()
 
 
 def test_another_training_starts_from_them_and_none_continues_them(finished, tmp_path):
@@ -76,11 +127,22 @@ def test_another_training_starts_from_them_and_none_continues_them(finished, tmp
         train(tmp_path / "weights", epochs=3)
 
 
+def test_what_techniques_remember_starts_from_the_weights(tmp_path):
+    train(tmp_path / "run", historical_averaging=0.1, epochs=1)
+    export_weights(str(tmp_path / "run"), str(tmp_path / "weights"))
+    model = load_run(tmp_path / "weights")
+    [technique] = model.techniques
+    means = technique.state_groups()["discriminator_history"]
+    for mean, variable in zip(means, model.discriminator.trainable_variables):
+        np.testing.assert_array_equal(mean.numpy(), variable.numpy())
+
+
 def test_what_is_no_new_folder_is_refused(finished, tmp_path):
-    (tmp_path / "file").write_text("")
-    for output in ("", str(tmp_path), str(tmp_path / "file")):
-        with pytest.raises(ConfigError, match=f"`output` must name a new folder. Received: output={output}$"):
+    for output in ("", str(tmp_path), "pretrained:mine"):
+        with pytest.raises(ConfigError, match=f"must name a folder that is not there yet. Received: output={output}$"):
             export_weights(str(finished), output)
+    with pytest.raises(ConfigError, match="`output` must not lie in `run_dir`"):
+        export_weights(str(finished), f"{finished}/checkpoints/step-000000099")
 
 
 def test_the_command(finished, tmp_path, capsys):

@@ -235,7 +235,7 @@ def _save(
     arrays = dict(zip(_names(weights), weights))
     with durable.durable_file(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
-    report(f"domain classifier: test error {error}")
+    report(f"domain classifier: test error {error:.4g}")
     return digest, error
 
 

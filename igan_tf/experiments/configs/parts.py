@@ -7,7 +7,7 @@ flags do, and what needs a part of them says which.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,7 +54,7 @@ class OptimizerSettings(Settings):
 
     seed: int = setting(1, "Seed of initial weights, order of the data, latents and noise.", low=0, high=GREATEST_SEED)
     init_from: str = setting(
-        "", "A run directory with whose newest weights both networks start; empty: with fresh ones.", path=True
+        "", "A run directory, or pretrained:NAME, with whose weights both networks start; empty: fresh ones.", path=True
     )
     epochs: int = setting(300, "Passes over the unlabelled data.", low=1, high=MANY, free=True)
     batch_size: int = setting(100, "Examples of each kind in a batch of each replica.", low=1, high=MANY)
@@ -281,20 +281,20 @@ class RunConfig(
 
     def with_absolute_paths(self) -> RunConfig:
         """The same settings, usable from any working directory."""
+        return self.with_paths(lambda path: str(Path(path).absolute()))
+
+    def with_paths(self, change: Callable[[str], str]) -> RunConfig:
+        """The same settings, each path of a file system changed."""
         paths = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.metadata["path"]}
         if self.score_classifier in CLASSIFIERS:
             del paths["score_classifier"]
         # An object store's address is absolute as it stands, and so are the names of the package's own weights.
-        local = {name: path for name, path in paths.items() if path and "://" not in path and not is_pretrained(path)}
-        absolute: dict[str, Any] = {name: str(Path(path).absolute()) for name, path in local.items()}
-        return dataclasses.replace(self, **absolute)
+        local = [name for name, path in paths.items() if path and "://" not in path and not is_pretrained(path)]
+        changed: dict[str, Any] = {name: change(paths[name]) for name in local}
+        return dataclasses.replace(self, **changed)
 
 
 def default_recipe(settings: Mapping[str, Any]) -> str:
     """The recipe of the data set that `settings` name."""
-    dataset = settings.get("dataset", DataSettings.dataset)
-    return (
-        DATASETS[dataset].recipe
-        if isinstance(dataset, str) and dataset in DATASETS
-        else DATASETS[DataSettings.dataset].recipe
-    )
+    dataset = str(settings.get("dataset"))
+    return DATASETS[dataset if dataset in DATASETS else DataSettings.dataset].recipe

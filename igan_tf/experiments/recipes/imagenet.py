@@ -59,18 +59,26 @@ class ImageNetRecipe(Recipe):
             num_workers=worker.count,
         )
 
+    def build_generator(self, image_shape: tuple[int, int, int]) -> keras.Model:
+        config = self.config
+        return imagenet.build_generator(
+            image_shape,
+            latent_size=config.latent_size,
+            norm=config.generator_norm,
+            reference_size=config.reference_size,
+            gf_dim=config.gf_dim,
+        )
+
+    @property
+    def latent_range(self) -> tuple[float, float]:
+        return imagenet.LATENT_RANGE
+
     def build_model(self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int) -> ImageNetGAN:
         config = self.config
         keras.utils.set_random_seed(config.seed)
         with self.precision():
             model = ImageNetGAN(
-                imagenet.build_generator(
-                    image_shape,
-                    latent_size=config.latent_size,
-                    norm=config.generator_norm,
-                    reference_size=config.reference_size,
-                    gf_dim=config.gf_dim,
-                ),
+                self.build_generator(image_shape),
                 self.as_trained(
                     imagenet.build_discriminator(
                         image_shape,
@@ -80,7 +88,7 @@ class ImageNetRecipe(Recipe):
                         df_dim=config.df_dim,
                     )
                 ),
-                latent_range=imagenet.LATENT_RANGE,
+                latent_range=self.latent_range,
                 seed=config.seed,
             )
         model.compile(

@@ -59,6 +59,15 @@ class Recipe(abc.ABC):
     ) -> AdversarialModel:
         """Networks and optimizers, compiled; initial weights are a function of `config.seed`."""
 
+    @abc.abstractmethod
+    def build_generator(self, image_shape: tuple[int, int, int]) -> keras.Model:
+        """The generator alone."""
+
+    @property
+    @abc.abstractmethod
+    def latent_range(self) -> tuple[float, float]:
+        """Bounds of the uniform distribution of z."""
+
     def initialize(self, model: Any, batches: Any) -> None:  # noqa: B027
         """Data-dependent initialization, where the recipe has one; to be called in the strategy's scope."""
 

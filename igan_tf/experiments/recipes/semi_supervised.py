@@ -114,6 +114,16 @@ class SemiSupervisedRecipe(Recipe):
             num_workers=worker.count,
         )
 
+    def build_generator(self, image_shape: tuple[int, int, int]) -> keras.Model:
+        config = self.config
+        return self.network.build_generator(
+            image_shape, norm=config.generator_norm, reference_size=config.reference_size, width=config.network_width
+        )
+
+    @property
+    def latent_range(self) -> tuple[float, float]:
+        return self.network.latent_range
+
     def build_model(
         self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int
     ) -> SemiSupervisedGAN:
@@ -121,12 +131,7 @@ class SemiSupervisedRecipe(Recipe):
         keras.utils.set_random_seed(config.seed)
         with self.precision():
             model = SemiSupervisedGAN(
-                self.network.build_generator(
-                    image_shape,
-                    norm=config.generator_norm,
-                    reference_size=config.reference_size,
-                    width=config.network_width,
-                ),
+                self.build_generator(image_shape),
                 self.as_trained(
                     self.network.build_discriminator(
                         image_shape,
@@ -137,7 +142,7 @@ class SemiSupervisedRecipe(Recipe):
                         weight_norm=config.discriminator_weight_norm,
                     )
                 ),
-                latent_range=self.network.latent_range,
+                latent_range=self.latent_range,
                 seed=config.seed,
             )
         model.compile(
