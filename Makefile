@@ -20,7 +20,7 @@ help:
 	@echo "make soak           kills, damage, forgeries and hostile requests by the hundred; an hour, continues when called again"
 	@echo "make test-layers-alone  the layers on JAX, in an environment without TensorFlow"
 	@echo "make mnist          the paper's MNIST experiment; needs IGAN_DATA_DIR with TFDS's mnist in tfds/"
-	@echo "make turing-demo    people telling real digits from generated ones: a short run, then a study in the browser"
+	@echo "make turing-demo    people telling real digits from generated ones in the browser; with IGAN_DATA_DIR, MNIST's"
 	@echo "make docs           the documentation site, into build/site; make notebooks: runs the notebooks of docs/notebooks"
 	@echo "make lint           ruff and mypy; make format: ruff's fixes"
 	@echo "make bench          speed and memory ratios; on a quiet machine"
@@ -41,12 +41,12 @@ mnist: $(INSTALLED)
 	$(BIN)/python -m igan_tf.main --flagfile=run_configs/mnist_feature_matching.cfg \
 		--data_dir=$(IGAN_DATA_DIR)/tfds --run_dir=runs/mnist
 
-# A short run on the digits, then its images before people. Stopped and called again, it continues.
+# Samples of the package's weights before people: MNIST's beside its test images, where these are; else the 8x8 digits'.
 turing-demo: $(INSTALLED)
-	$(BIN)/python -m igan_tf.main --flagfile=run_configs/digits.cfg --label_draws=1 --nosupervised_baseline \
-		--run_dir=runs/turing_demo/digits
-	$(BIN)/python -m igan_tf.turing_test --real=digits:test --generated=digits=runs/turing_demo/digits \
-		--feedback=on --trials=40 --block_size=10 --images_per_source=300 --study_dir=runs/turing_demo/study
+	$(BIN)/python -m igan_tf.turing_test --feedback=on --trials=40 --block_size=10 --images_per_source=300 \
+		$(if $(IGAN_DATA_DIR),--real=tfds:mnist:test --data_dir=$(IGAN_DATA_DIR)/tfds \
+			--generated=mnist-samples=pretrained:mnist-samples --study_dir=runs/turing_demo/mnist,\
+			--real=digits:test --generated=digits=pretrained:digits --study_dir=runs/turing_demo/digits)
 
 test: $(INSTALLED)
 	$(PYTEST_IN_PARALLEL) -m "not slow" tests
