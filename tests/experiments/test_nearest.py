@@ -64,11 +64,13 @@ def test_a_grid_of_pairs(run_dir, tmp_path):
     with Image.open(tmp_path / "a.png") as grid:
         pixels = np.asarray(grid)
     # Three pairs in a row; the last row has one.
-    assert pixels.shape == (4 * 9 + 1, 6 * 9 + 1)
+    assert pixels.shape == (4 * 25 + 1, 6 * 25 + 1)
     for index, place in enumerate(places):
-        top, left = 1 + index // 3 * 9, 1 + index % 3 * 18
-        np.testing.assert_array_equal(pixels[top : top + 8, left : left + 8], np.round(images[index, ..., 0] * 255))
-        right = pixels[top : top + 8, left + 9 : left + 17]
+        top, left = 1 + index // 3 * 25, 1 + index % 3 * 50
+        np.testing.assert_array_equal(
+            pixels[top : top + 24 : 3, left : left + 24 : 3], np.round(images[index, ..., 0] * 255)
+        )
+        right = pixels[top : top + 24 : 3, left + 25 : left + 49 : 3]
         np.testing.assert_array_equal(right, np.round(data.train_images[place, ..., 0] * 255))
 
 

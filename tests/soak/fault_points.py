@@ -118,6 +118,13 @@ class _Recipe(Recipe):
     def build_model(self, image_shape: Any, num_classes: int, steps_per_epoch: int) -> Any:
         return _OneNumber()
 
+    def build_generator(self, image_shape: Any) -> Any:
+        raise AssertionError("the number has no generator")
+
+    @property
+    def latent_range(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
     def test_errors(self, model: Any, data: Any) -> dict[str, float]:
         return {"test_error": float(model.state.numpy()) / 10, "averaged_test_error": 0.5}
 
