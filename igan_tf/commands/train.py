@@ -228,9 +228,7 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
             )
         draws = result.pop("draws", [])
         for number, draw in enumerate(draws, start=1):
-            report(
-                f"draw {number}: " + ", ".join(f"{name} {_shown(draw[name])}" for name in draw if name in _errors(draw))
-            )
+            report(f"draw {number}: " + ", ".join(f"{name} {_shown(draw[name])}" for name in _errors(draw)))
         for name, value in result.items():
             mean = f", the mean of {len(draws)} draws" if draws and name in _errors(result) else ""
             report(f"{name}: {_shown(value)}{mean}")

@@ -20,6 +20,7 @@ from igan_tf.models.adversarial_model import AdversarialModel, named_variables
 from igan_tf.models.sampling import LatentSampling
 from igan_tf.pretrained import PREFIX, run_folder
 from igan_tf.training.checkpoints import (
+    WEIGHTS_OF,
     CheckpointError,
     Checkpoints,
     Saved,
@@ -30,8 +31,6 @@ from igan_tf.training.checkpoints import (
 )
 from igan_tf.training.run_log import read_metrics
 
-# In a position: the networks of which a run of weights alone holds some, see `weights.py`.
-WEIGHTS_OF = "weights_of"
 _ALONE = "`run_dir={}` holds the weights of its generator alone"
 # What networks are built from; the bounds are those of every position.
 _NETWORKS = json_files.record(

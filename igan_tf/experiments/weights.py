@@ -11,11 +11,11 @@ import numpy as np
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import VERSION_LINE, as_lines
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
-from igan_tf.experiments.runs import WEIGHTS_OF, build_model, read_checkpoint
+from igan_tf.experiments.runs import build_model, read_checkpoint
 from igan_tf.files import disk, durable
 from igan_tf.models.adversarial_model import named_variables
 from igan_tf.pretrained import is_pretrained
-from igan_tf.training.checkpoints import Checkpoints, identity_of, state_of
+from igan_tf.training.checkpoints import WEIGHTS_OF, Checkpoints, identity_of, state_of
 
 
 def export_weights(run_dir: str, output: str, generator_only: bool = False) -> dict[str, Any]:

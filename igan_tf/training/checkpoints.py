@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _STATE = "state.npz"
 _DIGEST = "state.sha256"
 _POSITION = "position"
+# In a position: the networks whose weights are all that the checkpoint holds; see `igan_tf.experiments.weights`.
+WEIGHTS_OF = "weights_of"
 _NAME = re.compile(r"step-(\d{9,18})")
 _LISTINGS = 5
 
@@ -43,8 +45,7 @@ _POSITION_SCHEMA = json_files.record(
         "step_in_epoch": WHOLE,
         # Neither of which is a loss.
         "sums": json_files.record({}, {"step": NOTHING, "epoch": NOTHING}, others=NUMBER),
-        # Of a run of weights alone.
-        "weights_of": json_files.one_of(["generator"], ["generator", "discriminator"]),
+        WEIGHTS_OF: json_files.one_of(["generator"], ["generator", "discriminator"]),
         "best": json_files.optional(json_files.record({"step": WHOLE, "averaged_test_error": NUMBER})),
         "best_score": json_files.optional(json_files.record({"step": WHOLE, "name": TEXT, "value": NUMBER})),
     },
@@ -216,7 +217,7 @@ def identity_of(position: Mapping[str, Any], where: StrPath) -> dict[str, Any]:
 
 def check_taken_up(position: Mapping[str, Any], steps_per_epoch: int, where: StrPath) -> None:
     """Raises a DamagedFile or CheckpointError for a position that no trainer has saved."""
-    if "weights_of" in position:
+    if WEIGHTS_OF in position:
         raise CheckpointError(f"{where} holds weights alone, from which no training continues; `init_from` starts one")
     json_files.check(position, _TAKEN_UP, where)
     if position["step_in_epoch"] > steps_per_epoch:
