@@ -1,18 +1,36 @@
-"""Runs the benchmarks, each a ratio of two things timed alternately in one process, and writes name: value as JSON."""
+"""Runs the benchmarks and writes name: value as JSON.
+
+Each is a ratio of two things timed alternately; of several processes the value is the median.
+"""
 
 import argparse
 import json
 import os
+import statistics
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from benchmarks import cifar10, evaluation, imagenet, minibatch, mnist, records
+from benchmarks import cifar10, evaluation, imagenet, minibatch, mnist, records, replicas, start
+from benchmarks.timing import ROOT
 
 BENCHMARKS = {
     "mnist_step_ratio": mnist.mnist_step_ratio,
+    "mnist_bfloat16_ratio": mnist.mnist_bfloat16_ratio,
+    "mnist_pytorch_ratio": mnist.mnist_pytorch_ratio,
+    "mnist_first_step_seconds": start.mnist_first_step_seconds,
+    "mnist_replicas_ratio": replicas.mnist_replicas_ratio,
     "cifar10_step_ratio": cifar10.cifar10_step_ratio,
+    "cifar10_bfloat16_ratio": cifar10.cifar10_bfloat16_ratio,
+    "cifar10_pytorch_ratio": cifar10.cifar10_pytorch_ratio,
+    "cifar10_bfloat16_pytorch_ratio": cifar10.cifar10_bfloat16_pytorch_ratio,
     "imagenet_step_ratio": imagenet.imagenet_step_ratio,
+    "imagenet_bfloat16_ratio": imagenet.imagenet_bfloat16_ratio,
+    "imagenet_first_step_seconds": start.imagenet_first_step_seconds,
+    "imagenet_replicas_ratio": replicas.imagenet_replicas_ratio,
     "imagenet_two_tape_ratio": imagenet.imagenet_two_tape_ratio,
     "frozen_sampling_ratio": imagenet.frozen_sampling_ratio,
     "noise_time_ratio": mnist.noise_time_ratio,
@@ -30,18 +48,44 @@ BENCHMARKS = {
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--json", required=True, help="file that gets the ratios by name")
-    parser.add_argument("--only", choices=BENCHMARKS, help="one benchmark instead of all")
+    parser.add_argument("--json", required=True, help="file that gets the values by name")
+    parser.add_argument("--only", choices=BENCHMARKS, nargs="+", help="these benchmarks instead of all")
+    parser.add_argument("--processes", type=int, default=1, help="fresh processes for each benchmark, all in turn")
     arguments = parser.parse_args()
-    ratios = {}
-    for name, benchmark in BENCHMARKS.items():
-        if arguments.only in (None, name):
-            result = benchmark()
-            ratios[name] = result["value"]
-            print(f"{name}: {result['value']:.3f}")
-            for key, value in result["details"].items():
-                print(f"  {key}: {value}")
-    Path(arguments.json).write_text(json.dumps(ratios, indent=2) + "\n")
+    names = arguments.only or list(BENCHMARKS)
+    found = _in_processes(names, arguments.processes) if arguments.processes > 1 else _here(names)
+    Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n")
+
+
+def _here(names):
+    values = {}
+    for name in names:
+        result = BENCHMARKS[name]()
+        if result is None:
+            print(f"{name}: not measured, PyTorch is not installed")
+            continue
+        values[name] = result["value"]
+        print(f"{name}: {result['value']:.3f}", flush=True)
+        for key, value in result["details"].items():
+            print(f"  {key}: {value}", flush=True)
+    return values
+
+
+def _in_processes(names, count):
+    """The medians over `count` rounds of all benchmarks, each in a process of its own."""
+    values = {}
+    for _ in range(count):
+        for name in names:
+            with tempfile.TemporaryDirectory() as folder:
+                file = Path(folder) / "value.json"
+                command = [sys.executable, "-m", "benchmarks", "--only", name, "--json", str(file)]
+                subprocess.run(command, cwd=ROOT, check=True)
+                for value in json.loads(file.read_text()).values():
+                    values.setdefault(name, []).append(value)
+    print("\nmedians, and the values of each process:")
+    for name, measured in values.items():
+        print(f"{name}: {statistics.median(measured):.3f} ({', '.join(f'{value:.3f}' for value in measured)})")
+    return {name: statistics.median(measured) for name, measured in values.items()}
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ import time
 
 import numpy as np
 
-from benchmarks.minibatch import ROOT, _peak_bytes_so_far
-from benchmarks.timing import alternate
+from benchmarks.minibatch import peak_bytes_so_far
+from benchmarks.timing import ROOT, alternate
 
 # More than features, so that FID's root is that of a full matrix.
 IMAGES, BATCH = 2112, 64
@@ -155,7 +155,7 @@ def score_many(count=50000, size=128):
     )
     source = GeneratedSource(lambda: generate(0), count, "generated")
     record, _, _ = evaluate_images(source, classifier, reference)
-    found = {"peak_bytes": _peak_bytes_so_far(), "seconds": time.perf_counter() - started, "count": count}
+    found = {"peak_bytes": peak_bytes_so_far(), "seconds": time.perf_counter() - started, "count": count}
     print(json.dumps({**found, "scores": sorted(set(record) & {"inception_score", "frechet_distance", "precision"})}))
 
 

@@ -7,13 +7,12 @@ excluded, and a fixed cotangent back to the gradient of M, each in one `tf.funct
 import json
 import os
 import re
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from benchmarks.timing import ROOT, alternate
+
 SHAPE = (128, 300, 50)
 ROUNDS = 9
 
@@ -21,36 +20,26 @@ ROUNDS = 9
 def minibatch_time_ratio():
     """Median time of this package's form over the broadcasting form's, timed in turns."""
     projections, steps = _steps()
-    # Traced before the clock runs.
     results = {name: step(projections) for name, step in steps.items()}
-    seconds = {name: [] for name in steps}
-    for _ in range(ROUNDS):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step(projections)[1].numpy()
-            seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
     difference = max(
         float(abs(ours - other).numpy().max()) for ours, other in zip(results["ours"], results["broadcasting"])
     )
-    details = {
-        "shape": SHAPE,
-        "rounds": ROUNDS,
-        "median_seconds": medians,
-        "range_seconds": {name: [min(values), max(values)] for name, values in seconds.items()},
-        "largest_difference": difference,
-    }
-    return {"value": medians["ours"] / medians["broadcasting"], "details": details}
+    forms = [lambda step=step: step(projections)[1].numpy() for step in steps.values()]
+    seconds = dict(zip(steps, alternate(*forms, repetitions=ROUNDS)))
+    details = {"shape": SHAPE, "seconds": seconds, "largest difference": difference}
+    return {"value": seconds["ours"] / seconds["broadcasting"], "details": details}
 
 
 def minibatch_memory_ratio():
-    """Peak resident memory of a process that runs this package's form over one that runs the broadcasting form.
+    """Peak resident memory that this package's form takes over what the broadcasting form takes.
 
-    Each runs in a fresh process, three times over the same input; TensorFlow and Keras themselves count.
+    Each runs in a fresh process, three times over the same input; what a process has that only makes the input is
+    subtracted from both.
     """
     peaks = {name: _peak_bytes(name) for name in ("imports_only", "ours", "broadcasting")}
     details = {"shape": SHAPE, "peak_bytes": peaks}
-    return {"value": peaks["ours"] / peaks["broadcasting"], "details": details}
+    ours, broadcasting = (peaks[name] - peaks["imports_only"] for name in ("ours", "broadcasting"))
+    return {"value": ours / broadcasting, "details": details}
 
 
 def _steps():
@@ -98,10 +87,10 @@ def _measure_peak(name):
     projections, steps = _steps()
     for _ in range(3 if name in steps else 0):
         steps[name](projections)[1].numpy()
-    print(json.dumps({"peak_bytes": _peak_bytes_so_far()}))
+    print(json.dumps({"peak_bytes": peak_bytes_so_far()}))
 
 
-def _peak_bytes_so_far():
+def peak_bytes_so_far():
     status = Path("/proc/self/status")
     if status.exists():
         # On Linux ru_maxrss starts at the parent's peak; VmHWM is this program's own.

@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
+from benchmarks import steps
 from benchmarks.products import Product, run_one_after_another
-from benchmarks.steps import BATCH, training_step
+from benchmarks.steps import BATCH
 from benchmarks.timing import alternate
 
 GENERATOR = [(100, 500), (500, 500), (500, 784)]
@@ -27,13 +28,36 @@ def products():
 
 def mnist_step_ratio():
     """Seconds of MNIST's `train_step`, batch 100, over those of its products one after another."""
-    from igan_tf.networks import mnist
-
-    listed, step = products(), training_step(mnist, (28, 28, 1), 0.003)
+    listed, step = products(), training_step()
     step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=60)
     details = {"step": f"{1e3 * step_seconds:.1f} ms", "products": f"{1e3 * product_seconds:.1f} ms"}
     details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
     return {"value": step_seconds / product_seconds, "details": details}
+
+
+def mnist_bfloat16_ratio():
+    """Seconds of MNIST's step in mixed_bfloat16 over those in float32."""
+    return steps.ratio_of_precisions(training_step, repetitions=60)
+
+
+def mnist_pytorch_ratio():
+    """Seconds of PyTorch's MNIST step over those of ours, float32."""
+    return steps.ratio_to_pytorch("mnist", "float32", training_step, repetitions=60)
+
+
+def build_model(precision="float32"):
+    from igan_tf.networks import mnist
+
+    return steps.build_model(mnist, 0.003, precision)
+
+
+def training_batch():
+    return steps.training_batch((28, 28, 1))
+
+
+def training_step(precision="float32"):
+    """`train_step` on one fixed batch, as a function that finishes its work."""
+    return steps.finishing(tf.function(build_model(precision).train_step), training_batch())
 
 
 def noise_time_ratio():

@@ -1,7 +1,13 @@
-"""Timing two things against each other."""
+"""Timing two things against each other, in one process or in two that take turns."""
 
+import contextlib
 import statistics
+import subprocess
+import sys
 import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def alternate(first, second, repetitions, warm_up=3):
@@ -25,3 +31,31 @@ def median_seconds(call, repetitions=5):
         call()
         taken.append(time.perf_counter() - start)
     return statistics.median(taken)
+
+
+@contextlib.contextmanager
+def in_another_process(*module_and_arguments):
+    """Yields a function that has another process, `python -m MODULE ARGUMENTS`, do once what it gave `take_turns`.
+
+    For what cannot be timed beside the other side in one process: two pools of threads would be in each other's way.
+    """
+    command = [sys.executable, "-m", *module_and_arguments]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes) as process:
+
+        def turn():
+            process.stdin.write("\n")
+            if not process.stdout.readline():
+                raise RuntimeError(f"{' '.join(module_and_arguments)} ended with status {process.wait()}")
+
+        try:
+            yield turn
+        finally:
+            process.stdin.close()
+
+
+def take_turns(call):
+    """Calls `call` whenever the process that started this one says so, until that says no more."""
+    for _ in sys.stdin:
+        call()
+        print(flush=True)
