@@ -90,6 +90,8 @@ class ImageNetRecipe(Recipe):
                 ),
                 latent_range=self.latent_range,
                 seed=config.seed,
+                # Keras would number a model that is built again.
+                name="image_net_gan",
             )
         model.compile(
             self.optimizer(config.discriminator_learning_rate, steps_per_epoch),
