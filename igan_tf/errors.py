@@ -35,6 +35,12 @@ class EvaluationError(InputError):
     """A score cannot be computed from what was given."""
 
 
+def counted(number: int, noun: str, form: str = "") -> str:
+    """A number with its noun, as messages have it: "1 image", "2000 images", with "," for `form` "2,000 images"."""
+    plural = "" if number == 1 else "es" if noun.endswith("s") else "s"
+    return f"{number:{form}} {noun}{plural}"
+
+
 def first_line(error: BaseException) -> str:
     """What an error says, without the lines below: of TensorFlow's, the graph's history."""
     return (getattr(error, "message", None) or str(error)).strip().split("\n")[0]

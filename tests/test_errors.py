@@ -3,7 +3,7 @@
 import pytest
 
 from igan_tf.commands.flags import in_flags
-from igan_tf.errors import DataError, EvaluationError, InputError, renamed
+from igan_tf.errors import DataError, EvaluationError, InputError, counted, renamed
 
 
 def test_the_argument_that_is_named_first():
@@ -32,3 +32,9 @@ def test_a_command_shows_its_flags():
     assert in_flags(EvaluationError(message), ["splits", "seed", "real"], {"source": "real"}) == (
         "--splits and --seed=1, not `logits`. Received: --splits=20 for 10 images of --real, rows=3"
     )
+
+
+def test_a_number_with_its_noun():
+    assert [counted(number, "image") for number in (0, 1, 2000)] == ["0 images", "1 image", "2000 images"]
+    assert counted(1, "class") == "1 class" and counted(2, "class") == "2 classes"
+    assert counted(2000, "vote", ",") == "2,000 votes"

@@ -1,6 +1,7 @@
 """The weights that come with the package: they are what their cards say, wherever a run directory can stand."""
 
 import re
+import shutil
 from pathlib import Path
 
 import keras
@@ -15,7 +16,9 @@ from igan_tf.errors import ConfigError
 from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments import runs, training_runs
 from igan_tf.experiments.configs import build_config
+from igan_tf.experiments.run_directory import refuse_other_settings
 from igan_tf.experiments.sampling import sample_run
+from igan_tf.experiments.score_sources import open_run
 from igan_tf.experiments.scoring import evaluate
 from igan_tf.files.digests import file_digest
 from igan_tf.turing_test.sources import parse_sources, read_sources
@@ -83,6 +86,21 @@ def test_what_there_is_not_is_refused():
         ConfigError, match=r"pretrained:cats: the package has no such weights. It has .*pretrained:digits"
     ):
         igan_tf.load_pretrained("cats")
+
+
+def test_a_folder_of_such_a_name_is_reached_by_its_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(pretrained.run_folder("pretrained:digits"), "pretrained:mine")
+    place = "./pretrained:mine"
+    run = open_run(place)
+    assert str(run.folder) == "pretrained:mine" and run.checkpoint == open_run("pretrained:digits").checkpoint
+    [real, mine] = read_sources(parse_sources("digits:test", [f"mine={place}"]), 20, seed=0)
+    assert mine.images.shape == real.images.shape == (20, 8, 8, 1)
+    # As a trainer asks, which has its run directory as a `Path`.
+    refuse_other_settings(Path("./pretrained:new"), build_config(dataset="digits"))
+    # A folder that is missing is no unknown name.
+    with pytest.raises(ConfigError, match="pretrained:digits` is not the directory of a run: it does not exist"):
+        igan_tf.load_run("./pretrained:digits")
 
 
 def test_wherever_a_run_can_stand(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, renamed
 from igan_tf.files import disk
 from igan_tf.settings import Settings, refuse_unused, setting
 
@@ -63,7 +63,8 @@ def run(arguments: Sequence[str]) -> None:
 
         from igan_tf.tables import comparison
 
-        runs = comparison.read_runs(words, report)
+        with renamed(run_dir="RUN_DIR"):
+            runs = comparison.read_runs(words)
         curve = comparison.curve_of(runs, settings.curve) if settings.figure else ""
         rows = comparison.compare(runs)
         report(comparison.in_columns(rows))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, report
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, counted
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 from igan_tf.settings import Settings, refuse_unused, setting
 
@@ -69,7 +69,8 @@ def run(arguments: Sequence[str]) -> None:
             raise
     size = sum(shard.bytes for shard in manifest.shards)
     report(
-        f"{line.output_dir}: {manifest.images} images in {len(manifest.shards)} shards, {size / 1e6:.1f} MB, "
+        f"{line.output_dir}: {counted(manifest.images, 'image')} in {counted(len(manifest.shards), 'shard')}, "
+        f"{size / 1e6:.1f} MB, "
         f"{manifest.unreadable} left out, digest {manifest.digest[:16]}"
     )
 
@@ -88,7 +89,8 @@ def _convert(line: CommandLine) -> Manifest:
             )
     start_fork_server(without_interrupts=True)
     source = open_source(place.source, place.tfds_data_dir, place.tfds_split)
-    found = f"{len(source.entries)} images of {len(source.class_names)} classes in {place.source}"
+    images, classes = counted(len(source.entries), "image"), counted(len(source.class_names), "class")
+    found = f"{images} of {classes} in {place.source}"
     report("; ".join(filter(None, [found, source.left_out])))
     if Path(place.output_dir).resolve().is_relative_to(Path(place.source).resolve()):
         raise ConfigError(f"`output_dir` must not be in `source`. Received: output_dir={place.output_dir}")

@@ -5,6 +5,8 @@ import hashlib
 
 import numpy as np
 
+from igan_tf.errors import counted
+
 # With more, classes are counted and not named.
 _MOST_CLASSES = 20
 
@@ -43,7 +45,7 @@ class ImageData:
     def in_words(self) -> str:
         """What was read, in one line: "180 images, 24x24x3, classes bird (60), cat (60), dog (60); 36 held out"."""
         shape = "x".join(map(str, self.image_shape))
-        images = f"{len(self.train_images) + len(self.test_images)} images, {shape}"
+        images = f"{counted(len(self.train_images) + len(self.test_images), 'image')}, {shape}"
         labels = np.concatenate([self.train_labels, self.test_labels])
         counts = np.bincount(labels[labels >= 0], minlength=self.num_classes)
         if self.num_classes > _MOST_CLASSES:

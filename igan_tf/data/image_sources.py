@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from igan_tf.errors import DataError, prefixed
+from igan_tf.errors import DataError, counted, prefixed
 from igan_tf.images.array_files import SUFFIXES, ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import in_words, list_images, refuse_unfinished
@@ -133,7 +133,7 @@ def _read_files(
     refuse_too_many(faults, len(files), settings.max_unreadable, f"the folder {folder}")
     drawn = f", {len(files)} drawn of {len(listing.files)}" if len(files) < len(listing.files) else ""
     left_out = in_words(listing.left_out, len(faults))
-    report("; ".join(filter(None, [f"{folder}: {len(files) - len(faults)} images{drawn}", left_out])))
+    report("; ".join(filter(None, [f"{folder}: {counted(len(read) - len(faults), 'image')}{drawn}", left_out])))
     for fault in faults:
         report(f"left out: {fault}")
     return [(file.path, image) for file, image in read if not isinstance(image, UnreadableImage)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from igan_tf.data.image_data import ImageData
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, counted
 from igan_tf.evaluation.classifiers.domain import error_of, train_network
 from igan_tf.images.arrays import as_unit_range
 
@@ -50,7 +50,7 @@ def compare_training_data(
         "test_images": len(data.test_labels),
     }
     for name, chosen, classes in (("generated", images, labels), ("real", real_images, real_labels)):
-        report(f"training a classifier on {len(chosen)} {name} images")
+        report(f"training a classifier on {counted(len(chosen), f'{name} image')}")
         network = train_network(chosen, classes, data.num_classes, seed)
         result[f"{name}_training_error"] = error_of(network, data.test_images, data.test_labels)
     shares = np.bincount(labels, minlength=data.num_classes) / len(labels)
@@ -64,7 +64,8 @@ def check_comparable(model: SemiSupervisedGAN, data: ImageData) -> None:
     if model.num_outputs != data.num_classes or data.num_classes < 2:
         raise EvaluationError(
             "`model` must have been trained with labels: its discriminator labels the images. "
-            f"Received: a discriminator of {model.num_outputs} outputs for {data.num_classes} classes"
+            f"Received: a discriminator of {counted(model.num_outputs, 'output')} for "
+            f"{counted(data.num_classes, 'class')}"
         )
     if not len(data.test_labels):
         raise EvaluationError("`data` must have real test images. Received: data without a test set")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from igan_tf.errors import EvaluationError, prefixed
+from igan_tf.errors import EvaluationError, counted, prefixed
 from igan_tf.evaluation.classifiers.classifier import resize
 from igan_tf.images.decoding import window
 from igan_tf.images.folders import in_words
@@ -54,7 +54,7 @@ class ImageSource:
     def in_words(self) -> str:
         """What will be read, or was, in one line."""
         faults = len(self.unreadable)
-        images = f"{self.name}: {self.count - faults} images"
+        images = f"{self.name}: {counted(self.count - faults, 'image')}"
         return "; ".join(filter(None, [images, in_words(self.left_out, faults)]))
 
     def record(self) -> dict[str, Any]:
@@ -92,7 +92,7 @@ class ImageSource:
             given += last - first
             if given == len(wanted):
                 return
-        raise EvaluationError(f"{self.name} must hold {self.count} images. Received: {position}")
+        raise EvaluationError(f"{self.name} must hold {counted(self.count, 'image')}. Received: {position}")
 
     def batches(self, batch_size: int, indices: np.ndarray | None = None) -> Iterator[np.ndarray]:
         """Yields arrays of `batch_size` images, the last one shorter, and others where `fit` says so.

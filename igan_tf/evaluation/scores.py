@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from igan_tf.errors import EvaluationError, renamed
+from igan_tf.errors import EvaluationError, counted, renamed
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
 from igan_tf.evaluation.protocol import versions
@@ -116,7 +116,7 @@ def classify(
     read = wanted[~np.isin(wanted, list(source.unreadable))]
     lines = _range_warnings(source, lowest, highest)
     if source.unreadable:
-        lines.append(f"{source.name}: {len(source.unreadable)} unreadable images were left out")
+        lines.append(f"{source.name}: {counted(len(source.unreadable), 'unreadable image')} left out")
     return Classified(read, values[:done], classifier.from_logits, statistics, seconds, lines)
 
 
@@ -222,7 +222,7 @@ def check_counts(
         options: Has the fields of `options_class()`.
     """
     count = len(chosen_indices(source.count, num_samples, None))
-    received = f"{count} images of `source`"
+    received = f"{counted(count, 'image')} of `source`"
     check_sizes([metric for metric in metrics() if metric.needs == Needs.VALUES], [count], options, received)
     # A file of others does not say how many images it is of.
     if reference is not None and reference.count:

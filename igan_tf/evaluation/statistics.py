@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from igan_tf.errors import DataError, EvaluationError, renamed
+from igan_tf.errors import DataError, EvaluationError, counted, renamed
 from igan_tf.files import durable, json_files
 from igan_tf.files.arrays import Array, read_arrays
 from igan_tf.images.array_files import array_names
@@ -62,7 +62,8 @@ class FeatureStatistics:
 
     def in_words(self) -> str:
         """What they are of, in one line."""
-        return f"{self.source}: statistics of {self.count or 'an unknown number of'} images"
+        images = counted(self.count, "image") if self.count else "an unknown number of images"
+        return f"{self.source}: statistics of {images}"
 
     @property
     def count(self) -> int:
@@ -119,7 +120,9 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
         moments = FeatureMoments.from_arrays(arrays["mean"], arrays["covariance"], about["count"])
         features = arrays.get("features")
         if features is not None and matrix(features, "features").shape[1] != moments.dimensions:
-            raise ValueError(f"features of shape {features.shape} beside a mean of {moments.dimensions} dimensions")
+            raise ValueError(
+                f"features of shape {features.shape} beside a mean of {counted(moments.dimensions, 'dimension')}"
+            )
     except (OSError, ValueError) as error:
         reason = str(error).removeprefix(f"{path} is damaged: ")
         raise EvaluationError(f"the statistics {path} cannot be read: {reason}") from error

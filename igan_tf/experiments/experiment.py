@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from igan_tf.data import ImageData
+from igan_tf.errors import counted
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
@@ -126,8 +127,8 @@ class Experiment:
                 found = f"finished at step {step}; more epochs continue it" if done else f"continuing after step {step}"
                 self.report(f"{self.run_dir}: {found}")
             if self.log and self.trainer.epochs_done < self.config.epochs:
-                steps = self.batches.steps_per_epoch
-                self.report(f"{steps} step{'s' if steps > 1 else ''} an epoch, a line after each epoch")
+                steps = counted(self.batches.steps_per_epoch, "step")
+                self.report(f"{steps} an epoch, a line after each epoch")
             self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:

@@ -13,8 +13,8 @@ from typing import Any
 from igan_tf.errors import ConfigError, InputError
 from igan_tf.experiments.configs import RunConfig, as_text, config_from_text
 from igan_tf.files import StrPath, disk, durable, json_files, locks
-from igan_tf.pretrained import is_pretrained, run_folder
-from igan_tf.training.checkpoints import differences
+from igan_tf.pretrained import run_folder
+from igan_tf.training.checkpoints import WEIGHTS_OF, CheckpointError, Checkpoints, differences
 from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
 FLAGS_FILE = "flags.cfg"
@@ -71,19 +71,37 @@ def _refuse_links(run_dir: StrPath) -> None:
         )
 
 
+def holds_weights_alone(run_dir: StrPath) -> bool:
+    """Whether a run directory is the package's own, or one that was exported: weights, and nothing of their training.
+
+    Raises:
+        ConfigError: for a name that there is not, and for a folder that cannot be read.
+    """
+    folder = run_folder(run_dir)
+    try:
+        # A run has metrics from its first epoch on: its checkpoints, which may be large, are not read for this.
+        if (folder / METRICS_FILE).exists():
+            return False
+        saved = Checkpoints(folder / "checkpoints", warn=lambda line: None).load_newest()
+    except CheckpointError:
+        # Who takes it up says what is damaged.
+        return False
+    except OSError as error:
+        raise ConfigError(f"`run_dir={run_dir}` cannot be read: {error}") from error
+    return saved is not None and WEIGHTS_OF in saved.position
+
+
 def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
-    """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ."""
-    if is_pretrained(run_dir):
-        run_folder(run_dir)
+    """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ.
+
+    Also where there are weights alone, from which no training continues.
+    """
+    if holds_weights_alone(run_dir):
         raise ConfigError(
             f"`run_dir={run_dir}` is sampled and scored, and stays as it is; `init_from={run_dir}` starts a training "
             "with its weights"
         )
-    try:
-        started = (Path(run_dir) / FLAGS_FILE).exists()
-    except OSError as error:
-        raise ConfigError(f"`run_dir={run_dir}` cannot be read: {error}") from error
-    if started:
+    if (Path(run_dir) / FLAGS_FILE).exists():
         changed = differences(read_config(run_dir).fixed(), config.fixed())
         if changed:
             raise ConfigError(

@@ -11,7 +11,7 @@ import keras
 import tensorflow as tf
 
 from igan_tf.data import DATASETS, ImageData, ImageRecords
-from igan_tf.errors import ConfigError, DataError
+from igan_tf.errors import ConfigError, DataError, counted
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
@@ -80,12 +80,12 @@ def refuse_other_data(run_dir: StrPath, data: ImageData | ImageRecords, saved: S
 def _what_else(run_dir: Path) -> str:
     """What a run has where it has no test error, as a sentence."""
     steps = Checkpoints(run_dir / "checkpoints").steps()
-    weights = f"checkpoints of {len(steps)} steps, the last {steps[-1]}" if steps else "no checkpoint"
-    grids = len(list((run_dir / "samples").glob("*.png")))
+    weights = f"checkpoints of {counted(len(steps), 'step')}, the last {steps[-1]}" if steps else "no checkpoint"
+    grids = counted(len(list((run_dir / "samples").glob("*.png"))), "grid")
     last = (read_metrics(run_dir / "metrics.jsonl") or [{}])[-1]
     losses = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name.endswith("_loss"))
     return (
-        f"It has {weights}; {grids} grids in samples/; in metrics.jsonl {losses or 'no losses'}. `mode=sample` draws "
+        f"It has {weights}; {grids} in samples/; in metrics.jsonl {losses or 'no losses'}. `mode=sample` draws "
         "samples, and igan_tf.evaluate scores them"
     )
 

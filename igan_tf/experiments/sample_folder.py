@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from igan_tf import __version__
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, counted
 from igan_tf.files import StrPath, disk, durable, json_files, locks
 from igan_tf.files.arrays import check_unpacked
 from igan_tf.files.damage import UNREADABLE_ZIP
@@ -105,7 +105,7 @@ class SampleFolder:
                 self.report(f"{self.path}: finished before, every file is whole")
                 return
             if len(missing) < len(firsts):
-                self.report(f"{self.path}: keeping {len(firsts) - len(missing)} of {len(firsts)} files")
+                self.report(f"{self.path}: keeping {len(firsts) - len(missing)} of {counted(len(firsts), 'file')}")
             if self._finished.exists():
                 disk.rename(self._finished, self._unfinished)
             else:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, counted
 from igan_tf.experiments.latents import OneClass, between, random_latents, read_latents, round_trip, sweeps
 from igan_tf.experiments.nearest import beside_nearest
 from igan_tf.experiments.runs import build_model, read_checkpoint
@@ -90,7 +90,7 @@ def sample_run(
                 columns = 2 * math.ceil(math.sqrt(count / 2))
             write_png(output, image_grid(images, columns))
         if one_class:
-            found["of_the_class"] = f"{one_class.accepted} of {one_class.drawn} samples"
+            found["of_the_class"] = f"{one_class.accepted} of {counted(one_class.drawn, 'sample')}"
     except OSError as error:
         raise ConfigError(f"`output={output}` cannot be written: {error}") from error
     return {"images": count, "output": output, **found}

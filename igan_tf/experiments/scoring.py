@@ -14,7 +14,7 @@ import numpy as np
 
 from igan_tf.data import load_data
 from igan_tf.devices import unused_gpus
-from igan_tf.errors import EvaluationError, renamed
+from igan_tf.errors import EvaluationError, counted, renamed
 from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.classifiers.classifier import Classifier, resize
 from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
@@ -166,7 +166,7 @@ def _measured(record: Mapping[str, Any]) -> str:
     """What was scored by which classifier, and what to beware of."""
     by, split = record["classifier"], f", {record['split']}" if record["split"] else ""
     error = f", test error {_short(by['test_error'])}" if "test_error" in by else ""
-    line = f"of {record['num_samples']} images{split}, by {by['name']}, SHA-256 {by['sha256'][:16]}{error}"
+    line = f"of {counted(record['num_samples'], 'image')}{split}, by {by['name']}, SHA-256 {by['sha256'][:16]}{error}"
     return "\n".join([line, *(f"warning: {warning}" for warning in record["warnings"])])
 
 

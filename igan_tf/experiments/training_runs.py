@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from igan_tf.data import ImageData
-from igan_tf.errors import first_line, renamed
+from igan_tf.errors import counted, first_line, renamed
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.experiments import runs
 from igan_tf.experiments.configs import RunConfig
@@ -134,7 +134,7 @@ def _train_draw(
     if alone := experiment.recipe.baseline():
         # What ends the run is better known before the baseline trains.
         experiment.take_up()
-        report(f"the discriminator on {experiment.batches.num_labelled} labelled examples alone:")
+        report(f"the discriminator on {counted(experiment.batches.num_labelled, 'labelled example')} alone:")
         with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
             supervised = Experiment(alone, data, supervised_dir, report).run()
             write_result(supervised_dir, supervised)

@@ -61,7 +61,7 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
         parts.setdefault(file.parts[0] if "/" in file.name else "", []).append(file)
     folders = sorted(entry.name for entry in os.scandir(folder) if entry.is_dir() and not is_hidden(entry.name))
     if empty := [name for name in folders if name not in parts]:
-        left_out[f"folders without images ({named(empty)})"] = len(empty)
+        left_out[f"{'folder' if len(empty) == 1 else 'folders'} without images ({named(empty)})"] = len(empty)
     splits = _splits(where, [name for name in parts if name and not _is_unlabelled(name)])
     if not splits:
         files = _with_classes(where, str(folder), listing.files, 0)

@@ -37,7 +37,7 @@ SIGNATURE_BYTES = 18
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"})
 # A sampled folder's plan: the first while files are missing, then the second.
 UNFINISHED_SAMPLES, FINISHED_SAMPLES = "samples.unfinished.json", "samples.json"
-NO_IMAGES = "that are no images"
+NO_IMAGES = "of no image format"
 _MOST_NAMED = 5
 _THREADS = 8
 _DEEPEST = 100
@@ -169,7 +169,7 @@ def _walk(
                 yield ImageFile(name, entry.path, entry.stat().st_size)
             else:
                 # Reading a pipe would wait.
-                left_out["pipes and devices"] += 1
+                left_out["of pipes and devices"] += 1
     except OSError as error:
         raise DataError(f"the folder {printable(str(folder))} cannot be read: {error.strerror}") from error
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, counted
 from igan_tf.images.decoding import UnreadableImage, decode
 from igan_tf.images.folders import ImageFile, printable
 from igan_tf.images.settings import DecodingSettings
@@ -87,6 +87,6 @@ def refuse_too_many(faults: Sequence[str], total: int, max_unreadable: float, wh
     """
     if too_many(len(faults), total, max_unreadable):
         raise DataError(
-            f"{where}: {len(faults)} of {total} images cannot be read, more than "
+            f"{where}: {len(faults)} of {counted(total, 'image')} cannot be read, more than "
             f"`max_unreadable={max_unreadable:g}` of all allows:\n  " + "\n  ".join(faults)
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, counted
 
 # Rows converted to float64 at a time: of 50,000 rows of 1008 logits a block of 32 MB, not all 400 MB.
 ROWS_IN_BLOCK = 4096
@@ -34,7 +34,9 @@ def matrix(array: Any, name: str, rows: int = 1) -> np.ndarray:
     if array.dtype.kind not in "fiu":
         raise EvaluationError(f"`{name}` must be real numbers. Received: {name} of dtype {array.dtype}")
     if len(array) < rows:
-        raise EvaluationError(f"`{name}` must have at least {rows} rows. Received: {name} of shape {array.shape}")
+        raise EvaluationError(
+            f"`{name}` must have at least {counted(rows, 'row')}. Received: {name} of shape {array.shape}"
+        )
     for rows_of_block in slices(len(array)):
         wrong = ~np.isfinite(array[rows_of_block]).all(axis=1)
         if wrong.any():

@@ -6,7 +6,7 @@ import numpy as np
 import threadpoolctl
 from numpy.typing import ArrayLike
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, counted
 from igan_tf.metrics.checks import matrix, mean_and_covariance, slices, whole_number
 
 # Rows gathered before they are added to the moments: each addition passes over the whole covariance.
@@ -86,7 +86,8 @@ class FeatureMoments:
         features = matrix(features, "features", rows=0)
         if features.shape[1] != self.dimensions:
             raise EvaluationError(
-                f"`features` must have {self.dimensions} dimensions. Received: features of shape {features.shape}"
+                f"`features` must have {counted(self.dimensions, 'dimension')}. "
+                f"Received: features of shape {features.shape}"
             )
         for block in slices(len(features), _PENDING_ROWS):
             self._pending.append(np.array(features[block], "float64"))

@@ -31,5 +31,8 @@ def run_folder(run_dir: StrPath) -> Path:
 
 
 def is_pretrained(run_dir: StrPath) -> bool:
-    """Whether a run directory is named as `pretrained:NAME`."""
-    return str(run_dir).startswith(PREFIX)
+    """Whether a run directory is named as `pretrained:NAME`.
+
+    A `Path` is a folder, whatever its name: that of `./pretrained:NAME` has lost the `./`.
+    """
+    return isinstance(run_dir, str) and run_dir.startswith(PREFIX)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, counted
 from igan_tf.files import StrPath, disk, durable
 from igan_tf.files.json_files import DamagedFile
 from igan_tf.files.locks import LOCK_NAME
@@ -112,7 +112,7 @@ class _Conversion:
         tasks = self._tasks()
         done = self._finished(tasks)
         if done:
-            self.report(f"{self.output_dir}: keeping {len(done)} of {len(tasks)} shards")
+            self.report(f"{self.output_dir}: keeping {len(done)} of {counted(len(tasks), 'shard')}")
         to_write = [task for task in tasks if task.path.name not in done]
         self._refuse_full_disk(to_write)
         written = {**done, **self._write(to_write)}
@@ -136,7 +136,7 @@ class _Conversion:
         self._refuse_other_plan({**manifest.settings, **manifest.source})
         faults = manifest.faults(self.output_dir)
         if faults and manifest.format != FORMAT:
-            raise of_earlier_version(self.output_dir, f"{len(faults)} of its shards are damaged")
+            raise of_earlier_version(self.output_dir, f"it has {counted(len(faults), 'damaged shard')}")
         for name, fault in faults.items():
             self.report(f"{self.output_dir}/{name} is written anew: {fault}")
         if faults:
@@ -240,7 +240,7 @@ class _Conversion:
                     reports[waiting.pop(future).path.name] = self._result(future)
                 bar.update(progress.value - bar.n)
         seconds = time.perf_counter() - started
-        self.report(f"{images} images in {seconds:.1f} s, {images / seconds:.0f} images/s")
+        self.report(f"{counted(images, 'image')} in {seconds:.1f} s, {images / seconds:.0f} images/s")
         return reports
 
     def _result(self, future: concurrent.futures.Future[ShardReport]) -> ShardReport:
@@ -273,8 +273,9 @@ class _Conversion:
         total = len(self.source.entries)
         if too_many(len(unreadable), total, max_unreadable):
             raise DataError(
-                f"{len(unreadable)} of {total} images cannot be read, more than `max_unreadable={max_unreadable}` of "
-                f"all allows; they are listed in {path}. The same command with more allowed keeps the shards"
+                f"{len(unreadable)} of {counted(total, 'image')} cannot be read, more than "
+                f"`max_unreadable={max_unreadable}` of all allows; they are listed in {path}. The same command with "
+                "more allowed keeps the shards"
             )
         return len(unreadable)
 

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from igan_tf.errors import ConfigError, DataError, InputError
+from igan_tf.errors import ConfigError, DataError, InputError, counted
 from igan_tf.files import StrPath, disk, durable, json_files
 from igan_tf.files.digests import open_file_digest
 from igan_tf.records.settings import ConversionSettings
@@ -138,7 +138,7 @@ class Manifest:
             if len(shown) > _MOST_SHOWN:
                 shown = [*shown[:_MOST_SHOWN], f"and {len(shown) - _MOST_SHOWN} more"]
             raise DataError(
-                f"of the {len(self.shards)} shards in {folder}, {len(found)} are not as they were written:\n  "
+                f"{folder}: {len(found)} of {counted(len(self.shards), 'shard')} not as written:\n  "
                 + "\n  ".join(shown)
                 + f"\nThe converter ({_COMMAND}) with the same arguments as before writes them anew."
             )
@@ -259,15 +259,16 @@ def _contradictions(manifest: Manifest) -> Iterator[str]:
         return
     count, total = len(manifest.shards), manifest.source["images"]
     if settings.num_shards != count:
-        yield f"it has {count} shards instead of {settings.num_shards}"
+        yield f"it has {counted(count, 'shard')} instead of {settings.num_shards}"
     if sum(shard.records for shard in manifest.shards) != manifest.images:
-        yield f"its shards do not hold {manifest.images} images"
+        yield f"its shards do not hold {counted(manifest.images, 'image')}"
     if manifest.images + manifest.unreadable != total:
-        yield f"{manifest.images} images and {manifest.unreadable} unreadable ones are not the {total} of its source"
+        images = counted(manifest.images, "image")
+        yield f"{images} and {manifest.unreadable} unreadable are not the {total} of its source"
     for number, shard in enumerate(manifest.shards):
         if shard.name != shard_name(number, count):
             yield f"shard {number} is called {shard.name}"
         if shard.records > len(places_of(number, count, total)):
-            yield f"{shard.name} holds more records than its part of {total} images"
+            yield f"{shard.name} holds more records than its part of {counted(total, 'image')}"
         if shard.bytes > shard.records * settings.most_record_bytes:
             yield f"{shard.name} has more bytes than its records can"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.errors import DataError, first_line
+from igan_tf.errors import DataError, counted, first_line
 from igan_tf.files import StrPath
 from igan_tf.records import tfrecords
 from igan_tf.records.example import PAYLOAD_KEYS, ExampleError, decode_features
@@ -68,7 +68,7 @@ class ImageRecords:
         """What is read, in one line."""
         shape = "x".join(map(str, self.image_shape))
         left_out = f"; left out: {self.manifest.unreadable} that cannot be read" if self.manifest.unreadable else ""
-        return f"{len(self)} images, {shape}, {self.num_classes} classes{left_out}"
+        return f"{counted(len(self), 'image')}, {shape}, {counted(self.num_classes, 'class')}{left_out}"
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that differ where images, labels, settings or the order of storage differ."""
@@ -107,7 +107,7 @@ class ImageRecords:
         if not isinstance(payload, bytes) or not isinstance(label, int):
             raise ExampleError(f"its image is {type(payload).__name__}, its label {type(label).__name__}")
         if not 0 <= label < self.num_classes:
-            raise ExampleError(f"its label {label} is none of the {self.num_classes} classes")
+            raise ExampleError(f"its label {label} is none of the {counted(self.num_classes, 'class')}")
         if self._encoding == "raw" and len(payload) != math.prod(self.image_shape):
             raise ExampleError(f"its image has {len(payload)} bytes instead of {math.prod(self.image_shape)}")
 
@@ -170,7 +170,7 @@ class ImageRecords:
                     "takes"
                 )
             if len(found) != shard.records:
-                raise DataError(f"{path} holds {len(found)} records instead of {shard.records}")
+                raise DataError(f"{path} holds {counted(len(found), 'record')} instead of {shard.records}")
             spans += found
             shard_of += [number] * len(found)
         self._spans = np.array(spans, "int64")

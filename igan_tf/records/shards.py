@@ -15,6 +15,7 @@ from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
+from igan_tf.errors import counted
 from igan_tf.files import durable, json_files, locks
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, decode, fitted
@@ -190,7 +191,7 @@ def _example(entry: Entry, task: ShardTask) -> bytes:
         # Not taken for an error of the output, and without this machine's path.
         raise _UnreadFile(f"cannot be read: {error.strerror}") from error
     if not 0 <= label < task.num_classes:
-        raise UnreadableImage(f"its label {label} is none of the {task.num_classes} classes")
+        raise UnreadableImage(f"its label {label} is none of the {counted(task.num_classes, 'class')}")
     size = task.settings.image_size
     return encode_image(convert_image(data, task.settings), task.settings.encoding, size, size, label)
 

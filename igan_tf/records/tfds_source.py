@@ -1,6 +1,6 @@
 """Lists the images of a data set that TFDS has prepared, where they stand in its files."""
 
-from igan_tf.errors import DataError
+from igan_tf.errors import DataError, counted
 from igan_tf.images.tfds import PreparedData
 from igan_tf.records import tfrecords
 from igan_tf.records.entries import Entry, Source
@@ -28,7 +28,7 @@ def list_tfds(name: str, data_dir: str, split: str) -> Source:
         except (OSError, tfrecords.RecordError) as error:
             raise DataError(f"{path} cannot be read: {error}") from error
         if len(spans) != expected:
-            raise DataError(f"{path} holds {len(spans)} records instead of {expected}")
+            raise DataError(f"{path} holds {counted(len(spans), 'record')} instead of {expected}")
         entries += [
             Entry(f"{path.name}/{number:06d}", None, str(path), offset, length)
             for number, (offset, length, _) in enumerate(spans)

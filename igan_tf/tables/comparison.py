@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import RunConfig
-from igan_tf.experiments.run_directory import read_config, read_result
+from igan_tf.experiments.run_directory import holds_weights_alone, read_config, read_result
 from igan_tf.files import StrPath, durable
 from igan_tf.metrics.registry import curve_names
-from igan_tf.pretrained import is_pretrained
 from igan_tf.tables.report import as_csv
 from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
@@ -42,15 +41,14 @@ class ComparedRun:
         return values[-1] if values else self.result.get(name)
 
 
-def read_runs(words: Sequence[str], warn: Callable[[str], Any] = print) -> list[ComparedRun]:
-    """The runs in folders; a run of several label draws counts as one for each draw.
+def read_runs(words: Sequence[str]) -> list[ComparedRun]:
+    """The runs in folders, also unfinished ones; a run of several label draws counts as one for each draw.
 
     Args:
         words: Run directories, or NAME=RUN_DIR.
-        warn: Called with a line about each folder that holds no run.
 
     Raises:
-        ConfigError: where none of them holds a run, or a run is damaged.
+        InputError: for a folder that holds no run, or weights alone, and for a run that is damaged.
     """
     found: list[ComparedRun] = []
     for word in words:
@@ -58,21 +56,14 @@ def read_runs(words: Sequence[str], warn: Callable[[str], Any] = print) -> list[
         if Path(word).exists() or not equals:
             name = folder = word
         draws = sorted(path.parent for path in Path(folder).glob(f"draw-*/{METRICS_FILE}"))
-        try:
-            runs = [_read(f"{name}/{path.name}", path) for path in draws] if draws else [_read(name, folder)]
-        except ConfigError as error:
-            warn(f"left out: {error}")
-            continue
-        found += runs
-    if not found:
-        raise ConfigError(f"none of these folders holds a run. Received: {' '.join(words)}")
+        found += [_read(f"{name}/{path.name}", path) for path in draws] if draws else [_read(name, folder)]
     return found
 
 
 def _read(name: str, run_dir: StrPath) -> ComparedRun:
-    if is_pretrained(run_dir):
-        raise ConfigError(f"{run_dir} has weights alone, and no figures of its training")
     config = read_config(run_dir)
+    if holds_weights_alone(run_dir):
+        raise ConfigError(f"`run_dir={run_dir}` has weights alone, and no figures of its training")
     lines = [line for line in read_metrics(Path(run_dir) / METRICS_FILE) if "epoch" in line]
     return ComparedRun(name, config, lines, read_result(run_dir) or {})
 

@@ -36,7 +36,7 @@ class ErrorGrid:
         labels = labels or list(table.labels)
         if len(subsets) not in (1, len(labels)):
             raise ConfigError(
-                f"`subsets` must be one number or one for each of the {len(labels)} columns. "
+                f"`subsets` must be one number, or as many as there are columns, {len(labels)}. "
                 f"Received: subsets={','.join(map(str, subsets))}"
             )
         subsets = subsets * len(labels) if len(subsets) == 1 else subsets

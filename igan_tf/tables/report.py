@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from igan_tf.errors import counted
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.files import StrPath, durable
 from igan_tf.tables.published import ErrorTable, ScoreTable
@@ -96,8 +97,8 @@ def write_score_table(
         first = next(iter(records.values()))
         classifier = first["classifier"]
         protocol += (
-            f"; {first['num_samples']} samples, {first['inception_score']['splits']} splits, classifier "
-            f"{classifier['name']} ({(classifier['sha256'] or 'no digest')[:12]}"
+            f"; {counted(first['num_samples'], 'sample')}, {counted(first['inception_score']['splits'], 'split')}, "
+            f"classifier {classifier['name']} ({(classifier['sha256'] or 'no digest')[:12]}"
             + (f", test error {classifier['test_error']:.2%}" if "test_error" in classifier else "")
             + ")"
         )
@@ -162,7 +163,8 @@ def _caption(title: str, paper_epochs: int | None, runs: Sequence[Run], finished
         {result["epochs"] for run in finished if (result := run.result())} or {run.config.epochs for run in runs}
     )
     paper = f" (paper: {paper_epochs})" if paper_epochs else ""
-    caption = f"**{title}.** {' or '.join(map(str, epochs))} epochs{paper}, {len(finished)} of {len(runs)} runs done"
+    done = f"{len(finished)} of {counted(len(runs), 'run')} done"
+    caption = f"**{title}.** {_one_or_other(epochs, 'epoch')}{paper}, {done}"
     if finished:
         minutes = np.mean([run.training_seconds() for run in finished]) / 60
         caption += f", {minutes:.1f} minutes of training steps a run"
@@ -195,7 +197,12 @@ def _ensembles(table: ErrorTable, averaged: Sequence[tuple[int, float]]) -> str:
     if not averaged:
         return ""
     sizes = sorted({size for size, _ in averaged})
-    return f"{_measured(table, [error for _, error in averaged])} (of {' or '.join(map(str, sizes))} models)"
+    return f"{_measured(table, [error for _, error in averaged])} (of {_one_or_other(sizes, 'model')})"
+
+
+def _one_or_other(numbers: Sequence[int], noun: str) -> str:
+    """Numbers with the noun of the last: "1 or 3 models"."""
+    return " or ".join([*map(str, numbers[:-1]), counted(numbers[-1], noun)])
 
 
 def _run_figures(run: Run) -> dict[str, Any]:

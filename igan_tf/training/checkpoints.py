@@ -217,8 +217,6 @@ def identity_of(position: Mapping[str, Any], where: StrPath) -> dict[str, Any]:
 
 def check_taken_up(position: Mapping[str, Any], steps_per_epoch: int, where: StrPath) -> None:
     """Raises a DamagedFile or CheckpointError for a position that no trainer has saved."""
-    if WEIGHTS_OF in position:
-        raise CheckpointError(f"{where} holds weights alone, from which no training continues; `init_from` starts one")
     json_files.check(position, _TAKEN_UP, where)
     if position["step_in_epoch"] > steps_per_epoch:
         raise CheckpointError(f"{where} is damaged: an epoch has no step {position['step_in_epoch']}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from igan_tf.errors import counted
 from igan_tf.turing_test.settings import StudyError, StudySettings
 
 if TYPE_CHECKING:
@@ -49,9 +50,10 @@ def draw_items(settings: StudySettings, sources: Sequence[Source], seed: int) ->
         assert source.images is not None
         if len(source.images) < practice[number] + needed[number]:
             raise StudyError(
-                f"{source.argument} must have at least {practice[number] + needed[number]} images: {needed[number]} "
-                f"that an annotator sees of it by `trials={settings.trials}`, and {practice[number]} to practise on by "
-                f"`practice={settings.practice}`. Received: {len(source.images)} images"
+                f"{source.argument} must have at least {counted(practice[number] + needed[number], 'image')}: "
+                f"{needed[number]} that an annotator sees of it by `trials={settings.trials}`, and "
+                f"{practice[number]} to practise on by `practice={settings.practice}`. "
+                f"Received: {counted(len(source.images), 'image')}"
             )
         rows = generator.permutation(len(source.images))
         items += [Item(number, int(row), place < practice[number]) for place, row in enumerate(rows)]

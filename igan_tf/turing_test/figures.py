@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from igan_tf.errors import counted
 from igan_tf.turing_test.encoding import decode_image
 from igan_tf.turing_test.report import PAPER, Report
 
@@ -166,7 +167,7 @@ def _response_times(report: Report) -> Figure:
         colour = _COLOURS[entry["feedback"]]
         axes.plot([entry["quarter"], entry["three_quarters"]], [place, place], color=colour, linewidth=6, alpha=0.35)
         axes.plot(entry["median"], place, "o", color=colour)
-    labels = [f"{entry['answers']} answers, {_CONDITIONS[entry['feedback']]}" for entry in entries]
+    labels = [f"{counted(entry['answers'], 'answer')}, {_CONDITIONS[entry['feedback']]}" for entry in entries]
     axes.set(yticks=range(len(labels)), yticklabels=labels, xlabel="seconds: median and middle half", xlim=(0, None))
     axes.invert_yaxis()
     return figure

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from igan_tf.errors import counted
 from igan_tf.turing_test import statistics
 from igan_tf.turing_test.settings import StudySettings
 from igan_tf.turing_test.votes import Votes, counts_by_annotator, load_votes
@@ -100,10 +101,11 @@ def plan(settings: StudySettings) -> dict[str, Any]:
 def plan_in_words(settings: StudySettings) -> str:
     """`plan` in one sentence, stated before the start."""
     needs = plan(settings)
+    votes, annotators = (counted(needs[f"required_{noun}s"], noun, ",") for noun in ("vote", "annotator"))
     each = ", with and without feedback," if settings.feedback == "both" else ""
     return (
         f"A 95% interval of the accuracy{each} at most {settings.interval_width:g} wide needs "
-        f"{needs['required_votes']:,} votes, {needs['required_annotators']:,} annotators of {settings.trials} each; "
+        f"{votes}, {annotators} of {settings.trials} each; "
         "more if some people are better at it than others, or for one of several sources."
     )
 
@@ -238,11 +240,12 @@ def _mistaken(votes: Votes, sources: Sequence[Mapping[str, Any]]) -> list[dict[s
 def in_words(report: Report) -> Iterator[str]:
     """The report's main numbers as lines of text."""
     people = report["annotators"]
-    yield f"{report['study']['title']}: {counted(report['votes'], 'vote')} of {counted(people['began'], 'annotator')}"
+    votes, began = counted(report["votes"], "vote", ","), counted(people["began"], "annotator", ",")
+    yield f"{report['study']['title']}: {votes} of {began}"
     yield f"  {people['enrolled']} enrolled, {people['finished']} finished"
     for entry in report["results"]:
         told = {False: "off", True: "on", None: "both"}[entry["feedback"]]
-        votes, annotators = counted(entry["votes"], "vote"), counted(entry["annotators"], "annotator")
+        votes, annotators = counted(entry["votes"], "vote", ","), counted(entry["annotators"], "annotator", ",")
         yield f"{entry['source']}, feedback {told}: {votes} of {annotators}"
         for name in _STATISTICS:
             numbers = entry[name]
@@ -254,11 +257,6 @@ def in_words(report: Report) -> Iterator[str]:
             )
     for study in PAPER:
         yield f"paper, {study['study']}: accuracy {study['accuracy']:.3f}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number with its noun: "1 vote", "2,000 votes"."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def without_nan(value: Any) -> Any:

@@ -17,8 +17,9 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
+from igan_tf.errors import counted
 from igan_tf.turing_test import figures, security
-from igan_tf.turing_test.report import counted, plan_in_words
+from igan_tf.turing_test.report import plan_in_words
 from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.session import outcome, state
 from igan_tf.turing_test.settings import CHOICES

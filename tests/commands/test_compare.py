@@ -9,6 +9,7 @@ from igan_tf.commands import main
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.run_directory import save_config, write_result
 from igan_tf.files.json_lines import as_line
+from igan_tf.training import Checkpoints
 
 
 def make_run(run_dir, lines, result=None, **changes):
@@ -21,7 +22,7 @@ def make_run(run_dir, lines, result=None, **changes):
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """One that is finished, one that is not, one of two draws, and a folder of something else."""
+    """One that is finished, two that are not, one of two draws, a folder of something else, and one of weights."""
     losses = {"discriminator_loss": 1.5, "generator_loss": 0.5}
     lines = [
         {"step": 1, "step/generator_loss": 9.0},
@@ -33,7 +34,11 @@ def runs(tmp_path, monkeypatch):
     make_run(tmp_path / "runs/b", lines[:2], seed=2, label_smoothing=0.1, data_dir="there")
     for draw in (1, 2):
         make_run(tmp_path / f"runs/c/draw-{draw}", lines[:2], seed_data=draw + 4)
+    make_run(tmp_path / "runs/begun", [])
     (tmp_path / "runs/notes").mkdir()
+    (tmp_path / "runs/exported").mkdir()
+    save_config(tmp_path / "runs/exported", build_config(dataset="digits"))
+    Checkpoints(tmp_path / "runs/exported/checkpoints").save(9, {}, {"step": 9, "weights_of": ["generator"]})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -44,11 +49,8 @@ def compare(capsys, *arguments):
 
 
 def test_what_differs_stands_beside_the_figures(runs, capsys):
-    printed = compare(capsys, "runs/a", "second=runs/b", "runs/c", "runs/notes", "--csv=table.csv")
-    left_out, names, *rows, last = printed
-    assert (
-        left_out.startswith("left out: `run_dir=runs/notes` is not the directory of a run") and last == "csv: table.csv"
-    )
+    names, *rows, last = compare(capsys, "runs/a", "second=runs/b", "runs/c", "runs/begun", "--csv=table.csv")
+    assert last == "csv: table.csv"
     with open("table.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert (
@@ -59,13 +61,14 @@ def test_what_differs_stands_beside_the_figures(runs, capsys):
             *("test_error", "averaged_test_error", "supervised_test_error", "inception_score"),
         ]
     )
-    assert [row["run"] for row in table] == ["runs/a", "second", "runs/c/draw-1", "runs/c/draw-2"]
-    assert [row["epochs"] for row in table] == ["3/3", "1/3", "1/3", "1/3"]
+    assert [row["run"] for row in table] == ["runs/a", "second", "runs/c/draw-1", "runs/c/draw-2", "runs/begun"]
+    assert [row["epochs"] for row in table] == ["3/3", "1/3", "1/3", "1/3", "0/3"]
     assert [row["seed"] + row["seed_data"] + row["label_smoothing"] for row in table] == [
         "110.0",
         "210.1",
         "150.0",
         "160.0",
+        "110.0",
     ]
     assert [table[0][name] for name in names.split()[5:]] == ["0.12345678", "0.0625", "0.75", "7.5"]
     assert [table[1][name] for name in names.split()[5:]] == ["0.5", "0.25", "", ""]
@@ -96,7 +99,10 @@ def test_a_figure(runs, capsys, flags, curve):
     ("arguments", "message"),
     [
         ([], "name the run directories to compare"),
-        (["runs/notes"], r"none of these folders holds a run. Received: runs/notes"),
+        (["runs/a", "runs/notes"], r"`RUN_DIR=runs/notes` is not the directory of a run: it has no flags.cfg"),
+        (["runs/a", "second=runs/d"], r"`RUN_DIR=runs/d` is not the directory of a run: it does not exist"),
+        (["runs/exported", "runs/a"], r"`RUN_DIR=runs/exported` has weights alone, and no figures of its training"),
+        (["pretrained:digits"], r"`RUN_DIR=pretrained:digits` has weights alone, and no figures of its training"),
         (["runs/a", "--figure=f.jpg"], r"--figure must end with .png or .svg or .pdf. Received: --figure=f.jpg"),
         (["runs/a", "--csv=nowhere/f.csv"], r"--csv must be a file in a folder that can be written"),
         (
@@ -105,7 +111,7 @@ def test_a_figure(runs, capsys, flags, curve):
         ),
     ],
 )
-def test_what_cannot_be_compared_is_refused(runs, arguments, message):
+def test_what_cannot_be_compared_is_refused(runs, arguments, message, capsys):
     with pytest.raises(SystemExit, match=message):
-        main(["compare", *arguments])
-    assert not list(runs.glob("f.*"))
+        main(["compare", *arguments, *([] if "--csv" in str(arguments) else ["--csv=f.csv"])])
+    assert not list(runs.glob("f.*")) and not capsys.readouterr().out

@@ -157,7 +157,7 @@ def test_an_unreadable_file_is_named(tmp_path, content):
     settings = ImageFileSettings(max_unreadable=0.5)
     found = read_images(str(tmp_path), settings=settings, report=lines.append)
     np.testing.assert_array_equal(found, pixels(2, (60, 60, 3))[:1])
-    assert lines[0] == f"{tmp_path}: 1 images; left out: 1 that cannot be read"
+    assert lines[0] == f"{tmp_path}: 1 image; left out: 1 that cannot be read"
     assert lines[1].startswith("left out: 001.png: ")
 
 

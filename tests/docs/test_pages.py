@@ -40,6 +40,8 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
+# Keras's warning of an optimizer that is saved before it has variables.
+@pytest.mark.filterwarnings("error:Skipping variable loading")
 @pytest.mark.parametrize("page", RUN, ids=pages.name_of)
 def test_programs_and_quick_commands_run(page, tmp_path, monkeypatch, cache):
     """In the order of the page, in one folder and one namespace, as a reader would try them."""

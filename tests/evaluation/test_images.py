@@ -153,7 +153,7 @@ def test_several_sizes_are_brought_to_one(tmp_path):
 
 def test_a_folder_without_images_and_a_damaged_file(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(EvaluationError, match=f"`root` must hold images. Received: root={tmp_path}, left out: 1 that"):
+    with pytest.raises(EvaluationError, match=f"`root` must hold images. Received: root={tmp_path}, left out: 1 of"):
         FolderSource(tmp_path)
     for name in "134":
         save(tmp_path / f"{name}.png", images(1, (40, 40), seed=int(name))[0])
@@ -183,7 +183,7 @@ def test_an_image_of_which_any_byte_is_altered(tmp_path, suffix):
             gather(FolderSource(tmp_path))
         except DataError as error:
             refused += 1
-            assert "1 of 1 images cannot be read" in str(error) and path.name in str(error)
+            assert "1 of 1 image cannot be read" in str(error) and path.name in str(error)
     assert refused > len(path.read_bytes()) / 3
 
 

@@ -219,7 +219,7 @@ class Untouched(ArraySource):
         (20, None, {"splits": 2.5}, r"`splits` must be a whole number. Received: splits=2.5"),
         (20, None, {"batch_size": 0}, r"`batch_size` must be .* Received: batch_size=0"),
         (1, None, {"splits": 1, "keep_features": True}, r"at least 2 images of `source`. Received: 1"),
-        (1, 20, {"splits": 1}, r"at least 2 images of each set. Received: 1 images of `source` and 20"),
+        (1, 20, {"splits": 1}, r"at least 2 images of each set. Received: 1 image of `source` and 20"),
         (20, 1, {}, r"at least 2 images of each set. Received: 20 images of `source` and 1 of `reference`"),
         (20, 20, {"kernel_block_size": 1}, r"`kernel_block_size` must be at least 2"),
         (20, 20, {"neighbour_samples": 5}, r"`neighbour_samples` must be at least 6. Received: neighbour_samples=5"),

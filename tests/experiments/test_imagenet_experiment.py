@@ -68,6 +68,7 @@ def test_what_a_run_leaves(finished):
 
 def test_the_run_in_python(finished):
     run = load_run(finished)
+    assert run.name == load_run(finished).name == "image_net_gan"
     images = run.generate(5, seed=0)
     assert images.shape == (5, 32, 32, 3) and images.min() >= 0 and images.max() <= 1
     np.testing.assert_array_equal(images, run.generate(5, seed=0))

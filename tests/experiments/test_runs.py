@@ -53,6 +53,7 @@ def test_a_whole_run_may_be_a_link(finished, tmp_path):
 def test_load_run_has_the_networks_with_their_weights(finished):
     data = load_data(build_config(dataset="digits"))
     run = load_run(finished)
+    assert run.name == load_run(finished).name == "semi_supervised_gan"
     predicted = np.argmax(run.discriminator.predict(data.test_images, verbose=0)["logits"], axis=-1)
     assert np.mean(predicted != data.test_labels) == pytest.approx(result(finished)["test_error"], abs=1e-9)
     averaged = np.argmax(run.averaged_logits(data.test_images), axis=-1)

@@ -123,8 +123,9 @@ def test_another_training_starts_from_them_and_none_continues_them(finished, tmp
     assert {array.dtype.name for array in arrays.values()} == {"float16"}
     for name, array in arrays.items():
         np.testing.assert_array_equal(begun[name], array)
-    with pytest.raises(CheckpointError, match="holds weights alone, from which no training continues"):
+    with pytest.raises(ConfigError, match=r"stays as it is; `init_from=.*weights` starts a training with its weights"):
         train(tmp_path / "weights", epochs=3)
+    assert sorted(path.name for path in (tmp_path / "weights").iterdir()) == ["checkpoints", "flags.cfg"]
 
 
 def test_what_techniques_remember_starts_from_the_weights(tmp_path):

@@ -133,7 +133,7 @@ PLAIN, SHOWN = classes()
 CASES = {
     "plain": (PLAIN, SHOWN, {}, ""),
     "hidden": (hidden(PLAIN), SHOWN, {}, "1 in .ipynb_checkpoints, 1 in __MACOSX, 2 hidden"),
-    "content": (content_says(PLAIN), [*SHOWN, *[JPEG_PIXELS] * 4, pixels(3)], {}, "2 that are no images (.csv, .eps2)"),
+    "content": (content_says(PLAIN), [*SHOWN, *[JPEG_PIXELS] * 4, pixels(3)], {}, "2 of no image format (.csv, .eps2)"),
     "transparent": ({**PLAIN, "cat/c.png": png(CLEAR)}, [*SHOWN, np.full((SIZE, SIZE, 3), 255)], {}, ""),
     "transparent on black": (
         {**PLAIN, "cat/c.png": png(CLEAR)},

@@ -153,7 +153,7 @@ def test_the_mean_of_sample_divergences_is_the_logarithm_of_the_score():
         (np.zeros((5, 3)), {"splits": 1, "seed": -1}, "`seed` must be a whole number of at least 0. Received: seed=-1"),
         (np.zeros((5,)), {}, r"`logits` must have the shape \(N, D\). Received: logits of shape \(5,\)"),
         (np.zeros((5, 0)), {}, r"\(5, 0\)"),
-        (np.zeros((0, 3)), {"splits": 1}, "`logits` must have at least 1 rows"),
+        (np.zeros((0, 3)), {"splits": 1}, "`logits` must have at least 1 row"),
         (np.zeros((5, 3), complex), {}, "complex128"),
         (np.array([[0.0, 1], [np.nan, 0]]), {"splits": 1}, "`logits` must be finite. Received: NaN .* in row 1 of 2"),
         (np.array([[0.0, np.inf]]), {"splits": 1}, "`logits` must be finite"),

@@ -267,7 +267,7 @@ def test_no_image_at_all_is_an_error(tmp_path):
     source = tmp_path / "photos"
     (source / "n00").mkdir(parents=True)
     (source / "n00" / "a.JPEG").write_bytes(b"no image")
-    with pytest.raises(DataError, match="1 of 1 images cannot be read"):
+    with pytest.raises(DataError, match="1 of 1 image cannot be read"):
         convert_here(source, tmp_path / "records", max_unreadable=1.0, num_shards=1)
 
 
@@ -523,7 +523,7 @@ def test_sets_of_the_earlier_version_are_read_and_neither_continued_nor_mended(p
     assert contents(folder) == before
     shard = folder / "train-00002-of-00004.tfrecord"
     shard.write_bytes(shard.read_bytes()[:-1])
-    with pytest.raises(DataError, match=r"an earlier version of igan_tf, .*1 of its shards are damaged: convert into"):
+    with pytest.raises(DataError, match=r"an earlier version of igan_tf, .*it has 1 damaged shard: convert into"):
         convert_here(photos, folder)
     (tmp_path / "begun/unfinished").mkdir(parents=True)
     plan = {"settings": settings, "source": manifest.source}

@@ -165,7 +165,7 @@ def test_every_fault_is_found_on_opening_and_named(records, tmp_path, fault):
         with pytest.raises(DataError) as caught:
             ImageRecords(folder)
         message = str(caught.value)
-        assert f"of the 6 shards in {folder}, {len(expected)} are not as they were written" in message
+        assert f"{folder}: {len(expected)} of 6 shards not as written" in message
         lines = {line.split(":")[0].strip(): line for line in message.splitlines() if ".tfrecord: " in line}
         assert lines.keys() == expected.keys(), message
         for name, words in expected.items():
@@ -189,7 +189,7 @@ def test_many_faults_are_counted_and_ten_are_shown(records, tmp_path):
     convert_here(source, tmp_path / "records", num_shards=13)
     for path in shards_of(tmp_path / "records"):
         path.unlink()
-    with pytest.raises(DataError, match=r"(?s)13 are not as they were written(.*missing){10}\n  and 3 more\n"):
+    with pytest.raises(DataError, match=r"(?s): 13 of \d+ shards not as written:(.*missing){10}\n  and 3 more\n"):
         ImageRecords(tmp_path / "records")
 
 
@@ -272,7 +272,7 @@ def test_a_shard_that_is_no_file_of_the_folder_is_not_opened(records, tmp_path, 
     shard = shards_of(copy)[2]
     shard.rename(tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere") if kind == "link" else os.mkfifo(shard)
-    with pytest.raises(DataError, match=rf"1 are not as they were .*\n  {shard.name}: no regular file of this folder"):
+    with pytest.raises(DataError, match=rf"1 of \d+ shards not.*\n  {shard.name}: no regular file of this folder"):
         ImageRecords(copy)
 
 

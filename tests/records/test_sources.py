@@ -139,7 +139,7 @@ def test_what_is_left_out_is_said(tmp_path):
     source = open_source(str(make_folder(tmp_path, files)))
     assert source.class_names == ("n01", "n02", "n10") and len(source.entries) == len(FILES)
     assert source.left_out == (
-        "left out: 1 hidden, 2 that are no images (notes, .txt), 1 folders without images (n05), 2 without a class"
+        "left out: 1 hidden, 2 of no image format (notes, .txt), 1 folder without images (n05), 2 without a class"
     )
 
 
@@ -258,7 +258,7 @@ def test_tfds_without_one_image_and_its_label_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content_of", "words"), [("cut", "is cut at byte 5000"), ("short", "1 records instead of 10000")]
+    ("content_of", "words"), [("cut", "is cut at byte 5000"), ("short", "1 record instead of 10000")]
 )
 def test_damaged_files_of_tfds_are_named(real_data_dir, tmp_path, content_of, words):
     prepared = real_data_dir / "tfds/cifar10/3.0.2"

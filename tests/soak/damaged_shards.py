@@ -101,7 +101,7 @@ def _refused_when_opened(folder: Path, damaged: list[Path]) -> str:
         ImageRecords(folder)
     except DataError as error:
         assert all(path.name in str(error) for path in damaged), error
-        assert f"{len(damaged)} are not as they were written" in str(error), error
+        assert f": {len(damaged)} of " in str(error), error
         return "refused when opened"
     raise AssertionError(f"{damaged} were believed")
 

@@ -43,4 +43,4 @@ def test_the_table_finds_the_run_that_a_command_trained(tmp_path, capsys):
     done = processes.run("igan_tf.main", command[2:], tmp_path)
     assert done.returncode == 0, done.stderr
     made = processes.run("igan_tf.tables", [*own, "--", *RUN_FLAGS], tmp_path)
-    assert made.returncode == 0 and ": started" not in made.stdout and "1 of 1 runs done" in made.stdout, made.stderr
+    assert made.returncode == 0 and ": started" not in made.stdout and "1 of 1 run done" in made.stdout, made.stderr

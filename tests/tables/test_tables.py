@@ -162,7 +162,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
             "--labels must be whole numbers from 1 to 999999999 with commas. Received: --labels=many",
         ),
         (["--subsets=0"], "--subsets must be whole numbers from 1 to 999999999 with commas. Received: --subsets=0"),
-        (["--subsets=1,2,3"], "one for each of the 2 columns. Received: --subsets=1,2,3"),
+        (["--subsets=1,2,3"], "or as many as there are columns, 2. Received: --subsets=1,2,3"),
         (
             ["--labels=25", "--subsets=1"],
             "--labels must be a multiple of the 10 classes, such as 20; 0 trains without classes. Received: --lab",

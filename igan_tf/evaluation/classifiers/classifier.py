@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, counted
 from igan_tf.images.arrays import holds_range
 
 RESIZE = "bilinear with half-pixel centres, antialiased where it shrinks"
@@ -110,8 +110,9 @@ class Classifier:
             shapes = [output.shape for output in outputs]
             if any(shape[:1] != (len(batch),) for shape in shapes):
                 # One row for a whole batch would be taken for every image's.
+                count = counted(len(batch), "image")
                 raise EvaluationError(
-                    f"{self.name} must give a row of values and one of features for each of {len(batch)} images. "
+                    f"{self.name} must give a row of values and one of features for each of {count}. "
                     f"Received: outputs of the shapes {shapes[0]} and {shapes[1]}"
                 )
             for parts, output in zip((all_values, all_features), outputs):

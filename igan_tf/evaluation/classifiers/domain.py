@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from igan_tf.data.image_data import ImageData
-from igan_tf.errors import EvaluationError, InputError
+from igan_tf.errors import EvaluationError, InputError, counted
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.files import disk, durable, json_files, locks
 from igan_tf.files.arrays import Array, read_arrays
@@ -106,7 +106,7 @@ def train_network(
     if not len(images) or num_classes < 2:
         raise EvaluationError(
             "a classifier needs labelled images of at least 2 classes. "
-            f"Received: {len(images)} images of {num_classes} classes"
+            f"Received: {counted(len(images), 'image')} of {counted(num_classes, 'class')}"
         )
     batch_size = min(SETTINGS["batch_size"], len(images))
     steps_per_epoch = len(images) // batch_size
@@ -163,7 +163,7 @@ def load(
     if not labelled.any() or data.num_classes < 2:
         raise EvaluationError(
             f"`name=domain` needs labelled training images of at least 2 classes. Received: {data_name} "
-            f"with {int(labelled.sum())} labelled images of {data.num_classes} classes"
+            f"with {counted(int(labelled.sum()), 'labelled image')} of {counted(data.num_classes, 'class')}"
         )
     model, weights, error = _cached_or_trained(data, labelled, data_name, Path(cache), report)
     if sha256 and sha256.lower() != weights:
@@ -195,7 +195,8 @@ def _cached_or_trained(
             disk.make_folder(path.parent, parents=True)
             with locks.sole_maker(path, lambda: report(f"waiting for another process that trains {path}")):
                 if not path.exists():
-                    report(f"training the domain classifier on {len(images)} images of {data_name}; kept in {path}")
+                    found = f"{counted(len(images), 'image')} of {data_name}"
+                    report(f"training the domain classifier on {found}; kept in {path}")
                     model = train_network(images, labels, data.num_classes)
                     return model, *_save(model, path, key, data, report)
         except OSError as error:

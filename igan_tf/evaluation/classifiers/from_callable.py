@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, counted
 from igan_tf.evaluation.classifiers.classifier import Classifier
 
 
@@ -50,14 +50,14 @@ def as_classifier(
         elif isinstance(result, (tuple, list)):
             raise EvaluationError(
                 "`function` must return logits, or a dict or a pair of logits and features. "
-                f"Received: {len(result)} outputs"
+                f"Received: {counted(len(result), 'output')}"
             )
         else:
             values = features = result
         values, features = np.asarray(values), np.asarray(features)
         if values.ndim != 2 or len(values) != len(images) or features.dtype == object:
             raise EvaluationError(
-                f"`function` must return ({len(images)}, K) logits for {len(images)} images, and features. "
+                f"`function` must return ({len(images)}, K) logits for {counted(len(images), 'image')}, and features. "
                 f"Received: outputs of the shapes {values.shape} and {features.shape}"
             )
         return values, features

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
-from igan_tf.errors import EvaluationError
+from igan_tf.errors import EvaluationError, counted
 from igan_tf.evaluation.classifiers import operations
 
 INPUT_SIZE = (299, 299)
@@ -58,7 +58,8 @@ def load(
     logits_name = next((name for name in _LOGITS if name in nodes), _LOGITS[0])
     for name in (logits_name, FEATURES):
         if name not in nodes:
-            raise EvaluationError(f"{place} must have the node {name}. Received: a graph of {len(nodes)} nodes")
+            found = counted(len(nodes), "node")
+            raise EvaluationError(f"{place} must have the node {name}. Received: a graph of {found}")
     entry, value_range, own_resize = _entry(nodes, place)
     size = (None, None) if own_resize else INPUT_SIZE
     entry.CopyFrom(tf.compat.v1.NodeDef(name=entry.name, op="Placeholder"))
@@ -89,7 +90,7 @@ def _entry(nodes: dict[str, Any], place: str) -> tuple[Any, tuple[float, float],
             return node, value_range, False
     raise EvaluationError(
         f"{place} must have the node {_RESIZE}, or a placeholder {' or '.join(_CUT_INPUTS)}. "
-        f"Received: a graph of {len(nodes)} nodes"
+        f"Received: a graph of {counted(len(nodes), 'node')}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from igan_tf import losses
 from igan_tf.data import ArrayBatches, ImageData, RecordBatches
 from igan_tf.data.image_batches import ImageBatches
-from igan_tf.errors import ConfigError
+from igan_tf.errors import ConfigError, counted
 from igan_tf.experiments.configs import ImageNetConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.images.arrays import as_unit_range
@@ -39,10 +39,10 @@ class ImageNetRecipe(Recipe):
                 f"with images of {height}x{width}"
             )
         count = len(data.train_images) if isinstance(data, ImageData) else len(data)
-        if self.config.use_labels and isinstance(data, ImageData) and (data.train_labels < 0).any():
+        if self.config.use_labels and isinstance(data, ImageData) and (missing := int(np.sum(data.train_labels < 0))):
             raise ConfigError(
                 "`use_labels` needs a class for every training image. Received: "
-                f"dataset={self.config.dataset} with {np.sum(data.train_labels < 0)} images without one"
+                f"dataset={self.config.dataset} with {counted(missing, 'image')} without one"
             )
         self.check_batch_size(count, replicas)
 
@@ -90,6 +90,8 @@ class ImageNetRecipe(Recipe):
                 ),
                 latent_range=self.latent_range,
                 seed=config.seed,
+                # Keras would number a model that is built again.
+                name="image_net_gan",
             )
         model.compile(
             self.optimizer(config.discriminator_learning_rate, steps_per_epoch),

@@ -144,6 +144,8 @@ class SemiSupervisedRecipe(Recipe):
                 ),
                 latent_range=self.latent_range,
                 seed=config.seed,
+                # Keras would number a model that is built again.
+                name="semi_supervised_gan",
             )
         model.compile(
             self.optimizer(config.discriminator_learning_rate, steps_per_epoch),

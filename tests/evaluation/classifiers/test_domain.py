@@ -189,7 +189,7 @@ def test_what_is_refused(digits, tmp_path):
     unlabelled = dataclasses.replace(digits, train_labels=np.full(len(digits.train_labels), -1))
     with pytest.raises(EvaluationError, match=r"`name=domain` needs labelled .*digits with 0 labelled images"):
         load(unlabelled, tmp_path)
-    with pytest.raises(EvaluationError, match=r"of 1 classes"):
+    with pytest.raises(EvaluationError, match=r"of 1 class$"):
         load(dataclasses.replace(digits, class_names=("0",)), tmp_path)
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
