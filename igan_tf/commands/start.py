@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from igan_tf import __version__
 from igan_tf.errors import InputError, first_line
+from igan_tf.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from igan_tf.commands.flags import CommandLine
@@ -106,6 +107,7 @@ def import_tensorflow() -> ModuleType:
     # Kernels of a GPU are launched by a thread of their own, not by one that is busy with the input.
     os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     collect_garbage_rarely()
+    keep_freed_memory()
     if "tensorflow" in sys.modules:
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

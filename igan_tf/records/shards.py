@@ -1,7 +1,6 @@
 """Writes shards, each from its image files to one durable file: the work of the converter's processes."""
 
 import contextlib
-import ctypes
 import dataclasses
 import hashlib
 import io
@@ -9,7 +8,6 @@ import json
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from multiprocessing.sharedctypes import Synchronized
 from multiprocessing.synchronize import Event
@@ -19,6 +17,7 @@ from igan_tf.errors import counted
 from igan_tf.files import durable, json_files, locks
 from igan_tf.files.digests import file_digest
 from igan_tf.images.decoding import UnreadableImage, decode, fitted
+from igan_tf.memory import keep_freed_memory
 from igan_tf.records import sources
 from igan_tf.records.entries import Entry
 from igan_tf.records.example import encode_image
@@ -84,10 +83,6 @@ _stop: Event | None = None
 # Holds this process's lock.
 _held = contextlib.ExitStack()
 
-# From glibc's malloc.h: parameters of `mallopt`, and the largest value that it takes for the second.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES = 32 * 2**20
-
 
 def start_process(progress: Synchronized, stop: Event, lock_path: Path) -> None:
     """Prepares a process for `write_shard`.
@@ -102,15 +97,8 @@ def start_process(progress: Synchronized, stop: Event, lock_path: Path) -> None:
     _held.enter_context(locks.held(lock_path, RuntimeError(f"{lock_path} is locked by another converter"), shared=True))
     # Ctrl-C reaches every process of the terminal; the main one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _keep_freed_memory()
+    keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
-
-
-def _keep_freed_memory() -> None:
-    """Has glibc keep the memory of one image for the next: the page faults of new memory take 10% of the time."""
-    if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
-        libc.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
 
 
 def _die_with_parent() -> None:

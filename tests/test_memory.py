@@ -1,0 +1,37 @@
+"""Freed memory is used again without page faults, in threads too, where the program asks for it."""
+
+import subprocess
+import sys
+
+import pytest
+
+PROGRAM = """
+import resource, sys, threading
+from igan_tf.memory import keep_freed_memory
+
+if "keep" in sys.argv:
+    keep_freed_memory()
+
+def allocate_again_and_again():
+    for number in range(21):
+        if number == 1:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        b"x" * (48 * 2**20)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+
+thread = threading.Thread(target=allocate_again_and_again)
+thread.start()
+thread.join()
+"""
+
+
+def faults(*arguments):
+    command = [sys.executable, "-c", PROGRAM, *arguments]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_freed_memory_is_kept():
+    # Given back, each of the twenty blocks takes a fault for 4 kB, or for 2 MB where the system has large pages.
+    assert faults() > 20 * 24
+    assert faults("keep") < 24
