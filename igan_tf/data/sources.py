@@ -89,7 +89,9 @@ def load_folder(config: DataSettings) -> ImageData:
 
     root = Path(config.data_dir)
     if not config.data_dir or not root.is_dir():
-        raise DataError(f"`dataset=folder` needs a folder of images. Received: data_dir={config.data_dir}")
+        found = "is a file" if config.data_dir and root.exists() else "does not exist"
+        received = f"{config.data_dir}, which {found}" if config.data_dir else ""
+        raise DataError(f"`dataset=folder` needs a folder of images. Received: data_dir={received}")
     found = list_classes(root, "data_dir")
     names = found.class_names
     train, test = list(found.train), list(found.test or ())

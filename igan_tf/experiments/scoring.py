@@ -38,7 +38,7 @@ _PROTOCOL = (
     *("fit", "classifier", "images_per_second", "tensor_float_32", "checkpoint"),
 )
 # Above it, a domain classifier knows too little of the images for scores to mean anything.
-_POOR_CLASSIFIER = 0.5
+_POOR_CLASSIFIER = 0.3
 # Samples in the grid: more would be too small to be looked at, and all of these stay in memory.
 GRID_SAMPLES = 100
 

@@ -99,7 +99,7 @@ class _KernelDistance(Metric):
     needs = Needs.FEATURES
     Options = _Options
     curves: ClassVar = {"kernel_distance": ("kernel_distance", "mean")}
-    fewest_because = "2 for each block of `kernel_block_size`"
+    fewest_because = "2 for each block of `kernel_block_size`; of fewer samples there are fewer blocks"
 
     def fewest(self, most: int, options: Any) -> int:
         return 2 * _number_of_blocks([most], options.kernel_block_size)
