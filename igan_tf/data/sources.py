@@ -89,8 +89,8 @@ def load_folder(config: DataSettings) -> ImageData:
 
     root = Path(config.data_dir)
     if not config.data_dir or not root.is_dir():
-        found = "is a file" if config.data_dir and root.exists() else "does not exist"
-        received = f"{config.data_dir}, which {found}" if config.data_dir else ""
+        fault = "is a file" if root.exists() else "does not exist"
+        received = f"{config.data_dir}, which {fault}" if config.data_dir else ""
         raise DataError(f"`dataset=folder` needs a folder of images. Received: data_dir={received}")
     found = list_classes(root, "data_dir")
     names = found.class_names

@@ -130,13 +130,11 @@ class CrossBatchNorm(keras.layers.Layer):
                 "CrossBatchNorm needs a joint batch of as many real as generated rows in training. Received: "
                 f"inputs.shape={tuple(x.shape)}"
             )
-        rows, channels = ops.shape(x)[0] // 2, x.shape[-1] // 2
         # Of all rows and channels: to take the map's two quarters out of it would cost more.
-        mean, variance = row_moments(to_rows(x))
-        mean, variance = (
-            ops.concatenate([moment[:rows, :channels], moment[rows:, channels:]], axis=1) for moment in (mean, variance)
-        )
-        count = ops.cast(rows, x.dtype)
+        real, generated = ops.split(row_moments(to_rows(x)), 2, axis=1)
+        quarters = [ops.split(real, 2, axis=2)[0], ops.split(generated, 2, axis=2)[1]]
+        mean, variance = ops.unstack(ops.concatenate(quarters, axis=2), num=2)
+        count = ops.cast(ops.shape(x)[0] // 2, x.dtype)
         # Sums, not `ops.mean`: under PyTorch and JAX it takes float64 through float32.
         joint_mean = ops.sum(mean, axis=0) / count
         return joint_mean, ops.sum(variance + ops.square(mean - joint_mean), axis=0) / count

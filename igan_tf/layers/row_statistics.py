@@ -26,15 +26,13 @@ def to_rows(x: Tensor) -> Tensor:
     return ops.reshape(x, (shape[0], positions, shape[-1]))
 
 
-def row_moments(x: Tensor) -> tuple[Tensor, Tensor]:
-    """Computes mean and variance of each row over its positions: `(N, P, C)` -> `(N, C)`, `(N, C)`."""
-    both = _row_moments(x)
-    return both[0], both[1]
-
-
 @own_gradient
-def _row_moments(x: Tensor) -> Any:
-    """Stacks the two, `(2, N, C)`: under PyTorch a function with a gradient of its own has one output."""
+def row_moments(x: Tensor) -> Any:
+    """Computes mean and variance of each row over its positions: `(N, P, C)` -> `(2, N, C)`.
+
+    One output, since PyTorch allows no more to a function with a gradient of its own. Slices of it should be few: in
+    TensorFlow each, with its gradients, is a dozen operations to trace.
+    """
     count = ops.cast(ops.shape(x)[1], x.dtype)
     mean = _sum_over_positions(x) / count
     # A mean of squared deviations, not of squares: a map may be far from 0.
@@ -42,8 +40,9 @@ def _row_moments(x: Tensor) -> Any:
 
     def gradient(upstream: Tensor) -> Tensor:
         # d mean / dx = 1 / P and d variance / dx = 2 (x - mean) / P, put together as x * factor + constant.
-        factor = upstream[1] * (2.0 / count)
-        constant = upstream[0] / count - factor * mean
+        to_mean, to_variance = ops.unstack(upstream, num=2)
+        factor = to_variance * (2.0 / count)
+        constant = to_mean / count - factor * mean
         return x * ops.expand_dims(factor, 1) + ops.expand_dims(constant, 1)
 
     return ops.stack([mean, variance]), gradient

@@ -162,9 +162,9 @@ class VirtualBatchNorm(ReferenceLayer):
         x = to_rows(x)
 
         # All statistics are (rows, channels) tensors.
-        mean, variance = row_moments(x)
-        reference_mean, reference_variance = self._reference_statistics(mean, variance)
-        mean, variance = self._with_reference(mean, variance, reference_mean, reference_variance)
+        moments = row_moments(x)
+        reference_mean, reference_variance = self._reference_statistics(moments)
+        mean, variance = self._with_reference(moments, reference_mean, reference_variance)
         scale = ops.rsqrt(variance + self.epsilon)
         if self.scale:
             scale = scale * ops.cast(self.gamma, x.dtype)
@@ -174,14 +174,14 @@ class VirtualBatchNorm(ReferenceLayer):
         outputs = ops.reshape(scale_rows(x, scale, offset), shape)
         return ops.cast(ops.moveaxis(outputs, -1, axis), inputs.dtype)
 
-    def _reference_statistics(self, mean: Tensor, variance: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the whole reference batch, both (1, channels)."""
+    def _reference_statistics(self, moments: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the whole reference batch, both (1, channels), from (2, rows, channels)."""
         if self.frozen:
-            stored_variance = ops.expand_dims(ops.cast(self.reference_variance, mean.dtype), 0)
-            stored_mean = ops.expand_dims(ops.cast(self.reference_mean, mean.dtype), 0)
+            stored_variance = ops.expand_dims(ops.cast(self.reference_variance, moments.dtype), 0)
+            stored_mean = ops.expand_dims(ops.cast(self.reference_mean, moments.dtype), 0)
             # NaN where nothing was stored, as in a clone of a frozen model without its weights.
             return ops.where(stored_variance < 0, float("nan"), stored_mean), stored_variance
-        mean, variance = mean[: self.reference_size], variance[: self.reference_size]
+        mean, variance = ops.unstack(moments[:, : self.reference_size], num=2)
         reference_mean = ops.mean(mean, axis=0, keepdims=True)
         reference_variance = ops.mean(variance + ops.square(mean - reference_mean), axis=0, keepdims=True)
         record = _record.get()
@@ -190,15 +190,16 @@ class VirtualBatchNorm(ReferenceLayer):
         return reference_mean, reference_variance
 
     def _with_reference(
-        self, mean: Tensor, variance: Tensor, reference_mean: Tensor, reference_variance: Tensor
+        self, moments: Tensor, reference_mean: Tensor, reference_variance: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Mean and variance that normalize each row, both (rows, channels)."""
         rows = self.reference_rows
         new = 1.0 / (self.reference_size + 1)
         old = self.reference_size / (self.reference_size + 1)
-        difference = mean[rows:] - reference_mean
-        example_mean = new * mean[rows:] + old * reference_mean
-        example_variance = new * variance[rows:] + old * reference_variance + new * old * ops.square(difference)
+        mean, variance = ops.unstack(moments[:, rows:] if rows else moments, num=2)
+        difference = mean - reference_mean
+        example_mean = new * mean + old * reference_mean
+        example_variance = new * variance + old * reference_variance + new * old * ops.square(difference)
         if not rows:
             return example_mean, example_variance
         shape = (rows, mean.shape[1])

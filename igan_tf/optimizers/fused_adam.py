@@ -47,8 +47,8 @@ class FusedAdam(ComputesScalarsOnce, keras.optimizers.Adam):
             beta1_power=scalars.beta_1_power,
             beta2_power=scalars.beta_2_power,
             lr=scalars.rate,
-            beta1=tf.constant(self.beta_1, dtype),
-            beta2=tf.constant(self.beta_2, dtype),
+            beta1=scalars.beta_1,
+            beta2=scalars.beta_2,
             epsilon=tf.constant(self.epsilon, dtype),
             grad=ops.cast(gradient, dtype),
         )

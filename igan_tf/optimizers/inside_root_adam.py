@@ -82,7 +82,7 @@ class InsideRootAdam(ComputesScalarsOnce, keras.optimizers.Optimizer):
         # The running mean's next value gains (1 - beta_2) * epsilon once beta_2 has multiplied this.
         shift = (1 - self.beta_2) / self.beta_2 * self.epsilon
         if keras.backend.backend() == "tensorflow":
-            _fused_update(variable, momentum, shifted_velocity, gradient, shift, self.beta_1, self.beta_2, scalars)
+            _fused_update(variable, momentum, shifted_velocity, gradient, shift, scalars)
             return
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(
@@ -102,8 +102,6 @@ def _fused_update(
     shifted_velocity: keras.Variable,
     gradient: Tensor,
     shift: float,
-    beta_1: float,
-    beta_2: float,
     scalars: StepScalars,
 ) -> None:
     """The whole update of one variable in two TensorFlow operations."""
@@ -119,8 +117,8 @@ def _fused_update(
         beta1_power=scalars.beta_1_power,
         beta2_power=scalars.beta_2_power,
         lr=scalars.rate,
-        beta1=tf.constant(beta_1, gradient.dtype),
-        beta2=tf.constant(beta_2, gradient.dtype),
+        beta1=scalars.beta_1,
+        beta2=scalars.beta_2,
         epsilon=tf.constant(0, gradient.dtype),
         grad=gradient,
     )

@@ -16,10 +16,13 @@ class StepScalars(NamedTuple):
 
     Attributes:
         rate: The learning rate.
-        beta_1_power, beta_2_power: The betas to the power of the step's number, from 1.
+        beta_1, beta_2: The decays.
+        beta_1_power, beta_2_power: The decays to the power of the step's number, from 1.
     """
 
     rate: Tensor
+    beta_1: Tensor
+    beta_2: Tensor
     beta_1_power: Tensor
     beta_2_power: Tensor
 
@@ -50,8 +53,8 @@ class ComputesScalarsOnce:
         """Computes the scalars of this step."""
         step = ops.cast(self.iterations + 1, dtype)
         # Not `ops.cast` of the betas: on TensorFlow it takes a number through float32.
-        powers = [ops.power(ops.convert_to_tensor(beta, dtype=dtype), step) for beta in (self.beta_1, self.beta_2)]
-        return StepScalars(ops.cast(learning_rate, dtype), *powers)
+        betas = [ops.convert_to_tensor(beta, dtype=dtype) for beta in (self.beta_1, self.beta_2)]
+        return StepScalars(ops.cast(learning_rate, dtype), *betas, *(ops.power(beta, step) for beta in betas))
 
     def scalars_of(self, learning_rate: Any, dtype: Any) -> StepScalars:
         """Looks the scalars up that came in the learning rate's place, or computes them."""

@@ -244,5 +244,10 @@ def test_a_train_folder_without_images_is_refused(tmp_path):
 
 
 def test_a_missing_folder_is_named(tmp_path):
-    with pytest.raises(DataError, match=f"needs a folder of images. Received: data_dir={tmp_path}/none"):
+    with pytest.raises(
+        DataError, match=f"needs a folder of images. Received: data_dir={tmp_path}/none, which does not"
+    ):
         load_data(folder_config(tmp_path / "none"))
+    (tmp_path / "one.png").write_bytes(b"")
+    with pytest.raises(DataError, match=f"Received: data_dir={tmp_path}/one.png, which is a file"):
+        load_data(folder_config(tmp_path / "one.png"))

@@ -70,9 +70,8 @@ def test_too_few_images_are_named_with_the_option_that_asks_for_more():
     with pytest.raises(EvaluationError) as caught:
         registry.check_sizes(METRICS, [20, 41], options, "20 and 41 images")
     assert str(caught.value) == (
-        "kernel_distance needs at least 22 images of each set, 2 for each block of `kernel_block_size`; of fewer samples "
-        "there are fewer blocks. "
-        "Received: kernel_block_size=4 for 20 and 41 images"
+        "kernel_distance needs at least 22 images of each set, 2 for each block of `kernel_block_size`; of fewer "
+        "samples there are fewer blocks. Received: kernel_block_size=4 for 20 and 41 images"
     )
     registry.check_sizes(METRICS, [22, 41], options, "22 and 41 images")
 
