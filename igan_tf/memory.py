@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 # From glibc's malloc.h: parameters of `mallopt`.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 _LARGEST = 2**31 - 1
 
 
@@ -14,13 +14,12 @@ def keep_freed_memory() -> None:
     """Has glibc keep freed memory for what is allocated next, instead of giving it back to the system.
 
     Each training step, and each image, allocates anew what the one before has freed. Given back, its first use makes a
-    page fault for every 4 kB: 2 GB, two CPU seconds, in each step of ImageNet's networks (`docs/results/speed.md`).
-    Only a block of 1 GB or more still goes back. It is for a whole process, so programs call it and the library does
-    not; before TensorFlow starts its threads, as the one heap is for threads that have none yet.
+    page fault for every 4 kB: 2 GB, two CPU seconds, in each step of ImageNet's networks (`docs/results/speed.md`). It
+    is for a whole process, so programs call it and the library does not; before TensorFlow starts its threads, as the
+    one heap is for threads that have none yet.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        # The heaps of threads are given back whatever the other parameters say.
+        # The heaps of threads, and blocks that have a mapping of their own, are given back whatever the last one says.
         libc.mallopt(_M_ARENA_MAX, 1)
-        # Until 2.34 glibc takes no more than the second.
-        libc.mallopt(_M_MMAP_THRESHOLD, 2**30) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
+        libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST)
