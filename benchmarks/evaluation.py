@@ -13,6 +13,7 @@ import numpy as np
 
 from benchmarks.minibatch import peak_bytes_so_far
 from benchmarks.timing import ROOT, alternate
+from igan_tf.memory import keep_freed_memory
 
 # More than features, so that FID's root is that of a full matrix.
 IMAGES, BATCH = 2112, 64
@@ -141,6 +142,7 @@ def score_many(count=50000, size=128):
     from igan_tf.evaluation.images import GeneratedSource
     from igan_tf.evaluation.scores import evaluate_images
 
+    keep_freed_memory()
     started = time.perf_counter()
     classifier = as_classifier(_Projection(), "stand-in", (0.0, 1.0), input_size=(size, size))
 

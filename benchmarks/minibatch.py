@@ -34,7 +34,7 @@ def minibatch_memory_ratio():
     """Peak resident memory that this package's form takes over what the broadcasting form takes.
 
     Each runs in a fresh process, three times over the same input; what a process has that only makes the input is
-    subtracted from both.
+    subtracted from both. Freed memory is not kept, as in a program that is not one of this package's commands.
     """
     peaks = {name: _peak_bytes(name) for name in ("imports_only", "ours", "broadcasting")}
     details = {"shape": SHAPE, "peak_bytes": peaks}

@@ -33,11 +33,13 @@ def main():
     import tensorflow as tf
 
     from benchmarks import imagenet, mnist
+    from igan_tf.memory import keep_freed_memory
     from igan_tf.training.train_function import TrainFunction
 
     # What a training process has imported by then.
     for part in ("experiments.recipes", "layers", "models", "networks.mnist", "networks.imagenet", "optimizers"):
         importlib.import_module(f"igan_tf.{part}")
+    keep_freed_memory()
     module = {"mnist": mnist, "imagenet": imagenet}[sys.argv[1]]
     batch = module.training_batch()
     times = [time.perf_counter()]

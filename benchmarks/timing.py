@@ -1,4 +1,4 @@
-"""Timing two things against each other, in one process or in two that take turns."""
+"""Timing two things against each other, in one process or in two that take turns; with memory kept as in commands."""
 
 import contextlib
 import statistics
@@ -7,11 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+from igan_tf.memory import keep_freed_memory
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def alternate(first, second, repetitions, warm_up=3):
     """Median seconds of two callables that each finish their work before they return, called in turn."""
+    keep_freed_memory()
     times = ([], [])
     for repetition in range(warm_up + repetitions):
         for callable_, taken in zip((first, second), times):
@@ -56,6 +59,7 @@ def in_another_process(*module_and_arguments):
 
 def take_turns(call):
     """Calls `call` whenever the process that started this one says so, until that says no more."""
+    keep_freed_memory()
     for _ in sys.stdin:
         call()
         print(flush=True)

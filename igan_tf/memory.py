@@ -6,7 +6,7 @@ import ctypes
 import sys
 
 # From glibc's malloc.h: parameters of `mallopt`.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 _LARGEST = 2**31 - 1
 
 
@@ -14,12 +14,15 @@ def keep_freed_memory() -> None:
     """Has glibc keep freed memory for what is allocated next, instead of giving it back to the system.
 
     Each training step, and each image, allocates anew what the one before has freed. Given back, its first use makes a
-    page fault for every 4 kB: 2 GB, two CPU seconds, in each step of ImageNet's networks (`docs/results/speed.md`). It
-    is for a whole process, so programs call it and the library does not; before TensorFlow starts its threads, as the
-    one heap is for threads that have none yet.
+    page fault for every 4 kB: 2 GB, two CPU seconds, in each step of ImageNet's networks (`docs/results/speed.md`).
+    Blocks of 256 MB and more still go back, which keeps the heap from growing where few of them follow one another.
+
+    It is for a whole process, so programs call it and the library does not. They call it when TensorFlow is imported,
+    which sets the second parameter itself, and has not started its threads: each would have a heap of its own.
     """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         # The heaps of threads, and blocks that have a mapping of their own, are given back whatever the last one says.
         libc.mallopt(_M_ARENA_MAX, 1)
-        libc.mallopt(_M_MMAP_MAX, 0)
+        # Before 2.35 glibc takes no more than the second.
+        libc.mallopt(_M_MMAP_THRESHOLD, 2**28) or libc.mallopt(_M_MMAP_THRESHOLD, 2**25)
         libc.mallopt(_M_TRIM_THRESHOLD, _LARGEST)

@@ -107,8 +107,8 @@ def import_tensorflow() -> ModuleType:
     # Kernels of a GPU are launched by a thread of their own, not by one that is busy with the input.
     os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     collect_garbage_rarely()
-    keep_freed_memory()
     if "tensorflow" in sys.modules:
+        keep_freed_memory()
         return sys.modules["tensorflow"]
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -126,6 +126,7 @@ def import_tensorflow() -> ModuleType:
             for line in printed:
                 if not _NOTICE.match(line):
                     os.write(2, line)
+    keep_freed_memory()
     return tensorflow
 
 

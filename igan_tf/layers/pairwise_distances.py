@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -67,7 +68,7 @@ def _by_loops(projections: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
 
     # TensorFlow Lite cannot convert a loop over unknown many rows; the name stands in its error.
     with contextlib.nullcontext() if points.shape[0] else keras.name_scope("TFLite_needs_a_fixed_batch_size"):
-        by_shift = ops.map(distances_to_shifted, ops.arange(num_rows // 2 + 1, dtype="int32"))
+        by_shift = _one_by_one(distances_to_shifted, ops.arange(num_rows // 2 + 1, dtype="int32"), points.dtype)
     shift = ops.mod(rows - ops.expand_dims(rows, 1), num_rows)
     first = ops.where(shift <= num_rows // 2, ops.expand_dims(rows, 1), rows)
     pair = ops.minimum(shift, num_rows - shift) * num_rows + first
@@ -81,6 +82,15 @@ def _by_loops(projections: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
             row, row_upstream = row_and_upstream
             return ops.sum(ops.sign(row - points) * ops.expand_dims(row_upstream, 1), axis=0)
 
-        return ops.transpose(ops.map(gradient_to_row, (points, both)), (0, 2, 1))
+        return ops.transpose(_one_by_one(gradient_to_row, (points, both), points.dtype), (0, 2, 1))
 
     return distances, gradient
+
+
+def _one_by_one(function: Callable, elements: Any, dtype: Any) -> Tensor:
+    """`ops.map`, one turn after the other: TensorFlow would begin ten, each with tensors of its own."""
+    if keras.backend.backend() != "tensorflow":
+        return ops.map(function, elements)
+    import tensorflow as tf
+
+    return tf.map_fn(function, elements, parallel_iterations=1, fn_output_signature=dtype)

@@ -117,9 +117,8 @@ def together() -> AbstractContextManager[None]:
 def mirrored_strategy(all_reduce_megabytes: int = ALL_REDUCE_MEGABYTES) -> tf.distribute.MirroredStrategy:
     """The process's one `MirroredStrategy`: over all GPUs, or all logical CPUs where there is no GPU.
 
-    One for all: every strategy of several devices numbers its all-reduces from 100 on, and TensorFlow keeps each
-    number's shape for the life of the process, so that a second strategy's fail with "Shape mismatch in the collective
-    instance".
+    One for all: every strategy on CPUs numbers its all-reduces from 100 on, and TensorFlow keeps each number's shape
+    for the life of the process, so that a second strategy's fail with "Shape mismatch in the collective instance".
     """
     kind = "GPU" if tf.config.list_logical_devices("GPU") else "CPU"
     strategy = _mirrored_over(tuple(device.name for device in tf.config.list_logical_devices(kind)))
@@ -130,10 +129,7 @@ def mirrored_strategy(all_reduce_megabytes: int = ALL_REDUCE_MEGABYTES) -> tf.di
 
 @functools.cache
 def _mirrored_over(device_names: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
-    on_cpu = "CPU" in device_names[0]
-    # Processors share their memory: rings, made for GPUs, would copy gradients into packs and on from one to the next.
-    reduction = tf.distribute.ReductionToOneDevice() if on_cpu else None
-    return tf.distribute.MirroredStrategy(list(device_names), cross_device_ops=reduction)
+    return tf.distribute.MirroredStrategy(list(device_names))
 
 
 # What a collective operation raises where another worker is gone.
