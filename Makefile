@@ -23,7 +23,7 @@ help:
 	@echo "make turing-demo    people telling real digits from generated ones in the browser; with IGAN_DATA_DIR, MNIST's"
 	@echo "make docs           the documentation site, into build/site; make notebooks: runs the notebooks of docs/notebooks"
 	@echo "make lint           ruff and mypy; make format: ruff's fixes"
-	@echo "make bench          speed and memory ratios; on a quiet machine"
+	@echo "make bench          speed and memory ratios, medians of three processes; an hour, on a quiet machine"
 
 $(INSTALLED): setup.py
 	test -d .venv || $(PYTHON) -m venv .venv
@@ -80,6 +80,7 @@ test-layers-alone:
 # A warning, such as a link that leads nowhere, is an error. The variable leaves out the theme's own advertisement.
 docs: $(INSTALLED_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "the site: build/site/index.html"
 
 # To store the outputs, too: $(BIN)/python docs/run_notebooks.py --store
 notebooks: $(INSTALLED_DOCS)
@@ -95,7 +96,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks --json=bench.json
+	$(BIN)/python -m benchmarks --processes=3 --json=bench.json
 
 clean:
 	rm -rf .venv build runs bench.json

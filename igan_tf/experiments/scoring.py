@@ -155,7 +155,7 @@ def figures(record: Mapping[str, Any]) -> str:
         if name in _PROTOCOL:
             continue
         if isinstance(value, dict):
-            shown = "  ".join(f"{key} {_short(entry)}" for key, entry in value.items())
+            shown = "  ".join(f"{key} {_short(entry)}" for key, entry in value.items() if entry is not None)
         else:
             shown = _short(value)
         lines.append(f"{name:24s} {shown}")

@@ -141,6 +141,16 @@ def test_more_labels_than_a_file_has_are_refused(noisy, settings, message):
         recipe_of(config).labelled_examples(load_data(config))
 
 
+def test_a_number_of_labels_that_nobody_gave_is_called_the_default(tmp_path):
+    for name in ("bird", "cat", "dog"):
+        (tmp_path / name).mkdir()
+        for number in range(5):
+            Image.new("RGB", (32, 32)).save(tmp_path / name / f"{number}.png")
+    config = build_config(dataset="folder", data_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"of the 3 classes, such as 99; .* labels=100, the default"):
+        recipe_of(config).labelled_examples(load_data(config))
+
+
 def test_a_class_without_a_line_in_the_file_is_named(noisy):
     noisy.write_text("0,1\n")
     config = build_config(dataset="digits", label_file=str(noisy), labels=10, balance=True)

@@ -70,10 +70,11 @@ class SemiSupervisedRecipe(Recipe):
         """Raises a ConfigError where `labels` cannot be the same number of each class, one or more."""
         config = self.config
         if config.labels % data.num_classes:
+            default = ", the default" if config.labels == type(config).labels else ""
             raise ConfigError(
                 f"`labels` must be a multiple of the {data.num_classes} classes, such as "
                 f"{config.labels - config.labels % data.num_classes or data.num_classes}; 0 trains without classes. "
-                f"Received: labels={config.labels}"
+                f"Received: labels={config.labels}{default}"
             )
         missing = sorted(set(range(data.num_classes)) - set(known.tolist()))
         if missing:
