@@ -1,9 +1,9 @@
 """The steps of `mnist_step_ratio` and `cifar10_step_ratio` in PyTorch, taken when another process says so.
 
-`steps.ratio_to_pytorch` starts `python -m benchmarks.pytorch mnist float32`. Form and settings are the fastest that
-PyTorch has for this on a CPU: one pass of D over all of a batch, gradients of one player alone, its fused Adam,
-channels last, bfloat16 by `torch.autocast`, as many threads as processors. The running average that this package keeps
-beside is left out.
+`steps.ratio_to_pytorch` starts `python -m benchmarks.pytorch mnist float32`. It is PyTorch's usual mode, eager, with
+what is fast on a CPU: one pass of D over all of a batch, gradients of one player alone, its fused Adam, channels last,
+bfloat16 by `torch.autocast`, as many threads as processors. The running average that this package keeps beside is left
+out.
 """
 
 import os
@@ -151,7 +151,8 @@ def main():
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
     step = training_step(experiment)
-    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed_bfloat16"):
+    # Without its cache of cast weights, which would outlive an update.
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "mixed_bfloat16", cache_enabled=False):
         take_turns(step)
 
 

@@ -29,9 +29,8 @@ def _ratio(experiment, repetitions):
 def main():
     """Takes training steps with one replica, on the first processor alone, or mirrored over two."""
     experiment, count = sys.argv[1], int(sys.argv[2])
-    if count == 1:
-        # Before TensorFlow counts the processors.
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])
+    # Before TensorFlow counts the processors.
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:count])
     import tensorflow as tf
 
     from benchmarks import imagenet, mnist

@@ -9,12 +9,12 @@ from benchmarks.timing import ROOT
 
 
 def mnist_first_step_seconds():
-    """Seconds to build, compile, trace and run MNIST's first step, in a fresh process."""
+    """Seconds that MNIST's first step takes, networks built and traced, above the second, in a fresh process."""
     return _first_step("mnist")
 
 
 def imagenet_first_step_seconds():
-    """Seconds to build, compile, trace and run ImageNet's first step at full width, in a fresh process."""
+    """The same of ImageNet's, at full width."""
     return _first_step("imagenet")
 
 

@@ -1,4 +1,4 @@
-"""Timing two things against each other, in one process or in two that take turns; with memory kept as in commands."""
+"""Timing two things against each other, in one process or in two that take turns."""
 
 import contextlib
 import statistics
@@ -13,7 +13,10 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def alternate(first, second, repetitions, warm_up=3):
-    """Median seconds of two callables that each finish their work before they return, called in turn."""
+    """Median seconds of two callables that each finish their work before they return, called in turn.
+
+    Freed memory is kept, as in the package's commands.
+    """
     keep_freed_memory()
     times = ([], [])
     for repetition in range(warm_up + repetitions):
@@ -47,7 +50,8 @@ def in_another_process(*module_and_arguments):
     with subprocess.Popen(command, cwd=ROOT, text=True, bufsize=1, **pipes) as process:
 
         def turn():
-            process.stdin.write("\n")
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.write("\n")
             if not process.stdout.readline():
                 raise RuntimeError(f"{' '.join(module_and_arguments)} ended with status {process.wait()}")
 

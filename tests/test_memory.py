@@ -11,6 +11,10 @@ from igan_tf.memory import keep_freed_memory
 
 if "keep" in sys.argv:
     keep_freed_memory()
+if "command" in sys.argv:
+    from igan_tf.commands.start import import_tensorflow
+
+    import_tensorflow()
 
 def allocate_again_and_again():
     for number in range(21):
@@ -35,3 +39,15 @@ def test_freed_memory_is_kept():
     # Given back, each of the twenty blocks takes a fault for 4 kB, or for 2 MB where the system has large pages.
     assert faults() > 20 * 12
     assert faults("keep") < 12
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_commands_keep_it_after_tensorflow_is_imported():
+    # TensorFlow sets one of the parameters as it is imported.
+    assert faults("command") < 12
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
+def test_what_the_user_set_stands(monkeypatch):
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+    assert faults("keep") > 20 * 12

@@ -169,7 +169,7 @@ def _walk(
                 yield ImageFile(name, entry.path, entry.stat().st_size)
             else:
                 # Reading a pipe would wait.
-                left_out["of pipes and devices"] += 1
+                left_out["that are pipes or devices"] += 1
     except OSError as error:
         raise DataError(f"the folder {printable(str(folder))} cannot be read: {error.strerror}") from error
 

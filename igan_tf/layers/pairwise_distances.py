@@ -68,7 +68,8 @@ def _by_loops(projections: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
 
     # TensorFlow Lite cannot convert a loop over unknown many rows; the name stands in its error.
     with contextlib.nullcontext() if points.shape[0] else keras.name_scope("TFLite_needs_a_fixed_batch_size"):
-        by_shift = _one_by_one(distances_to_shifted, ops.arange(num_rows // 2 + 1, dtype="int32"), points.dtype)
+        shifts = ops.arange(num_rows // 2 + 1, dtype="int32")
+        by_shift = _one_by_one(distances_to_shifted, shifts, (points.shape[0], num_kernels), points.dtype)
     shift = ops.mod(rows - ops.expand_dims(rows, 1), num_rows)
     first = ops.where(shift <= num_rows // 2, ops.expand_dims(rows, 1), rows)
     pair = ops.minimum(shift, num_rows - shift) * num_rows + first
@@ -82,15 +83,16 @@ def _by_loops(projections: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
             row, row_upstream = row_and_upstream
             return ops.sum(ops.sign(row - points) * ops.expand_dims(row_upstream, 1), axis=0)
 
-        return ops.transpose(_one_by_one(gradient_to_row, (points, both), points.dtype), (0, 2, 1))
+        return ops.transpose(_one_by_one(gradient_to_row, (points, both), points.shape[1:], points.dtype), (0, 2, 1))
 
     return distances, gradient
 
 
-def _one_by_one(function: Callable, elements: Any, dtype: Any) -> Tensor:
-    """`ops.map`, one turn after the other: TensorFlow would begin ten, each with tensors of its own."""
+def _one_by_one(function: Callable, elements: Any, shape: Any, dtype: Any) -> Tensor:
+    """`ops.map`, to results of `shape`, one turn after the other: TensorFlow would begin ten, each with its tensors."""
     if keras.backend.backend() != "tensorflow":
         return ops.map(function, elements)
     import tensorflow as tf
 
-    return tf.map_fn(function, elements, parallel_iterations=1, fn_output_signature=dtype)
+    result = tf.TensorSpec(shape, dtype)
+    return tf.map_fn(function, elements, parallel_iterations=1, fn_output_signature=result)

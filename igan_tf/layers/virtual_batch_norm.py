@@ -161,7 +161,7 @@ class VirtualBatchNorm(ReferenceLayer):
         shape = ops.shape(x)
         x = to_rows(x)
 
-        # All statistics are (rows, channels) tensors.
+        # All other statistics are (rows, channels) tensors.
         moments = row_moments(x)
         reference_mean, reference_variance = self._reference_statistics(moments)
         mean, variance = self._with_reference(moments, reference_mean, reference_variance)
