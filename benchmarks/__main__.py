@@ -53,8 +53,10 @@ def main():
     parser.add_argument("--processes", type=int, default=1, help="fresh processes for each benchmark, all in turn")
     arguments = parser.parse_args()
     names = arguments.only or list(BENCHMARKS)
-    found = _in_processes(names, arguments.processes) if arguments.processes > 1 else _here(names)
-    Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n")
+    rounds = _in_processes(names, arguments.processes) if arguments.processes > 1 else [_here(names)]
+    # After every round: a later one may fail.
+    for found in rounds:
+        Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _here(names):
@@ -72,7 +74,7 @@ def _here(names):
 
 
 def _in_processes(names, count):
-    """The medians over `count` rounds of all benchmarks, each in a process of its own."""
+    """Yields, after each of `count` rounds, the medians so far of all benchmarks, each in a process of its own."""
     values = {}
     for _ in range(count):
         for name in names:
@@ -82,10 +84,10 @@ def _in_processes(names, count):
                 subprocess.run(command, cwd=ROOT, check=True)
                 for value in json.loads(file.read_text()).values():
                     values.setdefault(name, []).append(value)
+        yield {name: statistics.median(measured) for name, measured in values.items()}
     print("\nmedians, and the values of each process:")
     for name, measured in values.items():
         print(f"{name}: {statistics.median(measured):.3f} ({', '.join(f'{value:.3f}' for value in measured)})")
-    return {name: statistics.median(measured) for name, measured in values.items()}
 
 
 if __name__ == "__main__":
