@@ -3,8 +3,9 @@
 import tensorflow as tf
 
 from benchmarks.products import Product, run_one_after_another
-from benchmarks.steps import dtype_policy, finishing, ratio_of_precisions
+from benchmarks.steps import finishing, ratio_of_precisions
 from benchmarks.timing import alternate
+from igan_tf.precision import dtype_policy
 
 BATCH = REFERENCE = 16
 

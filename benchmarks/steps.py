@@ -1,13 +1,12 @@
 """Training steps of this package's networks, and PyTorch's beside them."""
 
-import contextlib
 import importlib.util
 from importlib.metadata import version
 
-import keras
 import tensorflow as tf
 
 from benchmarks.timing import alternate, in_another_process
+from igan_tf.precision import dtype_policy
 
 BATCH = 100
 
@@ -39,17 +38,6 @@ def training_batch(image_shape):
         "unlabelled_images": images[1],
         "unlabelled_images_2": images[2],
     }
-
-
-@contextlib.contextmanager
-def dtype_policy(name):
-    """Builds layers with this dtype policy in its scope."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(name)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 def finishing(function, *arguments):

@@ -5,10 +5,24 @@ Half precision loses what a mean, a norm or a difference is there to measure; fl
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 from keras import backend, ops
+
+
+@contextlib.contextmanager
+def dtype_policy(name: str) -> Iterator[None]:
+    """Layers and models made in this scope have this dtype policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def wide_dtype(*dtypes: Any) -> str:

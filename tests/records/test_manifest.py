@@ -189,7 +189,7 @@ def test_many_faults_are_counted_and_ten_are_shown(records, tmp_path):
     convert_here(source, tmp_path / "records", num_shards=13)
     for path in shards_of(tmp_path / "records"):
         path.unlink()
-    with pytest.raises(DataError, match=r"(?s): 13 of \d+ shards not as written:(.*missing){10}\n  and 3 more\n"):
+    with pytest.raises(DataError, match=r"(?s): 13 of 13 shards not as written:(.*missing){10}\n  and 3 more\n"):
         ImageRecords(tmp_path / "records")
 
 
@@ -272,7 +272,9 @@ def test_a_shard_that_is_no_file_of_the_folder_is_not_opened(records, tmp_path, 
     shard = shards_of(copy)[2]
     shard.rename(tmp_path / "elsewhere")
     shard.symlink_to(tmp_path / "elsewhere") if kind == "link" else os.mkfifo(shard)
-    with pytest.raises(DataError, match=rf"1 of \d+ shards not.*\n  {shard.name}: no regular file of this folder"):
+    with pytest.raises(
+        DataError, match=rf"1 of 6 shards not as written:\n  {shard.name}: no regular file of this folder"
+    ):
         ImageRecords(copy)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import abc
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar
 
 import keras
@@ -19,6 +18,7 @@ from igan_tf.losses import HistoricalAveraging, Technique
 from igan_tf.losses.r1_penalty import R1Penalty
 from igan_tf.models.adversarial_model import AdversarialModel
 from igan_tf.optimizers import AnnealedRate, FusedAdam, InsideRootAdam
+from igan_tf.precision import dtype_policy
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training.cluster import Worker
 from igan_tf.types import Tensor
@@ -110,15 +110,9 @@ class Recipe(abc.ABC):
 
     # What recipes share.
 
-    @contextlib.contextmanager
-    def precision(self) -> Iterator[None]:
+    def precision(self) -> AbstractContextManager[None]:
         """Layers and models made in this scope have the dtype policy of `precision`."""
-        before = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.config.precision)
-        try:
-            yield
-        finally:
-            keras.config.set_dtype_policy(before)
+        return dtype_policy(self.config.precision)
 
     def as_trained(self, discriminator: keras.Model) -> keras.Model:
         """The discriminator with the noise of `noise`, behind the changes of `augmentation`."""
