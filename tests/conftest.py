@@ -4,10 +4,11 @@ import gc
 import os
 from pathlib import Path
 
-from igan_tf.commands.start import collect_garbage_rarely
+from igan_tf.commands.start import collect_garbage_rarely, use_onednn
 
-# Before the first import of TensorFlow.
+# As in the commands, before the first import of TensorFlow.
 collect_garbage_rarely()
+use_onednn()
 
 import keras  # noqa: E402
 import pytest  # noqa: E402

@@ -119,10 +119,29 @@ def test_commands_refuse_another_backend(monkeypatch):
         import_tensorflow()
 
 
-@pytest.mark.parametrize(("given", "found"), [(None, "gpu_private"), ("global", "global")])
-def test_commands_launch_a_gpus_kernels_from_threads_of_their_own(monkeypatch, given, found):
-    monkeypatch.setenv("TF_GPU_THREAD_MODE", given or "")
+@pytest.mark.parametrize(
+    ("name", "given", "found"),
+    [
+        ("TF_GPU_THREAD_MODE", None, "gpu_private"),
+        ("TF_GPU_THREAD_MODE", "global", "global"),
+        ("TF_ENABLE_ONEDNN_OPTS", None, "1"),
+        ("TF_ENABLE_ONEDNN_OPTS", "0", "0"),
+    ],
+)
+def test_commands_have_tensorflow_use_fast_threads_and_kernels_unless_the_user_says_otherwise(
+    monkeypatch, name, given, found
+):
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setenv(name, given or "")
     if given is None:
-        monkeypatch.delenv("TF_GPU_THREAD_MODE")
+        monkeypatch.delenv(name)
     import_tensorflow()
-    assert os.environ["TF_GPU_THREAD_MODE"] == found
+    assert os.environ[name] == found
+
+
+def test_other_processors_keep_tensorflows_choice_of_kernels(monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "")
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS")
+    import_tensorflow()
+    assert "TF_ENABLE_ONEDNN_OPTS" not in os.environ

@@ -78,8 +78,9 @@ class SemiSupervisedBatches:
         order = {name: rows[start_step:, self._rows] for name, rows in self.order(epoch).items()}
         return (
             tf.data.Dataset.from_tensor_slices(order)
-            .map(self._gather, num_parallel_calls=1, deterministic=True)
+            .map(self._gather, num_parallel_calls=1)
             .prefetch(2)
+            .with_options(pipeline_options())
         )
 
     def initialization_examples(self, count: int, labelled: bool = False) -> tf.Tensor:
@@ -121,6 +122,18 @@ class SemiSupervisedBatches:
             )
             batch["labels"] = tf.gather(self.labels, rows["labelled"])
         return batch
+
+
+def pipeline_options() -> tf.data.Options:
+    """Options of every pipeline of batches: batches in order, and no tuning while it runs.
+
+    The thread that tunes can sleep through the word that an epoch has ended, and an iterator does not go before that
+    thread. It sleeps in doubling periods of up to a minute, so that epochs took up to twice their time.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    return options
 
 
 def worker_rows(batch_size: int, worker: int, num_workers: int) -> slice:

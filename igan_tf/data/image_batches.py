@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.data.batches import worker_rows
+from igan_tf.data.batches import pipeline_options, worker_rows
 from igan_tf.data.image_data import ImageData
 from igan_tf.devices import has_gpu
 from igan_tf.errors import DataError
@@ -18,6 +18,8 @@ from igan_tf.records.reader import ImageRecords
 # Streams of the order's random numbers.
 _ORDER, _FLIPS = range(2)
 _PARALLEL_READS = 4
+# Batches decoded at once, at most; fewer on fewer cores.
+_PARALLEL_DECODED = 16
 _PREFETCHED_BATCHES = 4
 # Cores that are left to what launches a GPU's kernels, where images are read beside it.
 _LAUNCHING_THREADS = 2
@@ -92,8 +94,7 @@ class ImageBatches:
         """
         indices = self.order(epoch)[start_step:, self._rows]
         rows = {"indices": indices, "flipped": self.flipped(epoch)[indices]}
-        options = tf.data.Options()
-        options.deterministic = True
+        options = pipeline_options()
         if has_gpu():
             # Threads of their own: those of the process launch the GPU's kernels.
             options.threading.private_threadpool_size = max(1, (os.cpu_count() or 1) - _LAUNCHING_THREADS)
@@ -101,7 +102,7 @@ class ImageBatches:
         return (
             tf.data.Dataset.from_tensor_slices(rows)
             .map(self._read, num_parallel_calls=_PARALLEL_READS)
-            .map(self._batch, num_parallel_calls=tf.data.AUTOTUNE)
+            .map(self._batch, num_parallel_calls=min(os.cpu_count() or 1, _PARALLEL_DECODED))
             .prefetch(_PREFETCHED_BATCHES)
             .with_options(options)
         )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from igan_tf.data import SemiSupervisedBatches
+from igan_tf.data import ArrayBatches, ImageData, SemiSupervisedBatches
 from igan_tf.errors import DataError
 
 # An image shows its own index.
@@ -146,3 +146,11 @@ def test_initialization_may_see_the_labelled_examples_instead():
 def test_a_batch_larger_than_the_data_is_refused(batch_size):
     with pytest.raises(DataError, match=f"`batch_size` must be from 1 to .*, 23. Received: batch_size={batch_size}"):
         make_batches(batch_size=batch_size)
+
+
+def test_nothing_tunes_a_pipeline_while_it_runs():
+    # The thread that does can sleep through the word that an epoch has ended: by chance, so there is no waiting for it.
+    none = np.zeros(0, "int64")
+    data = ImageData(IMAGES, np.zeros(len(IMAGES), "int64"), IMAGES[:0], none, ("a",))
+    for batches in (make_batches(), ArrayBatches(data, batch_size=5, seed=1)):
+        assert batches.epoch(0).options().autotune.enabled is False
