@@ -236,7 +236,7 @@ class MachineSettings(Settings):
     )
     precision: str = setting(
         "float32",
-        "Precision of the networks' arithmetic; weights stay float32, and float16's losses are scaled.",
+        "Precision of the networks' arithmetic; weights stay float32. Half is slower without instructions for it.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     jit_compile: bool = setting(False, "Compile the training step with XLA.")
