@@ -18,6 +18,7 @@ from igan_tf.layers import (
 from igan_tf.networks import NETWORKS, cifar10, digits, imagenet, mnist, mnist_convolutional, strided, svhn
 from igan_tf.networks.parts import GeneratorNorm
 from igan_tf.networks.registry import GENERATOR_NORMS
+from igan_tf.precision import dtype_policy
 from tests.networks.counting import count, parameters
 
 DENSE = ("digits", "mnist")
@@ -481,3 +482,10 @@ def test_channels_stay_last_whatever_keras_is_set_to():
         assert built() == expected
     finally:
         keras.config.set_image_data_format("channels_last")
+
+
+def test_dense_generators_have_pixels_in_float32_under_half_precision():
+    with dtype_policy("mixed_bfloat16"):
+        generator = mnist.build_generator(width=0.02)
+    assert generator.get_layer("dense_1").compute_dtype == "bfloat16"
+    assert generator.get_layer("pixels").compute_dtype == generator.output.dtype == "float32"
