@@ -1,4 +1,4 @@
-"""Sums and means in float32 at least, whatever the precision of what goes into them.
+"""The precision that layers are made with; sums and means in float32 at least, whatever goes into them.
 
 Half precision loses what a mean, a norm or a difference is there to measure; float64 is kept.
 """

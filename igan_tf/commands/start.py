@@ -95,8 +95,8 @@ def collect_garbage_rarely() -> None:
 def use_onednn() -> None:
     """Has TensorFlow, which is yet to be imported, compute by oneDNN on every x86 processor; a user's choice stands.
 
-    By itself it does so where there are vector instructions for neural networks, AVX-512's or AMX. On AVX2 alone a step
-    of ImageNet's networks takes 0.70 of the time by it, CIFAR-10's 0.86, MNIST's 0.92 (`docs/results/speed.md`).
+    By itself it does so where there are vector instructions for neural networks, AVX-512's or AMX. On AVX2 alone steps
+    are shorter by it, too (`docs/results/speed.md`).
     """
     if platform.machine() in ("x86_64", "AMD64"):
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

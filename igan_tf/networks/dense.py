@@ -10,7 +10,7 @@ import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
 from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
-from igan_tf.precision import wide_dtype
+from igan_tf.precision import dtype_policy, wide_dtype
 
 # Weight normalization divides it out of the forward pass; it sets how far an optimizer's step goes.
 _KERNEL_STDDEV = 0.1
@@ -46,12 +46,14 @@ def build_generator(
         hidden = keras.layers.Dense(units, use_bias=normalize.use_bias, name=f"dense_{index}")(hidden)
         hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
+    hidden = normalize.end(hidden)
     # Not in half precision: with pixels rounded to it the discriminator wins outright (`docs/results/speed.md`).
-    wide = wide_dtype(keras.config.dtype_policy().compute_dtype)
-    initializer = pixels_initializer or normal(_KERNEL_STDDEV)
-    pixels = keras.layers.Dense(math.prod(image_shape), "sigmoid", kernel_initializer=initializer, dtype=wide)
-    images = WeightNorm(pixels, name="pixels", dtype=wide)(normalize.end(hidden))
-    images = keras.layers.Reshape(image_shape, name="images", dtype=wide)(images)
+    with dtype_policy(wide_dtype(keras.config.dtype_policy().compute_dtype)):
+        pixels = keras.layers.Dense(
+            math.prod(image_shape), "sigmoid", kernel_initializer=pixels_initializer or normal(_KERNEL_STDDEV)
+        )
+        images = WeightNorm(pixels, name="pixels")(hidden)
+        images = keras.layers.Reshape(image_shape, name="images")(images)
     return keras.Model(latents, images, name="generator")
 
 
