@@ -1,48 +1,49 @@
 """Runs the benchmarks and writes name: value as JSON.
 
-Each is a ratio of two things timed alternately; of several processes the value is the median.
+Most are ratios of two things timed in turn; of several processes the value is the median.
 """
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 from benchmarks import cifar10, evaluation, imagenet, minibatch, mnist, records, replicas, start
 from benchmarks.timing import ROOT
+from igan_tf.memory import keep_freed_memory
 
 BENCHMARKS = {
-    "mnist_step_ratio": mnist.mnist_step_ratio,
-    "mnist_bfloat16_ratio": mnist.mnist_bfloat16_ratio,
-    "mnist_pytorch_ratio": mnist.mnist_pytorch_ratio,
-    "mnist_first_step_seconds": start.mnist_first_step_seconds,
-    "mnist_replicas_ratio": replicas.mnist_replicas_ratio,
-    "cifar10_step_ratio": cifar10.cifar10_step_ratio,
-    "cifar10_bfloat16_ratio": cifar10.cifar10_bfloat16_ratio,
-    "cifar10_pytorch_ratio": cifar10.cifar10_pytorch_ratio,
-    "cifar10_bfloat16_pytorch_ratio": cifar10.cifar10_bfloat16_pytorch_ratio,
-    "imagenet_step_ratio": imagenet.imagenet_step_ratio,
-    "imagenet_bfloat16_ratio": imagenet.imagenet_bfloat16_ratio,
-    "imagenet_first_step_seconds": start.imagenet_first_step_seconds,
-    "imagenet_replicas_ratio": replicas.imagenet_replicas_ratio,
-    "imagenet_two_tape_ratio": imagenet.imagenet_two_tape_ratio,
-    "frozen_sampling_ratio": imagenet.frozen_sampling_ratio,
-    "noise_time_ratio": mnist.noise_time_ratio,
-    "minibatch_time_ratio": minibatch.minibatch_time_ratio,
-    "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
-    "evaluation_throughput_ratio": evaluation.evaluation_throughput_ratio,
-    "evaluation_throughput_mobilenet_ratio": evaluation.evaluation_throughput_mobilenet_ratio,
-    "frechet_time_ratio": evaluation.frechet_time_ratio,
-    "evaluation_peak_gigabytes": evaluation.evaluation_peak_gigabytes,
-    "records_throughput_ratio": records.records_throughput_ratio,
-    "folder_reading_ratio": records.folder_reading_ratio,
-    "records_reading_rate": records.records_reading_rate,
+    benchmark.__name__: benchmark
+    for benchmark in (
+        mnist.mnist_step_ratio,
+        mnist.mnist_bfloat16_ratio,
+        mnist.mnist_pytorch_ratio,
+        start.mnist_first_step_seconds,
+        replicas.mnist_replicas_ratio,
+        cifar10.cifar10_step_ratio,
+        cifar10.cifar10_bfloat16_ratio,
+        cifar10.cifar10_pytorch_ratio,
+        cifar10.cifar10_bfloat16_pytorch_ratio,
+        imagenet.imagenet_step_ratio,
+        imagenet.imagenet_bfloat16_ratio,
+        start.imagenet_first_step_seconds,
+        replicas.imagenet_replicas_ratio,
+        imagenet.imagenet_two_tape_ratio,
+        imagenet.frozen_sampling_ratio,
+        mnist.noise_time_ratio,
+        minibatch.minibatch_time_ratio,
+        minibatch.minibatch_memory_ratio,
+        evaluation.evaluation_throughput_ratio,
+        evaluation.evaluation_throughput_mobilenet_ratio,
+        evaluation.frechet_time_ratio,
+        evaluation.evaluation_peak_gigabytes,
+        records.records_throughput_ratio,
+        records.folder_reading_ratio,
+        records.records_reading_rate,
+    )
 }
 
 
@@ -60,6 +61,8 @@ def main():
 
 
 def _here(names):
+    # As in the package's commands.
+    keep_freed_memory()
     values = {}
     for name in names:
         result = BENCHMARKS[name]()

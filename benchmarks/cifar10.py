@@ -3,9 +3,8 @@
 import tensorflow as tf
 
 from benchmarks import steps
-from benchmarks.products import Product, run_one_after_another
+from benchmarks.products import Product
 from benchmarks.steps import BATCH
-from benchmarks.timing import alternate
 
 
 def generator(what, rows, kinds, first_kinds):
@@ -53,11 +52,7 @@ def products():
 
 def cifar10_step_ratio():
     """Seconds of CIFAR-10's feature matching `train_step`, batch 100, over those of its products alone."""
-    listed, step = products(), training_step()
-    step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=5, warm_up=1)
-    details = {"step": f"{step_seconds:.2f} s", "convolutions and products": f"{product_seconds:.2f} s"}
-    details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
-    return {"value": step_seconds / product_seconds, "details": details}
+    return steps.ratio_to_products(products(), training_step(), repetitions=5)
 
 
 def cifar10_bfloat16_ratio():

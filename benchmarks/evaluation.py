@@ -4,15 +4,13 @@ The classifiers are Keras's networks with random weights: their time is that of 
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
 
 import numpy as np
 
 from benchmarks.minibatch import peak_bytes_so_far
-from benchmarks.timing import ROOT, alternate
+from benchmarks.timing import alternate, output_of
 from igan_tf.memory import keep_freed_memory
 
 # More than features, so that FID's root is that of a full matrix.
@@ -127,12 +125,7 @@ def evaluation_peak_gigabytes():
     With 1008 logits and 2048 features of a small stand-in network, every score: what is measured is what the
     evaluation holds, and TensorFlow itself, but not a large classifier.
     """
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.run(
-        [sys.executable, "-m", "benchmarks.evaluation"],
-        cwd=ROOT, env=environment, check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    found = json.loads(process.stdout.splitlines()[-1])
+    found = json.loads(output_of("benchmarks.evaluation"))
     return {"value": found["peak_bytes"] / 1e9, "details": found}
 
 

@@ -13,7 +13,6 @@ import time
 import traceback
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
 
 

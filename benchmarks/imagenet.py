@@ -2,8 +2,8 @@
 
 import tensorflow as tf
 
-from benchmarks.products import Product, run_one_after_another
-from benchmarks.steps import finishing, ratio_of_precisions
+from benchmarks.products import Product
+from benchmarks.steps import finishing, ratio_of_precisions, ratio_to_products
 from benchmarks.timing import alternate
 from igan_tf.precision import dtype_policy
 
@@ -78,11 +78,7 @@ def training_batch():
 
 def imagenet_step_ratio():
     """Seconds of ImageNet's `train_step` at full width, batch 16, over those of its products alone."""
-    step, listed = training_step(), products()
-    step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=5, warm_up=1)
-    details = {"step": f"{step_seconds:.2f} s", "convolutions and products": f"{product_seconds:.2f} s"}
-    details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
-    return {"value": step_seconds / product_seconds, "details": details}
+    return ratio_to_products(products(), training_step(), repetitions=5)
 
 
 def imagenet_bfloat16_ratio():

@@ -5,13 +5,11 @@ excluded, and a fixed cotangent back to the gradient of M, each in one `tf.funct
 """
 
 import json
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.timing import ROOT, alternate
+from benchmarks.timing import alternate, output_of
 
 SHAPE = (128, 300, 50)
 ROUNDS = 9
@@ -77,10 +75,7 @@ def _steps():
 
 
 def _peak_bytes(name):
-    command = [sys.executable, "-m", "benchmarks.minibatch", name]
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-    return json.loads(process.stdout.splitlines()[-1])["peak_bytes"]
+    return json.loads(output_of("benchmarks.minibatch", name))["peak_bytes"]
 
 
 def _measure_peak(name):

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from benchmarks import steps
-from benchmarks.products import Product, run_one_after_another
+from benchmarks.products import Product
 from benchmarks.steps import BATCH
 from benchmarks.timing import alternate
 
@@ -28,11 +28,7 @@ def products():
 
 def mnist_step_ratio():
     """Seconds of MNIST's `train_step`, batch 100, over those of its products one after another."""
-    listed, step = products(), training_step()
-    step_seconds, product_seconds = alternate(step, run_one_after_another(listed), repetitions=60)
-    details = {"step": f"{1e3 * step_seconds:.1f} ms", "products": f"{1e3 * product_seconds:.1f} ms"}
-    details |= {f"product {index:2d}": str(product) for index, product in enumerate(listed, start=1)}
-    return {"value": step_seconds / product_seconds, "details": details}
+    return steps.ratio_to_products(products(), training_step(), repetitions=60, warm_up=3)
 
 
 def mnist_bfloat16_ratio():

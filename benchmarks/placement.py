@@ -16,7 +16,7 @@ HOST, DEVICE = "host", "device"
 _FREE = {"Placeholder", "Const", "NoOp", "Identity", "IdentityN"}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Placement:
     """What a function does beside a GPU.
 
@@ -29,34 +29,34 @@ class Placement:
         kinds: All operations' types.
     """
 
-    operations: int
-    on_cpu: list
-    on_cpu_by_choice: list
-    to_host: list
-    to_device: list
-    constants: list
-    kinds: list
+    operations: int = 0
+    on_cpu: list = dataclasses.field(default_factory=list)
+    on_cpu_by_choice: list = dataclasses.field(default_factory=list)
+    to_host: list = dataclasses.field(default_factory=list)
+    to_device: list = dataclasses.field(default_factory=list)
+    constants: list = dataclasses.field(default_factory=list)
+    kinds: list = dataclasses.field(default_factory=list)
 
 
 def placement(concrete_function):
     """The `Placement` of a `tf.function`'s concrete function, those that it calls included."""
-    found = Placement(0, [], [], [], [], [], [])
-    count = _visit(concrete_function.graph, found)
+    found = Placement()
+    _visit(concrete_function.graph, found)
     for function in concrete_function.graph._functions.values():
         if hasattr(function, "graph"):
-            count += _visit(function.graph, found)
-    return dataclasses.replace(found, operations=count)
+            _visit(function.graph, found)
+    return found
 
 
 def _visit(graph, found):
-    memory, copied, constant, count = {}, set(), set(), 0
+    memory, copied, constant = {}, set(), set()
     for operation in graph.get_operations():
         kernel = None if "CPU" in operation.device else _gpu_kernel(operation)
         host_arguments = set(kernel.host_memory_arg) if kernel else set()
         found.kinds.append(operation.type)
         if operation.type not in _FREE:
             if kernel:
-                count += 1
+                found.operations += 1
             else:
                 place = found.on_cpu_by_choice if "CPU" in operation.device else found.on_cpu
                 place.append(f"{operation.name} ({operation.type})")
@@ -76,7 +76,6 @@ def _visit(graph, found):
                 copied.add((tensor.ref(), wanted))
                 to_device = found.constants if tensor.ref() in constant else found.to_device
                 (found.to_host if wanted == HOST else to_device).append(tensor.name)
-    return count
 
 
 def _argument_names(operation, of):

@@ -15,6 +15,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from benchmarks.timing import take_turns
+from igan_tf.memory import keep_freed_memory
 
 BATCH, LATENT_SIZE = 100, 100
 
@@ -148,6 +149,7 @@ def training_step(experiment):
 
 def main():
     experiment, precision = sys.argv[1:]
+    keep_freed_memory()
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
     step = training_step(experiment)

@@ -34,9 +34,11 @@ def main():
     import tensorflow as tf
 
     from benchmarks import imagenet, mnist
+    from igan_tf.memory import keep_freed_memory
     from igan_tf.training.distribution import build_strategy
     from igan_tf.training.train_function import TrainFunction
 
+    keep_freed_memory()
     if count > 1:
         tf.config.set_logical_device_configuration(
             tf.config.list_physical_devices("CPU")[0], count * [tf.config.LogicalDeviceConfiguration()]

@@ -1,11 +1,9 @@
 """The first training step of a process, from networks that are not built yet, its imports left out."""
 
 import importlib
-import os
-import subprocess
 import sys
 
-from benchmarks.timing import ROOT
+from benchmarks.timing import output_of
 
 
 def mnist_first_step_seconds():
@@ -19,10 +17,7 @@ def imagenet_first_step_seconds():
 
 
 def _first_step(experiment):
-    command = [sys.executable, "-m", "benchmarks.start", experiment]
-    environment = os.environ | {"KERAS_BACKEND": "tensorflow", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
-    first, second = map(float, process.stdout.split()[-2:])
+    first, second = map(float, output_of("benchmarks.start", experiment).split())
     return {"value": first - second, "details": {"with the first step": f"{first:.2f} s", "a step": f"{second:.3f} s"}}
 
 

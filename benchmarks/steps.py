@@ -5,6 +5,7 @@ from importlib.metadata import version
 
 import tensorflow as tf
 
+from benchmarks.products import run_one_after_another
 from benchmarks.timing import alternate, in_another_process
 from igan_tf.precision import dtype_policy
 
@@ -43,6 +44,14 @@ def training_batch(image_shape):
 def finishing(function, *arguments):
     """A call of the `tf.function` that returns once its work is done."""
     return lambda: [value.numpy() for value in function(*arguments).values()]
+
+
+def ratio_to_products(products, step, repetitions, warm_up=1):
+    """Seconds of a step over those of `products`, a list of `Product`, one after another."""
+    step_seconds, product_seconds = alternate(step, run_one_after_another(products), repetitions, warm_up)
+    details = {"step": f"{1e3 * step_seconds:.1f} ms", "products": f"{1e3 * product_seconds:.1f} ms"}
+    details |= {f"product {index:2d}": str(product) for index, product in enumerate(products, start=1)}
+    return {"value": step_seconds / product_seconds, "details": details}
 
 
 def ratio_of_precisions(step_of, repetitions):

@@ -1,23 +1,18 @@
 """Timing two things against each other, in one process or in two that take turns."""
 
 import contextlib
+import os
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-from igan_tf.memory import keep_freed_memory
-
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def alternate(first, second, repetitions, warm_up=3):
-    """Median seconds of two callables that each finish their work before they return, called in turn.
-
-    Freed memory is kept, as in the package's commands.
-    """
-    keep_freed_memory()
+    """Median seconds of two callables that each finish their work before they return, called in turn."""
     times = ([], [])
     for repetition in range(warm_up + repetitions):
         for callable_, taken in zip((first, second), times):
@@ -37,6 +32,15 @@ def median_seconds(call, repetitions=5):
         call()
         taken.append(time.perf_counter() - start)
     return statistics.median(taken)
+
+
+def output_of(module, *arguments):
+    """The last line that `python -m MODULE ARGUMENTS` prints, a process of its own."""
+    process = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=ROOT, env=os.environ | {"KERAS_BACKEND": "tensorflow"}, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return process.stdout.splitlines()[-1]
 
 
 @contextlib.contextmanager
@@ -63,7 +67,6 @@ def in_another_process(*module_and_arguments):
 
 def take_turns(call):
     """Calls `call` whenever the process that started this one says so, until that says no more."""
-    keep_freed_memory()
     for _ in sys.stdin:
         call()
         print(flush=True)

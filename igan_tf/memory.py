@@ -14,7 +14,8 @@ def keep_freed_memory() -> None:
     """Has glibc keep freed memory for what is allocated next, instead of giving it back to the system.
 
     Each training step, and each image, allocates anew what the one before has freed. Given back, its first use makes a
-    page fault for every 4 kB: 2 GB, two CPU seconds, in each step of ImageNet's networks (`docs/results/speed.md`).
+    page fault for every 4 kB: with Eigen's kernels 2 GB, two CPU seconds, in each step of ImageNet's networks
+    (`docs/results/speed.md`).
     Blocks of 256 MB and more still go back, which keeps the heap from growing where few of them follow one another.
 
     It is for a whole process, so programs call it and the library does not. They call it after the import of
