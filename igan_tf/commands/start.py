@@ -119,9 +119,13 @@ def import_tensorflow() -> ModuleType:
     os.environ.setdefault("TF_GPU_THREAD_MODE", "gpu_private")
     use_onednn()
     collect_garbage_rarely()
-    if "tensorflow" in sys.modules:
-        keep_freed_memory()
-        return sys.modules["tensorflow"]
+    if "tensorflow" not in sys.modules:
+        _import_quietly()
+    keep_freed_memory()
+    return sys.modules["tensorflow"]
+
+
+def _import_quietly() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.stderr.flush()
@@ -129,7 +133,7 @@ def import_tensorflow() -> ModuleType:
     with tempfile.TemporaryFile() as printed:
         os.dup2(printed.fileno(), 2)
         try:
-            import tensorflow
+            import tensorflow  # noqa: F401
         finally:
             signal.signal(signal.SIGINT, on_interrupt)
             os.dup2(stderr, 2)
@@ -138,8 +142,6 @@ def import_tensorflow() -> ModuleType:
             for line in printed:
                 if not _NOTICE.match(line):
                     os.write(2, line)
-    keep_freed_memory()
-    return tensorflow
 
 
 def report(line: str) -> None:

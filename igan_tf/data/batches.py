@@ -65,8 +65,8 @@ class SemiSupervisedBatches:
     def order(self, epoch: int) -> dict[str, np.ndarray]:
         """Draws the indices of one epoch for all workers: a dict of arrays `(steps_per_epoch, batch_size)`."""
         order = {
-            "unlabelled_images": self._permutation(epoch, _UNLABELLED, self.num_images),
-            "unlabelled_images_2": self._permutation(epoch, _UNLABELLED_2, self.num_images),
+            "unlabelled_images": self._generator(epoch, _UNLABELLED).permutation(self.num_images),
+            "unlabelled_images_2": self._generator(epoch, _UNLABELLED_2).permutation(self.num_images),
         }
         if len(self.labelled_indices):
             order["labelled"] = self._tiled(epoch)
@@ -105,21 +105,13 @@ class SemiSupervisedBatches:
         repetitions = [generator.permutation(count) for _ in range(-(-self.num_images // count))]
         return np.concatenate(repetitions)[: self.num_images]
 
-    def _permutation(self, epoch: int, stream: int, count: int) -> np.ndarray:
-        return self._generator(epoch, stream).permutation(count)
-
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
     def _gather(self, rows: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        batch = {
-            name: as_unit_range(tf.gather(self._images, rows[name]))
-            for name in ("unlabelled_images", "unlabelled_images_2")
-        }
+        batch = {name: self.take(rows[name]) for name in ("unlabelled_images", "unlabelled_images_2")}
         if "labelled" in rows:
-            batch["labelled_images"] = as_unit_range(
-                tf.gather(self._images, tf.gather(self.labelled_indices, rows["labelled"]))
-            )
+            batch["labelled_images"] = self.take(tf.gather(self.labelled_indices, rows["labelled"]))
             batch["labels"] = tf.gather(self.labels, rows["labelled"])
         return batch
 

@@ -96,7 +96,7 @@ class ImageBatches:
         rows = {"indices": indices, "flipped": self.flipped(epoch)[indices]}
         options = pipeline_options()
         if has_gpu():
-            # Threads of their own: those of the process launch the GPU's kernels.
+            # Threads of their own, so that those which launch the GPU's kernels find a core.
             options.threading.private_threadpool_size = max(1, (os.cpu_count() or 1) - _LAUNCHING_THREADS)
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return (
@@ -115,13 +115,13 @@ class ImageBatches:
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
-    def _look_up(self, indices: np.ndarray) -> Any:
+    def _look_up(self, indices: Any) -> Any:
         """What is to be decoded of some images."""
-        raise NotImplementedError
+        return indices
 
     def _read(self, rows: dict[str, tf.Tensor]) -> tuple[Any, tf.Tensor]:
         """As `_look_up`, of the rows of a batch in a graph, and which of them are mirrored."""
-        raise NotImplementedError
+        return rows["indices"], rows["flipped"]
 
     def _decode(self, found: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Images and labels of what was looked up."""
@@ -199,12 +199,6 @@ class ArrayBatches(ImageBatches):
     @property
     def num_labelled(self) -> int:
         return int(tf.reduce_sum(tf.cast(self._labels >= 0, tf.int64)))
-
-    def _look_up(self, indices: np.ndarray) -> np.ndarray:
-        return indices
-
-    def _read(self, rows: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        return rows["indices"], rows["flipped"]
 
     def _decode(self, found: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return tf.gather(self._images, found), tf.gather(self._labels, found)

@@ -6,6 +6,7 @@ as many passes over a map, which take most of a normalization's time.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from keras import ops
@@ -20,10 +21,7 @@ _PARTS = 64
 def to_rows(x: Tensor) -> Tensor:
     """Reshapes `(N, ..., C)` to `(N, P, C)`."""
     shape = ops.shape(x)
-    positions = 1
-    for size in shape[1:-1]:
-        positions *= size
-    return ops.reshape(x, (shape[0], positions, shape[-1]))
+    return ops.reshape(x, (shape[0], math.prod(shape[1:-1]), shape[-1]))
 
 
 @own_gradient

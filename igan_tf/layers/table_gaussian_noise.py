@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import keras
@@ -115,9 +116,7 @@ class TableGaussianNoise(keras.layers.Layer):
         return keras.random.normal(shape, stddev=self.stddev, dtype=self.compute_dtype, seed=self.seed_generator)
 
     def _noise_from_table(self, shape: Any) -> Tensor:
-        count = 1
-        for size in shape:
-            count = count * size
+        count = math.prod(shape)
         blocks = (count + _BLOCK_SIZE - 1) // _BLOCK_SIZE
         drawn = keras.random.randint((blocks,), 0, _BLOCKS, dtype="int32", seed=self.seed_generator)
         if has_gpu():

@@ -47,7 +47,7 @@ def build_generator(
         hidden = normalize(hidden, name=f"norm_{index}")
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
     hidden = normalize.end(hidden)
-    # Not in half precision: with pixels rounded to it the discriminator wins outright (`docs/results/speed.md`).
+    # With this layer in half precision the discriminator wins outright (`docs/results/mnist_short.md`).
     with dtype_policy(wide_dtype(keras.config.dtype_policy().compute_dtype)):
         pixels = keras.layers.Dense(
             math.prod(image_shape), "sigmoid", kernel_initializer=pixels_initializer or normal(_KERNEL_STDDEV)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from igan_tf.optimizers.step_scalars import ComputesScalarsOnce
+from igan_tf.optimizers.step_scalars import ComputesScalarsOnce, apply_adam
 from igan_tf.types import Tensor
 
 
@@ -35,20 +35,7 @@ class FusedAdam(ComputesScalarsOnce, keras.optimizers.Adam):
         if keras.backend.backend() != "tensorflow" or self.amsgrad:
             super().update_step(gradient, variable, learning_rate)
             return
-        import tensorflow as tf
-
-        dtype = variable.dtype
+        index, dtype = self._get_variable_index(variable), variable.dtype
+        slots = self._momentums[index], self._velocities[index]
         scalars = self.scalars_of(learning_rate, dtype)
-        index = self._get_variable_index(variable)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=self._momentums[index].value.handle,
-            v=self._velocities[index].value.handle,
-            beta1_power=scalars.beta_1_power,
-            beta2_power=scalars.beta_2_power,
-            lr=scalars.rate,
-            beta1=scalars.beta_1,
-            beta2=scalars.beta_2,
-            epsilon=tf.constant(self.epsilon, dtype),
-            grad=ops.cast(gradient, dtype),
-        )
+        apply_adam(variable, *slots, ops.cast(gradient, dtype), scalars, self.epsilon)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from igan_tf.optimizers.step_scalars import ComputesScalarsOnce, StepScalars
+from igan_tf.optimizers.step_scalars import ComputesScalarsOnce, apply_adam
 from igan_tf.types import Tensor
 
 
@@ -82,7 +82,9 @@ class InsideRootAdam(ComputesScalarsOnce, keras.optimizers.Optimizer):
         # The running mean's next value gains (1 - beta_2) * epsilon once beta_2 has multiplied this.
         shift = (1 - self.beta_2) / self.beta_2 * self.epsilon
         if keras.backend.backend() == "tensorflow":
-            _fused_update(variable, momentum, shifted_velocity, gradient, shift, scalars)
+            # Not `assign_add`, which would first fill a tensor of the variable's size.
+            shifted_velocity.value.assign(shifted_velocity.value + ops.convert_to_tensor(shift, dtype=dtype))
+            apply_adam(variable, momentum, shifted_velocity, gradient, scalars, epsilon=0)
             return
         self.assign_add(momentum, (gradient - momentum) * (1 - self.beta_1))
         self.assign_add(
@@ -94,31 +96,3 @@ class InsideRootAdam(ComputesScalarsOnce, keras.optimizers.Optimizer):
     def get_config(self) -> dict[str, Any]:
         config = {"beta_1": self.beta_1, "beta_2": self.beta_2, "epsilon": self.epsilon}
         return {**super().get_config(), **config}
-
-
-def _fused_update(
-    variable: keras.Variable,
-    momentum: keras.Variable,
-    shifted_velocity: keras.Variable,
-    gradient: Tensor,
-    shift: float,
-    scalars: StepScalars,
-) -> None:
-    """The whole update of one variable in two TensorFlow operations."""
-    import tensorflow as tf
-
-    momentum, shifted_velocity = momentum.value, shifted_velocity.value
-    # Not `assign_add`, which would first fill a tensor of the variable's size.
-    shifted_velocity.assign(shifted_velocity + tf.constant(shift, shifted_velocity.dtype))
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=momentum.handle,
-        v=shifted_velocity.handle,
-        beta1_power=scalars.beta_1_power,
-        beta2_power=scalars.beta_2_power,
-        lr=scalars.rate,
-        beta1=scalars.beta_1,
-        beta2=scalars.beta_2,
-        epsilon=tf.constant(0, gradient.dtype),
-        grad=gradient,
-    )

@@ -27,6 +27,31 @@ class StepScalars(NamedTuple):
     beta_2_power: Tensor
 
 
+def apply_adam(
+    variable: keras.Variable,
+    momentum: keras.Variable,
+    velocity: keras.Variable,
+    gradient: Tensor,
+    scalars: StepScalars,
+    epsilon: float,
+) -> None:
+    """Updates a variable and its slots by TensorFlow's fused Adam; `epsilon` stands outside the root."""
+    import tensorflow as tf
+
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=momentum.value.handle,
+        v=velocity.value.handle,
+        beta1_power=scalars.beta_1_power,
+        beta2_power=scalars.beta_2_power,
+        lr=scalars.rate,
+        beta1=scalars.beta_1,
+        beta2=scalars.beta_2,
+        epsilon=tf.constant(epsilon, gradient.dtype),
+        grad=gradient,
+    )
+
+
 class ComputesScalarsOnce:
     """Hands `update_step` the step's `StepScalars` by dtype in the learning rate's place; before a Keras optimizer.
 

@@ -46,7 +46,6 @@ def test_an_optimizer_follows_it():
 
 
 def test_large_steps_are_counted_exactly():
-    rate = AnnealedRate(1.0, epochs=3 * 2**26, steps_per_epoch=1)
     # In float32 both steps would be 2^27 + 2^24.
     first, second = (2**27 + 2**24 - 1, 2**27 + 2**24)
     rate = AnnealedRate(1.0, epochs=3, steps_per_epoch=second // 2)
