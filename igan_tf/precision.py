@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import keras
@@ -23,6 +24,11 @@ def dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
+
+
+def output_layers() -> AbstractContextManager[None]:
+    """Layers made in this scope, a network's last, compute in float32 at least under the mixed and half policies."""
+    return dtype_policy(wide_dtype(keras.config.dtype_policy().compute_dtype))
 
 
 def wide_dtype(*dtypes: Any) -> str:

@@ -110,7 +110,8 @@ class WeightNorm(keras.layers.Wrapper):
             return self.data_dependent_initialize(inputs)
         pre_activation = self._product(inputs, self._factor())
         if self.layer.use_bias:
-            pre_activation = ops.add(pre_activation, self._broadcast(self.layer.bias))
+            # Not `ops.add`, on TensorFlow an operation whose gradient sums bfloat16 in bfloat16 and gets too little.
+            pre_activation = pre_activation + self._broadcast(ops.cast(self.layer.bias, self.compute_dtype))
         return self._activate(pre_activation)
 
     def data_dependent_initialize(self, inputs: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
 from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
-from igan_tf.precision import dtype_policy, wide_dtype
+from igan_tf.precision import output_layers
 
 # Weight normalization divides it out of the forward pass; it sets how far an optimizer's step goes.
 _KERNEL_STDDEV = 0.1
@@ -48,7 +48,7 @@ def build_generator(
         hidden = keras.layers.Activation("softplus", name=f"softplus_{index}")(hidden)
     hidden = normalize.end(hidden)
     # With this layer in half precision the discriminator wins outright (`docs/results/mnist_short.md`).
-    with dtype_policy(wide_dtype(keras.config.dtype_policy().compute_dtype)):
+    with output_layers():
         pixels = keras.layers.Dense(
             math.prod(image_shape), "sigmoid", kernel_initializer=pixels_initializer or normal(_KERNEL_STDDEV)
         )
@@ -104,6 +104,7 @@ def build_discriminator(
             hidden = MinibatchDiscrimination(name="minibatch_discrimination")(features)
         else:
             hidden = TableGaussianNoise(hidden_noise, name=f"noise_{index}")(features)
-    output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
-    logits = normalized_weights(output, weight_norm, epsilon=0.0)(hidden)
+    with output_layers():
+        output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
+        logits = normalized_weights(output, weight_norm, epsilon=0.0)(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")

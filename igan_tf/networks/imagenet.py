@@ -19,6 +19,7 @@ from igan_tf.layers import (
 )
 from igan_tf.networks.parts import GeneratorNorm, normal
 from igan_tf.networks.registry import DISCRIMINATOR_NORMS
+from igan_tf.precision import output_layers
 from igan_tf.types import Tensor
 
 LATENT_RANGE = (-1.0, 1.0)
@@ -175,7 +176,8 @@ def build_discriminator(
             kernel_initializer=normal(0.02),
             name="minibatch_discrimination",
         )(hidden)
-    logits = keras.layers.Dense(num_outputs, kernel_initializer=normal(0.02), name="logits")(hidden)
+    with output_layers():
+        logits = keras.layers.Dense(num_outputs, kernel_initializer=normal(0.02), name="logits")(hidden)
     return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
 
 

@@ -253,6 +253,18 @@ def test_half_precision_sums_norms_in_float32():
     np.testing.assert_allclose(outputs, 10 / np.sqrt(5000), rtol=2e-3)
 
 
+def test_half_precision_sums_biases_gradients_in_float32():
+    """TensorFlow's BiasAdd sums bfloat16 in bfloat16: 300 positive terms gave 0.977 of their sum."""
+    layer = WeightNorm(layers.Dense(64, dtype="mixed_bfloat16"), train_scale=False)
+    layer.build((None, 8))
+    cotangent = np.abs(normal(300, 64)).astype("float32")
+    _, to_weights = layer_gradients(layer, np.zeros((300, 8), "float32"), cotangent)
+    to_bias = dict(zip([weight.name for weight in layer.trainable_weights], to_weights))["bias"]
+    # A term is rounded to 8 bits, by at most 1/512 and to either side; so is the sum.
+    np.testing.assert_allclose(to_bias / cotangent.sum(axis=0), 1, atol=1 / 256)
+    np.testing.assert_allclose(np.mean(to_bias / cotangent.sum(axis=0)), 1, atol=1e-3)
+
+
 @pytest.mark.parametrize("init_std", [1.0, 0.1])
 @pytest.mark.parametrize("name", LAYERS)
 def test_data_dependent_initialization(name, init_std):

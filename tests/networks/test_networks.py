@@ -489,3 +489,11 @@ def test_dense_generators_have_pixels_in_float32_under_half_precision():
         generator = mnist.build_generator(width=0.02)
     assert generator.get_layer("dense_1").compute_dtype == "bfloat16"
     assert generator.get_layer("pixels").compute_dtype == generator.output.dtype == "float32"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_are_in_float32_under_half_precision(name):
+    with dtype_policy("mixed_bfloat16"):
+        discriminator = NETWORKS[name].build_discriminator()
+    outputs = {output: tensor.dtype for output, tensor in discriminator.output.items()}
+    assert outputs == {"logits": "float32", "features": "bfloat16"}
