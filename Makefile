@@ -38,6 +38,7 @@ run: $(INSTALLED)
 	$(BIN)/python -m igan_tf.main --flagfile=run_configs/digits.cfg --run_dir=runs/digits
 
 mnist: $(INSTALLED)
+	@test -n "$(IGAN_DATA_DIR)" || { echo "set IGAN_DATA_DIR to a folder whose tfds/ holds TFDS's mnist"; exit 1; }
 	$(BIN)/python -m igan_tf.main --flagfile=run_configs/mnist_feature_matching.cfg \
 		--data_dir=$(IGAN_DATA_DIR)/tfds --run_dir=runs/mnist
 
