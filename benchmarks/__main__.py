@@ -53,14 +53,21 @@ def main():
     parser.add_argument("--only", choices=BENCHMARKS, nargs="+", help="these benchmarks instead of all")
     parser.add_argument("--processes", type=int, default=1, help="fresh processes for each benchmark, all in turn")
     arguments = parser.parse_args()
+    if arguments.processes < 1:
+        parser.error(f"--processes must be at least 1. Received: {arguments.processes}")
+    try:
+        Path(arguments.json).write_text("{}\n")
+    except OSError as error:
+        parser.error(f"--json={arguments.json}: {error.strerror}")
     names = arguments.only or list(BENCHMARKS)
-    rounds = _in_processes(names, arguments.processes) if arguments.processes > 1 else [_here(names)]
-    # After every round: a later one may fail.
+    rounds = _in_processes(names, arguments.processes) if arguments.processes > 1 else _here(names)
+    # After every benchmark, of several processes after every round: a later one may fail.
     for found in rounds:
         Path(arguments.json).write_text(json.dumps(found, indent=2) + "\n")
 
 
 def _here(names):
+    """Yields, after each benchmark, the values so far."""
     # As in the package's commands.
     keep_freed_memory()
     values = {}
@@ -73,7 +80,7 @@ def _here(names):
         print(f"{name}: {result['value']:.3f}", flush=True)
         for key, value in result["details"].items():
             print(f"  {key}: {value}", flush=True)
-    return values
+        yield values
 
 
 def _in_processes(names, count):

@@ -62,7 +62,8 @@ def in_another_process(*module_and_arguments):
         try:
             yield turn
         finally:
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):
+                process.stdin.close()
 
 
 def take_turns(call):

@@ -20,9 +20,9 @@ def keep_freed_memory() -> None:
 
     It is for a whole process, so programs call it and the library does not. They call it after the import of
     TensorFlow, which sets M_MMAP_THRESHOLD itself, and before TensorFlow starts its threads: each thread would have a
-    heap of its own. A user's own MALLOC_... variables stand.
+    heap of its own. A user's own MALLOC_... variables and tunables stand.
     """
-    if any(name.startswith("MALLOC_") for name in os.environ):
+    if any(name.startswith("MALLOC_") for name in os.environ) or "malloc." in os.environ.get("GLIBC_TUNABLES", ""):
         return
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         # The heaps of threads, and blocks that have a mapping of their own, are given back whatever the last one says.

@@ -48,6 +48,9 @@ def test_commands_keep_it_after_tensorflow_is_imported():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="of glibc")
-def test_what_the_user_set_stands(monkeypatch):
-    monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
+@pytest.mark.parametrize(
+    ("name", "value"), [("MALLOC_ARENA_MAX", "4"), ("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=65536")]
+)
+def test_what_the_user_set_stands(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
     assert faults("keep") > 20 * 12

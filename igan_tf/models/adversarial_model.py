@@ -171,7 +171,7 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
         for technique in self.techniques:
             terms = getattr(technique, f"{player}_terms")(step)
             for term in terms.values():
-                loss += technique.weight * term
+                loss += technique.weight * tf.cast(term, loss.dtype)
             if twice := logs.keys() & terms.keys():
                 raise ValueError(f"`techniques` must log their terms under different names. Received: {sorted(twice)}")
             logs.update(terms)

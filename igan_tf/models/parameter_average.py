@@ -81,10 +81,10 @@ class ParameterAverage(keras.layers.Layer):
 
     def update(self, variables: Sequence[keras.Variable]) -> None:
         """Takes the present values of `variables` into the average."""
-        rate = 1 - self.decay
         for average, variable in zip(self.averages, variables):
             difference = average - ops.convert_to_tensor(variable, dtype=average.dtype)
             # average <- average - rate * difference in one pass; in a replica the handle is that replica's own copy.
+            rate = tf.constant(1 - self.decay, difference.dtype)
             tf.raw_ops.ResourceApplyGradientDescent(var=average.value.handle, alpha=rate, delta=difference)
         assign_here(self.count, self.count + 1)
 

@@ -253,16 +253,26 @@ def test_half_precision_sums_norms_in_float32():
     np.testing.assert_allclose(outputs, 10 / np.sqrt(5000), rtol=2e-3)
 
 
-def test_half_precision_sums_biases_gradients_in_float32():
-    """TensorFlow's BiasAdd sums bfloat16 in bfloat16: 300 positive terms gave 0.977 of their sum."""
-    layer = WeightNorm(layers.Dense(64, dtype="mixed_bfloat16"), train_scale=False)
-    layer.build((None, 8))
-    cotangent = np.abs(normal(300, 64)).astype("float32")
-    _, to_weights = layer_gradients(layer, np.zeros((300, 8), "float32"), cotangent)
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (layers.Dense(16), (300, 16)),
+        (layers.Conv2D(16, 3, padding="same"), (8, 20, 20, 16)),
+        (layers.Conv2DTranspose(16, 3, padding="same"), (8, 20, 20, 16)),
+    ],
+    ids=["dense", "convolution", "transposed"],
+)
+def test_half_precision_sums_biases_gradients_in_float32(policy, layer, shape):
+    """TensorFlow's BiasAdd sums bfloat16 in bfloat16: of 300 positive terms it gives 98 %, of 3,200 54 %."""
+    layer = WeightNorm(type(layer).from_config(layer.get_config() | {"dtype": policy}), train_scale=False)
+    layer.build((None, *shape[1:-1], 2))
+    cotangent = np.abs(normal(*shape)).astype("float32")
+    _, to_weights = layer_gradients(layer, np.zeros((*shape[:-1], 2), "float32"), cotangent)
     to_bias = dict(zip([weight.name for weight in layer.trainable_weights], to_weights))["bias"]
+    expected = cotangent.sum(axis=tuple(range(len(shape) - 1)))
     # A term is rounded to 8 bits, by at most 1/512 and to either side; so is the sum.
-    np.testing.assert_allclose(to_bias / cotangent.sum(axis=0), 1, atol=1 / 256)
-    np.testing.assert_allclose(np.mean(to_bias / cotangent.sum(axis=0)), 1, atol=1e-3)
+    np.testing.assert_allclose(to_bias / expected, 1, atol=1 / 256)
 
 
 @pytest.mark.parametrize("init_std", [1.0, 0.1])

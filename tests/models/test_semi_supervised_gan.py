@@ -21,7 +21,7 @@ from igan_tf.layers import (
     WeightNorm,
     data_dependent_initialization,
 )
-from igan_tf.losses import HistoricalAveraging
+from igan_tf.losses import HistoricalAveraging, R1Penalty
 from igan_tf.models import SemiSupervisedGAN
 from igan_tf.models.randomness import is_seed_state, step_key
 from igan_tf.optimizers import InsideRootAdam
@@ -864,6 +864,23 @@ def test_mixed_precision_takes_float32s_step(policy, name, tolerance, joint_pass
     for plain, mixed in zip(*steps):
         assert np.abs(plain).max() > 1e-3
         assert np.linalg.norm(mixed - plain) < tolerance * np.linalg.norm(plain)
+
+
+@pytest.mark.parametrize("name", ["float64", "bfloat16"])
+def test_weights_that_are_not_float32_take_the_same_step_in_a_graph(policy, name):
+    policy(name)
+    models = [make_model(techniques=[HistoricalAveraging(1.0), R1Penalty(1.0)]) for _ in range(2)]
+    batch = tensors(make_batch())
+    models[0].train_step(batch)
+    tf.function(models[1].train_step)(batch)
+    for network in ("discriminator", "generator"):
+        eager, graph = (weights_of(getattr(model, network)).values() for model in models)
+        for found, expected in zip(graph, eager, strict=True):
+            assert found.dtype.name == name
+            found, expected = found.astype("float64"), expected.astype("float64")
+            # A rounding or two of a weight: the graph may sum in another order.
+            tolerance = {"float64": 1e-12, "bfloat16": 2.0**-6}[name]
+            np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance * np.abs(expected).max())
 
 
 def test_float16_scales_both_players_losses_and_bfloat16_none(policy):
