@@ -140,8 +140,8 @@ BREAKAGES = [Breakage(*row) for row in [
      "test_the_published_schedules"),
     # Data.
     ("second-shuffle", "The generator's batches of unlabelled data are the discriminator's again.",
-     "epoch, _UNLABELLED_2, self.num_images",
-     "epoch, _UNLABELLED, self.num_images",
+     "self._generator(epoch, _UNLABELLED_2).permutation",
+     "self._generator(epoch, _UNLABELLED).permutation",
      "test_the_two_shuffles_are_independent"),
     ("labelled-tiling", "The labelled examples come in the same order in every repetition.",
      "[generator.permutation(count) for _",
