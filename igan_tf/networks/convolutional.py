@@ -14,9 +14,8 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
+from igan_tf.networks.parts import GeneratorNorm, logits, normal, normalized_weights
 from igan_tf.networks.registry import INPUT_CORRUPTIONS
-from igan_tf.precision import output_layers
 
 KERNEL_STDDEV = 0.05
 _OUTPUT_INIT_STD = 0.1
@@ -164,7 +163,5 @@ def build_discriminator(
     hidden = features
     if minibatch_discrimination:
         hidden = MinibatchDiscrimination(name="minibatch_discrimination")(hidden)
-    with output_layers():
-        output = keras.layers.Dense(num_outputs, kernel_initializer=normal(KERNEL_STDDEV), name="logits")
-        logits = normalized_weights(output, weight_norm, init_std=_OUTPUT_INIT_STD)(hidden)
-    return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
+    last = logits(hidden, num_outputs, KERNEL_STDDEV, weight_norm, init_std=_OUTPUT_INIT_STD)
+    return keras.Model(images, {"logits": last, "features": features}, name="discriminator")

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise, WeightNorm
-from igan_tf.networks.parts import GeneratorNorm, normal, normalized_weights
+from igan_tf.networks.parts import GeneratorNorm, logits, normal, normalized_weights
 from igan_tf.precision import output_layers
 
 # Weight normalization divides it out of the forward pass; it sets how far an optimizer's step goes.
@@ -104,7 +104,5 @@ def build_discriminator(
             hidden = MinibatchDiscrimination(name="minibatch_discrimination")(features)
         else:
             hidden = TableGaussianNoise(hidden_noise, name=f"noise_{index}")(features)
-    with output_layers():
-        output = keras.layers.Dense(num_outputs, kernel_initializer=normal(_KERNEL_STDDEV), name="logits")
-        logits = normalized_weights(output, weight_norm, epsilon=0.0)(hidden)
-    return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
+    outputs = {"logits": logits(hidden, num_outputs, _KERNEL_STDDEV, weight_norm, epsilon=0.0), "features": features}
+    return keras.Model(images, outputs, name="discriminator")

@@ -8,6 +8,7 @@ import keras
 
 from igan_tf.layers import BatchStatisticsNorm, DropReference, PrependReference, VirtualBatchNorm, WeightNorm
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, GENERATOR_NORMS
+from igan_tf.precision import output_layers
 from igan_tf.types import Tensor
 
 
@@ -86,6 +87,20 @@ def normalized_weights(layer: keras.layers.Layer, kind: str, **settings: Any) ->
         # In the weights' own precision: in mixed precision the quotient that it keeps would be rounded to half.
         return keras.layers.SpectralNormalization(layer, name=layer.name, dtype=layer.variable_dtype)
     return layer
+
+
+def logits(hidden: Tensor, num_outputs: int, kernel_stddev: float, weight_norm: str, **settings: Any) -> Tensor:
+    """Puts a discriminator's last layer, in float32 at least, behind `hidden`.
+
+    Args:
+        hidden: `(N, units)`.
+        num_outputs: Number of logits.
+        kernel_stddev: Deviation of the kernel's start.
+        weight_norm, **settings: See `normalized_weights`.
+    """
+    with output_layers():
+        layer = keras.layers.Dense(num_outputs, kernel_initializer=normal(kernel_stddev), name="logits")
+        return normalized_weights(layer, weight_norm, **settings)(hidden)
 
 
 def normal(stddev: float) -> keras.initializers.Initializer:

@@ -12,9 +12,8 @@ import keras
 from igan_tf.layers import MinibatchDiscrimination, TableGaussianNoise
 from igan_tf.networks import convolutional
 from igan_tf.networks.convolutional import KERNEL_STDDEV
-from igan_tf.networks.parts import normal, normalized_weights, scaled
+from igan_tf.networks.parts import logits, normal, normalized_weights, scaled
 from igan_tf.networks.registry import NETWORKS
-from igan_tf.precision import output_layers
 
 _NOISE = 0.5
 
@@ -87,7 +86,5 @@ def build_discriminator(
     hidden = features
     if minibatch_discrimination:
         hidden = MinibatchDiscrimination(num_kernels=50, kernel_dim=5, name="minibatch_discrimination")(features)
-    with output_layers():
-        output = keras.layers.Dense(num_outputs, kernel_initializer=normal(KERNEL_STDDEV), name="logits")
-        logits = normalized_weights(output, weight_norm)(hidden)
-    return keras.Model(images, {"logits": logits, "features": features}, name="discriminator")
+    outputs = {"logits": logits(hidden, num_outputs, KERNEL_STDDEV, weight_norm), "features": features}
+    return keras.Model(images, outputs, name="discriminator")
