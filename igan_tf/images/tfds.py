@@ -48,7 +48,7 @@ class PreparedData:
             f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {default} (`data_dir` names another)"
         )
         self._command = _COMMAND.format(name=name, data_dir=data_dir or None)
-        missing = f"no prepared data set {name} in {self._place}"
+        missing = f"no prepared data set {name} in {self._place}{_where_it_lies(name, data_dir)}"
         with _refusing(missing, f"To prepare it, remove what is damaged there and run:\n  {self._command}"):
             try:
                 self._builder = tfds.builder(name, data_dir=data_dir or None)
@@ -158,6 +158,16 @@ class PreparedData:
                 f"{self._name} in {self._place} must be prepared as TFRecords, as by this command:\n  {command}\n"
                 f"Received: files of the format {found.value}"
             )
+
+
+def _where_it_lies(name: str, data_dir: str | Path) -> str:
+    """Where the folder above or one below is TFDS's, by its folder of the data set: the end of a message, or ""."""
+    folder_name = re.split("[/:]", name)[0]
+    if not data_dir or not folder_name.isidentifier():
+        return ""
+    place = Path(data_dir)
+    found = [place.parent] if place.name == folder_name else sorted(path.parent for path in place.glob(f"*/{folder_name}"))
+    return f", but there is in {found[0]}: pass `data_dir={found[0]}`" if found else ""
 
 
 @contextlib.contextmanager
