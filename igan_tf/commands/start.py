@@ -34,8 +34,8 @@ _NOTICE = re.compile(
 def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = None) -> Iterator[None]:
     """In this scope an error ends the program: one of the user's with its message, Ctrl-C without one.
 
-    What the machine lacks, space or memory, is said in one sentence, too. Anything else is a fault of this package or
-    of a library: a file takes its traceback.
+    What the machine lacks, a package, space or memory, is said in one sentence, too. Anything else is a fault of this
+    package or of a library: a file takes its traceback.
 
     Args:
         line: Its flags stand in the message for the arguments of the library.
@@ -52,7 +52,15 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         sys.exit(1)
     except Exception as error:
-        sys.exit(_printable(f"igan_tf: {_lack_of_machine(error, line) or _report_of(error)}"))
+        lack = _lack_of_packages(error) or _lack_of_machine(error, line)
+        sys.exit(_printable(f"igan_tf: {lack or _report_of(error)}"))
+
+
+def _lack_of_packages(error: Exception) -> str:
+    """That a package of others is not installed, as a sentence; empty for any other error."""
+    if not isinstance(error, ModuleNotFoundError) or (error.name or "igan_tf").split(".")[0] == "igan_tf":
+        return ""
+    return f"{error.name}, which igan_tf requires, is not installed"
 
 
 def _lack_of_machine(error: Any, line: CommandLine) -> str:

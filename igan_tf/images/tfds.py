@@ -166,7 +166,9 @@ def _where_it_lies(name: str, data_dir: str | Path) -> str:
     if not data_dir or not folder_name.isidentifier():
         return ""
     place = Path(data_dir)
-    found = [place.parent] if place.name == folder_name else sorted(path.parent for path in place.glob(f"*/{folder_name}"))
+    found = (
+        [place.parent] if place.name == folder_name else sorted(path.parent for path in place.glob(f"*/{folder_name}"))
+    )
     return f", but there is in {found[0]}: pass `data_dir={found[0]}`" if found else ""
 
 

@@ -14,7 +14,8 @@ from igan_tf.errors import ConfigError
 from igan_tf.settings import Settings, setting
 from tests.command_line import environment
 
-# Every command's help, then a wrong flag of each, where neither TensorFlow nor Keras can be imported.
+# Every command's help, then a wrong flag of each, then a right command line, where neither TensorFlow nor Keras can be
+# imported.
 WITHOUT_TENSORFLOW = """
 import sys
 sys.modules["tensorflow"] = sys.modules["keras"] = None
@@ -25,6 +26,7 @@ for name in commands.COMMANDS:
             commands.main([name, flag])
         except SystemExit as end:
             print(f"<{name} {flag} {end.code}>")
+commands.main(["train", "--dataset=digits", "--run_dir=run"])
 """
 
 
@@ -48,7 +50,7 @@ def test_help_and_refusals_need_no_tensorflow(tmp_path):
         timeout=300,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (1, "igan_tf: keras, which igan_tf requires, is not installed\n")
     assert list(tmp_path.iterdir()) == []
     for name in commands.COMMANDS:
         assert f"<{name} --help 0>" in done.stdout

@@ -108,7 +108,9 @@ def test_a_folder_too_high_or_too_low_names_the_right_one(tmp_path, given):
     (tmp_path / "tfds" / "mnist" / "3.0.1").mkdir(parents=True)
     right = re.escape(str(tmp_path / "tfds"))
     for name in ("mnist", "mnist:3.0.1"):
-        with pytest.raises(DataError, match=rf"no prepared .*, but there is in {right}: pass `data_dir={right}`\. To pr"):
+        with pytest.raises(
+            DataError, match=rf"no prepared .*, but there is in {right}: pass `data_dir={right}`\. To pr"
+        ):
             PreparedData(name, tmp_path / given)
 
 
