@@ -71,7 +71,7 @@ soak: $(INSTALLED)
 
 # As docs/layers.md says: the package beside Keras, JAX and SciPy alone.
 test-layers-alone:
-	rm -rf build
+	rm -rf build/alone build/lib build/bdist.* build/*.whl
 	$(PYTHON) -m venv build/alone
 	build/alone/bin/python -m pip wheel --quiet --no-deps --wheel-dir=build .
 	build/alone/bin/python -m pip install --quiet 'keras==3.15.*' jax scipy
@@ -100,4 +100,4 @@ bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks --processes=3 --json=bench.json
 
 clean:
-	rm -rf .venv build runs bench.json
+	rm -rf .venv build bench.json

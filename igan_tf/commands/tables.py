@@ -170,17 +170,30 @@ def _check_run_flags(settings: TableSettings, run_flags: Sequence[str]) -> None:
     with ending_in_one_sentence(line):
         line.parse(run_flags)
         table = TABLES[settings.table]
-        own = {name for name in ("epochs", "data_dir") if getattr(settings, name)}
+        own = {"dataset", "recipe", "label_draws"}
+        own |= {name for name in ("epochs", "data_dir") if getattr(settings, name)}
         if isinstance(table, ErrorTable):
-            own |= {"labels", "seed_data", "seed", "label_draws"}
+            # All of a `label_file` would be every column's labels.
+            own |= {"labels", "seed_data", "seed", *(() if "balance" in line.typed else ("label_file",))}
             first = _read(settings, run_flags, table.flagfile)
         else:
             own |= {"seed"} if (settings.seeds or table.seeds) > 1 else set()
             # It has all the techniques that other rows leave out.
-            first = _read(settings, run_flags, table.rows[0].flagfile, *table.rows[0].flags)
+            read, meant = (
+                [_read(settings, flags, row.flagfile, *row.flags) for row in table.rows] for flags in (run_flags, [])
+            )
+            own |= {name for name in line.typed if _undoes(name, read, meant)}
+            first = read[0]
         for name in sorted(own & line.typed):
             raise ConfigError(f"`{name}` of every run is set by the table itself: leave it out after --")
         refuse_unused(first, line.typed)
+
+
+def _undoes(name: str, read: Sequence[RunConfig], meant: Sequence[RunConfig]) -> bool:
+    """Whether a flag of every run takes away what makes a row another than the first, of the rows that are `meant`."""
+    rows = [(getattr(row, name, None), getattr(row_meant, name, None)) for row, row_meant in zip(read, meant)]
+    first, first_meant = rows[0]
+    return any(row_meant != first_meant and (row != row_meant or row == first) for row, row_meant in rows)
 
 
 def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
@@ -192,6 +205,9 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     from igan_tf.tables import grid
     from igan_tf.training.interruption import Interrupted
 
+    for device in tf.config.list_physical_devices("GPU"):
+        # What this process classifies must leave the runs their memory. Before TensorFlow looks for what it may use.
+        tf.config.experimental.set_memory_growth(device, True)
     folder = _folder(settings)
     table_grid = _grid_of(settings, folder, run_flags)
     # All that can be refused is, before the first run starts.
@@ -200,9 +216,6 @@ def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     for run in table_grid.runs:
         preflight.check_against_data(run.config, data)
         run_directory.refuse_other_settings(run.run_dir, preflight.resolved(run.config))
-    for device in tf.config.list_physical_devices("GPU"):
-        # What this process classifies must leave the runs their memory.
-        tf.config.experimental.set_memory_growth(device, True)
     try:
         with run_directory.sole_trainer(folder):
             failed = grid.train(table_grid.runs, settings.parallel, lambda run: table_grid.write())

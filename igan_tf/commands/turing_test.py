@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from igan_tf.commands.flags import CommandLine
-from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
+from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
 from igan_tf.settings import Settings, refuse_unused, setting
 from igan_tf.turing_test.settings import StudyError, StudyImageSettings, StudySettings
 
@@ -76,7 +76,7 @@ class ServingSettings(Settings):
     public_url: str = setting(
         "",
         "What annotators' browsers reach the server by, such as https://study.example.org, where that is not its own "
-        "address. With https, cookies are sent over https alone.",
+        "address; its proxy must pass on the Host of browsers. With https, cookies are sent over https alone.",
         used_with=_NOT_REPORT,
     )
     insecure_lan: bool = setting(
@@ -154,7 +154,7 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, study: StudySet
         return
     refuse_unused(study, line.typed)
     places = [settings.real, *(text.partition("=")[2] for text in settings.generated)]
-    if "data_dir" in line.typed and any(places) and not any(place.startswith("tfds:") for place in places):
+    if "data_dir" in line.typed and not any(place.startswith("tfds:") for place in places):
         raise StudyError(
             f"`data_dir` is for images of TFDS, tfds:<name>:<split>. Received: data_dir={settings.data_dir} "
             f"real={settings.real}"
@@ -293,8 +293,8 @@ def _report(settings: CommandSettings) -> None:
     _say_what_is_unchecked(study)
     try:
         folder = Path(settings.output or Path(settings.study_dir) / "report")
-        report = write_report(study, folder)
+        result = write_report(study, folder)
     finally:
         study.close()
-    print("\n".join(in_words(report)))
-    print(f"written to {folder}", flush=True)
+    for line in [*in_words(result), f"written to {folder}"]:
+        report(line)

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from igan_tf.experiments.configs import RunConfig, as_text
 from igan_tf.experiments.run_directory import read_result
 from igan_tf.files import disk
+from igan_tf.files.json_files import DamagedFile
 from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import read_metrics
 
@@ -56,9 +57,14 @@ class Run:
         result = read_result(self.run_dir)
         return result if result is not None and result["epochs"] >= self.config.epochs else None
 
-    def training_seconds(self) -> float:
-        """Time that the run's steps took, without evaluation and start."""
-        lines = read_metrics(self.run_dir / "metrics.jsonl")
+    def training_seconds(self) -> float | None:
+        """Time that the run's steps took, without evaluation and start; None where its metrics cannot be read."""
+        try:
+            # Between them are those of `log_steps`.
+            lines = [line for line in read_metrics(self.run_dir / "metrics.jsonl") if "epoch" in line]
+        except (FileNotFoundError, disk.UnusableFile, DamagedFile):
+            # The run's errors do not depend on them, nor do the other runs.
+            return None
         steps = [line["step"] for line in lines]
         return sum(
             line["seconds_per_step"] * (step - before) for line, step, before in zip(lines, steps, [0, *steps[:-1]])

@@ -53,7 +53,8 @@ def write_error_table(
         "ensemble of 10, paper": [_figure(table, table.ensemble.get(labels)) for labels in columns],
         "ensemble, here": [_ensembles(table, averaged[labels]) for labels in columns],
     }
-    rows = {name: values for name, values in rows.items() if any(values)}
+    # Where every run has failed, and the paper has no such table, one line is left all the same.
+    rows = {name: values for name, values in rows.items() if any(values) or name == "one model, here"}
     lines = [
         _caption(table.title, table.paper_epochs, runs, finished),
         "Errors here are the averaged parameters', mean +- sample standard deviation over the runs that are done. "
@@ -165,9 +166,9 @@ def _caption(title: str, paper_epochs: int | None, runs: Sequence[Run], finished
     paper = f" (paper: {paper_epochs})" if paper_epochs else ""
     done = f"{len(finished)} of {counted(len(runs), 'run')} done"
     caption = f"**{title}.** {_one_or_other(epochs, 'epoch')}{paper}, {done}"
-    if finished:
-        minutes = np.mean([run.training_seconds() for run in finished]) / 60
-        caption += f", {minutes:.1f} minutes of training steps a run"
+    seconds = [taken for run in finished if (taken := run.training_seconds()) is not None]
+    if seconds:
+        caption += f", {np.mean(seconds) / 60:.1f} minutes of training steps a run"
     anneal_epochs = max(run.config.anneal_epochs for run in runs)
     if epochs[-1] < anneal_epochs:
         caption += f"; learning rates would reach 0 at epoch {anneal_epochs}, which these runs do not"
@@ -208,6 +209,7 @@ def _one_or_other(numbers: Sequence[int], noun: str) -> str:
 def _run_figures(run: Run) -> dict[str, Any]:
     """What the CSV says of a run; its result is left empty while it is not finished."""
     result = run.result() or {}
+    seconds = run.training_seconds() if result else None
     # No table is of another recipe.
     config = cast(SemiSupervisedConfig, run.config)
     return {
@@ -217,7 +219,7 @@ def _run_figures(run: Run) -> dict[str, Any]:
         "seed_data": config.seed_data,
         "seed": config.seed,
         **{name: result.get(name, "") for name in ("epochs", "steps", "test_error", "averaged_test_error")},
-        "training_seconds": round(run.training_seconds(), 1) if result else "",
+        "training_seconds": "" if seconds is None else round(seconds, 1),
     }
 
 

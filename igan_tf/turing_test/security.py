@@ -73,9 +73,16 @@ class Guard:
 
 
 def check_origin(request: Request, origins: Collection[str]) -> None:
-    """Raises a 403 unless the request comes from one of our own pages; every browser says so with a POST."""
-    if request.headers.get("origin", "") not in origins:
+    """Raises a 403 unless the request comes from one of our own pages; every browser says so with a POST.
+
+    A browser's `Origin` and `Host` have the same name. Where they do not, a proxy has put its own into `Host`, and the
+    cookie would be one for that name: a 421.
+    """
+    origin = request.headers.get("origin", "")
+    if origin not in origins:
         raise HTTPException(403, "The request does not come from this study's pages.")
+    if urlsplit(origin).netloc != request.headers["host"].lower():
+        raise HTTPException(421, "The study's proxy must pass on the Host that browsers send.")
 
 
 def form_token(secret: str, purpose: str, holder: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -32,12 +32,12 @@ _COOKIE_SECONDS = 90 * 24 * 3600
 _MOST_MILLISECONDS = 3_600_000
 
 
-def build_app(storage: Storage, origins: Collection[str]) -> security.Guard:
+def build_app(storage: Storage, origins: Sequence[str]) -> security.Guard:
     """The ASGI application.
 
     Args:
         storage: A `Storage` opened with `serve=True`.
-        origins: The origins under which browsers reach it, such as "http://127.0.0.1:8765".
+        origins: The origins under which browsers reach it, such as "http://127.0.0.1:8765"; the first goes into links.
     """
     pages = Pages(storage, origins)
     routes = [
@@ -65,9 +65,9 @@ def build_app(storage: Storage, origins: Collection[str]) -> security.Guard:
 class Pages:
     """The endpoints, over one study."""
 
-    def __init__(self, storage: Storage, origins: Collection[str]) -> None:
+    def __init__(self, storage: Storage, origins: Sequence[str]) -> None:
         self.storage = storage
-        self.origins = frozenset(origins)
+        self.origins = origins
         self.report = Results(storage)
         # Studies on two ports of one machine share its cookies: each has names of its own.
         suffix = security.form_token(storage.form_secret, "cookie", "")[:8]
@@ -135,7 +135,7 @@ class Pages:
         return self._page(
             "annotate.html",
             form_token=security.form_token(self.storage.form_secret, "answer", annotator.session),
-            resume=f"{self._origin(request)}/resume/{annotator.resume}",
+            resume=f"{self.origins[0]}/resume/{annotator.resume}",
             again=f"/study/{self.storage.study_token}",
             storage=self.storage,
         )
@@ -174,7 +174,7 @@ class Pages:
         self._check_secret(request, self.storage.results_token)
         report = await self.report.report()
         base = f"/results/{self.storage.results_token}"
-        link = f"{self._origin(request)}/study/{self.storage.study_token}"
+        link = f"{self.origins[0]}/study/{self.storage.study_token}"
         return self._page(
             "results.html",
             report=report,
@@ -240,7 +240,7 @@ class Pages:
     def _origin(self, request: Request) -> str:
         """The origin under which this browser reaches the server: `Guard` has seen to it that there is one."""
         host = request.headers["host"].lower()
-        return next(origin for origin in sorted(self.origins) if origin.split("://")[1] == host)
+        return next(origin for origin in self.origins if origin.split("://")[1] == host)
 
     def _known(self, request: Request) -> Annotator | None:
         """The annotator whose cookie the request has, or None."""

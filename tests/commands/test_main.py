@@ -182,6 +182,14 @@ def test_the_end_says_where_everything_is_and_what_comes_next(run_dir, tmp_path,
     assert line.read(EvaluationSettings).source == str(run_dir)
 
 
+def test_draws_are_called_as_their_folders(tmp_path, capfd):
+    place = tmp_path / "run"
+    outcome = run_here(capfd, *FLAGS, "--label_draws=2", "--seed_data=5", "--epochs=1", f"--run_dir={place}")
+    assert sorted(path.name for path in place.glob("draw-*")) == ["draw-5", "draw-6"]
+    assert re.findall(r"^draw (\d): test_error", outcome.text, re.MULTILINE) == ["5", "6"]
+    assert f"--run_dir={place}/draw-5 " in outcome.text and f"--source={place}/draw-5 " in outcome.text
+
+
 def test_metrics_jsonl_has_every_metric_of_each_epoch(run_dir):
     lines = metrics(run_dir)
     assert [(line["epoch"], line["step"]) for line in lines] == [(1, 2), (2, 4)]

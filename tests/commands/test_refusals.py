@@ -36,6 +36,16 @@ LINES = {
     ),
 }
 
+# What settings are used with that holds in these command lines.
+HOLDING = {
+    "discriminator_weight_norm=weight",
+    "encoding=jpeg",
+    "generator_objective=feature_matching",
+    "labels",
+    "report=False",
+    "table=mnist",
+}
+
 
 def wrong_values(field):
     """Texts that the flag of a field must refuse."""
@@ -77,8 +87,14 @@ def unused():
     for command in ("train", "compare", "records", "tables", "turing-test"):
         for field in all_fields(command):
             needed = field.metadata["used_with"]
-            if needed and not {"encoding=jpeg", "report=False", "table=mnist"} & set(needed):
+            if needed and not HOLDING & set(needed):
                 yield command, [*LINES[command][1], given(field)], field.name
+    for flag, name in (
+        ("labels=0", "seed_data"),
+        ("discriminator_weight_norm=spectral", "initialization_examples"),
+        ("generator_objective=minimax", "feature_matching_norm"),
+    ):
+        yield "train", ["--dataset=digits", f"--{flag}", given(setting_fields()[name])], name
     yield "records", [*LINES["records"][1], "--encoding=raw", "--jpeg_quality=95"], "jpeg_quality"
     for name in ("tfds_split", "tfds_data_dir"):
         yield "records", [*LINES["records"][1], f"--{name}=x"], name
@@ -91,13 +107,21 @@ def unused():
         yield "tables", ["--table=ablation_small", "--print_commands", f"--{name}=50"], name
     for name in ("labels", "seed", "seed_data", "label_draws"):
         yield "tables", ["--table=mnist", "--", f"--{name}=10"], name
+    yield "tables", ["--table=mnist", "--", "--dataset=digits"], "dataset"
+    yield "tables", ["--table=mnist", "--", "--label_file=labels.txt"], "label_file"
     yield "tables", ["--table=ablation_small", "--", "--seed=2"], "seed"
+    yield "tables", ["--table=ablation_small", "--", "--label_draws=2"], "label_draws"
+    # What a row leaves out: given back to it, and taken from the first.
+    yield "tables", ["--table=inception_score", "--", "--labels=1000"], "labels"
+    yield "tables", ["--table=inception_score", "--", "--generator_norm=batch"], "generator_norm"
+    yield "tables", ["--table=ablation_small", "--", "--label_smoothing=0"], "label_smoothing"
     yield "tables", ["--table=mnist", "--epochs=2", "--", "--epochs=3"], "epochs"
     for field in (*fields_of(StudySettings), *fields_of(turing_test.ServingSettings)):
         yield "turing-test", ["--study_dir=study", "--report", given(field)], field.name
     for name in ("real=digits:test", "generated=gan=run", "data_dir=d"):
         yield "turing-test", ["--study_dir=study", "--report", f"--{name}"], name.partition("=")[0]
     yield "turing-test", [*LINES["turing-test"][1], "--data_dir=d"], "data_dir"
+    yield "turing-test", ["--study_dir=study", "--data_dir=d"], "data_dir"
     used = {"sample": ("seed", "dataset"), "test": ("data_dir", "dataset"), "export": ("dataset",)}
     for command, mode in (("sample", "sample"), ("test", "evaluate"), ("export", "export")):
         for field in setting_fields().values():

@@ -154,6 +154,11 @@ def test_behind_https_cookies_are_secure(tmp_path):
             client = Client(own, origin, server.path(server.study_link))
             reply = client.get(client.study_path, headers={"Host": host})
             assert reply.status == 200 and ("; Secure" in reply.header("set-cookie")) == secure
+        # Through a proxy that puts its own name for the server into Host.
+        reply = Client(own, server.origin, client.study_path).request("POST", f"{client.study_path}/enrol", b"")
+        assert reply.status == 421 and b"must pass on the Host" in reply.body
+        results = client.get(server.path(server.results_link), headers={"Host": own})
+        assert f"{server.origin}/study/".encode() in results.body
 
 
 def test_a_wheel_holds_pages_and_schema(tmp_path):

@@ -168,6 +168,17 @@ def test_csv(tmp_path, cells):
     assert [row["training_seconds"] for row in rows] == ["150.0", "150.0", "150.0", ""]
 
 
+def test_metrics_between_epochs_and_damaged_ones_take_no_table_away(tmp_path, cells):
+    metrics = [cell[0].run_dir / "metrics.jsonl" for cell in cells.values()]
+    # As `log_steps` has them.
+    lines = metrics[0].read_text().splitlines()
+    metrics[0].write_text("\n".join(['{"step": 50, "step/generator_loss": 1.0}', *lines]) + "\n")
+    metrics[1].write_bytes(metrics[1].read_bytes().replace(b'"epoch"', b'"ep\0ch"', 1))
+    report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averaged={50: [], 100: []})
+    with open(tmp_path / "runs.csv", newline="") as file:
+        assert [row["training_seconds"] for row in csv.DictReader(file)] == ["150.0", "", "150.0", ""]
+
+
 def test_the_papers_figures():
     """The figures of the paper."""
     mnist, cifar10, svhn = (TABLES[name] for name in ("mnist", "cifar10", "svhn"))

@@ -10,11 +10,14 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from igan_tf.commands import tables
 from igan_tf.data import load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import run_directory, runs
 from igan_tf.experiments.configs import build_config
+from igan_tf.tables import grid
 from igan_tf.tables.ensembles import Ensembles
 from igan_tf.tables.grid import Run
 from tests import processes
@@ -233,6 +236,24 @@ def test_other_settings_than_a_runs_are_refused_before_anything_starts(finished,
     assert re.search(r"--beta_1: the run was started with 0\.5, now 0\.9", done.stderr)
     assert not (finished / "labels-20_subset-2_seed-1").exists()
     assert os.path.exists(finished / NAMES[0])
+
+
+def test_the_memory_of_gpus_is_settled_before_tensorflow_looks_for_them(tmp_path, monkeypatch):
+    called = []
+    physical, logical = tf.config.list_physical_devices, tf.config.list_logical_devices
+
+    def looked_for(kind=None):
+        called.append("looked for")
+        return logical(kind)
+
+    monkeypatch.setattr(
+        tf.config, "list_physical_devices", lambda kind=None: ["GPU:0"] if kind == "GPU" else physical(kind)
+    )
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda *arguments: called.append(arguments))
+    monkeypatch.setattr(tf.config, "list_logical_devices", looked_for)
+    monkeypatch.setattr(grid, "train", lambda *arguments: {})
+    tables.run(arguments(tmp_path / "table"))
+    assert called[0] == ("GPU:0", True) and set(called[1:]) == {"looked for"}
 
 
 def test_a_classifier_that_cannot_be_is_refused_before_anything_starts(tmp_path):

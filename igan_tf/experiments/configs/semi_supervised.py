@@ -45,7 +45,9 @@ class LabelSettings(Settings):
         optional=True,
         kind=bool,
     )
-    seed_data: int = setting(1, "Seed of the draw of the labelled subset.", low=0, high=GREATEST_SEED)
+    seed_data: int = setting(
+        1, "Seed of the draw of the labelled subset.", low=0, high=GREATEST_SEED, used_with=("labels",)
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,11 @@ class PlayerSettings(Settings):
         choices=INPUT_CORRUPTIONS,
     )
     initialization_examples: int = setting(
-        500, "Examples that the discriminator's data-dependent initialization sees; 0: none.", low=0, high=MANY
+        500,
+        "Examples that the discriminator's data-dependent initialization sees; 0: none.",
+        low=0,
+        high=MANY,
+        used_with=("discriminator_weight_norm=weight",),
     )
 
 
@@ -85,7 +91,12 @@ class ObjectiveSettings(Settings):
     generator_objective: str = setting(
         "feature_matching", "What the generator minimises.", choices=GENERATOR_OBJECTIVES
     )
-    feature_matching_norm: str = setting("l2", "Squared or absolute difference of mean features.", choices=("l2", "l1"))
+    feature_matching_norm: str = setting(
+        "l2",
+        "Squared or absolute difference of mean features.",
+        choices=("l2", "l1"),
+        used_with=("generator_objective=feature_matching",),
+    )
     unlabelled_weight: float = setting(1.0, "Weight of the unsupervised loss.", low=0)
     generator_steps: int = setting(1, "Generator updates after each discriminator update.", low=0, high=1000)
     average_decay: float = setting(
