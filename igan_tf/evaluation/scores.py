@@ -126,9 +126,7 @@ def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[
     found = f"{source.name}: pixels lie between {lowest:g} and {highest:g}"
     if highest - lowest < 0.02 * (high - low):
         return [f"{found}, hardly any of the declared range from {low:g} to {high:g}: is the range right?"]
-    if low < 0 <= lowest:
-        return [f"{found}, but the declared range begins at {low:g}: is it from 0 on?"]
-    return []
+    return [f"{found}, but the declared range begins at {low:g}: is it from 0 on?"] if low < 0 <= lowest else []
 
 
 def evaluate_images(
@@ -173,7 +171,8 @@ def evaluate_images(
     check_counts(source, reference, chosen, num_samples, keep_features)
     indices = chosen_indices(source.count, num_samples, seed)
     whole_number(batch_size, "batch_size", low=1)
-    keep_features = keep_features or reference is not None
+    if reference_statistics is not None and not isinstance(reference, ImageSource):
+        raise EvaluationError("`reference_statistics` stands beside the images of `reference`. Received: no images")
     others, statistics = reference_statistics, None
     lines: list[str] = []
     if isinstance(reference, FeatureStatistics):
@@ -187,7 +186,8 @@ def evaluate_images(
         with renamed(image_range="reference_range"):
             real = classify(reference, classifier, None, True, batch_size, progress, dimensions)
         statistics, lines = real.statistics, real.warnings
-    classified = classify(source, classifier, indices, keep_features, batch_size, progress, dimensions)
+    keeps = keep_features or reference is not None
+    classified = classify(source, classifier, indices, keeps, batch_size, progress, dimensions)
     # Features of the images, and the moments of others where there are some.
     compared = dataclasses.replace(statistics, moments=others.moments) if statistics and others else statistics
     scores, more_lines = score(classified, compared, chosen, seed)

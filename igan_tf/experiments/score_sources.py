@@ -20,7 +20,9 @@ from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.experiments.runs import load_checkpoint, refuse_other_data
 from igan_tf.images.array_files import IMAGE_KEYS, SUFFIXES, array_files, array_names
+from igan_tf.images.settings import IMAGE_FILES
 from igan_tf.pretrained import is_pretrained, run_folder
+from igan_tf.settings import fields_of
 
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
@@ -106,7 +108,7 @@ def kind_of(argument: str, spec: str) -> str:
 
 
 def training_config(settings: EvaluationSettings) -> DataSettings | None:
-    """The data set of `dataset` or of the run, where anything is trained on it.
+    """The data set that the classifier is trained on, of `dataset` or of the run; None where nothing is trained.
 
     Raises:
         EvaluationError: for records, which are not in memory, and where there is no data set.
@@ -114,7 +116,7 @@ def training_config(settings: EvaluationSettings) -> DataSettings | None:
     if settings.classifier != "domain" and not settings.generated_training_data:
         return None
     if settings.dataset:
-        config = DataSettings(dataset=settings.dataset, data_dir=settings.data_dir)
+        config = _by_name(settings.dataset, settings)
     elif find_run(settings.source):
         config = config_of_run(settings)
     else:
@@ -122,7 +124,8 @@ def training_config(settings: EvaluationSettings) -> DataSettings | None:
             f"`classifier=domain` needs the data set to train on: `dataset`, or a run directory as `source`. "
             f"Received: source={settings.source} dataset="
         )
-    if DATASETS[config.dataset].streamed:
+    trained_on = [config, config_of_run(settings)] if settings.generated_training_data else [config]
+    if any(DATASETS[one.dataset].streamed for one in trained_on):
         raise EvaluationError(
             "`classifier=domain` and `generated_training_data` train on images in memory, not on ImageNet's records. "
             f"Received: classifier={settings.classifier} source={settings.source} dataset={settings.dataset}"
@@ -168,32 +171,7 @@ def open_both(
         reference = _open("reference", settings.reference, settings, None, load)
         if kind == "arrays" and is_statistics_file(settings.reference):
             statistics = load_statistics(settings.reference)
-    _refuse_unused_layout(settings, source, reference)
     return source, reference, statistics
-
-
-def _refuse_unused_layout(settings: EvaluationSettings, source: images.ImageSource, reference: Any) -> None:
-    """Raises an EvaluationError for a range of bytes, or for channels that are not first."""
-    found = (array_sources.ArrayFileSource, array_sources.ArrayFolderSource)
-    if settings.reference_range and not (isinstance(reference, found) and reference.image_range):
-        raise EvaluationError(
-            "`reference_range` is for a `reference` of floats in an .npy or .npz. "
-            f"Received: reference_range={settings.reference_range} reference={settings.reference}"
-        )
-    takers = (source,) if settings.reference_range else (source, reference)
-    arrays = [entry for entry in takers if isinstance(entry, found)]
-    pixels = parse_range("image_range", settings.image_range)
-    if pixels not in (None, (0, 255)) and not any(array.image_range for array in arrays):
-        raise EvaluationError(
-            f"`image_range` is for images of floats; the bytes of {(arrays or takers)[0].name} go from 0 to 255. "
-            f"Received: image_range={settings.image_range}"
-        )
-    arrays = [entry for entry in (source, reference) if isinstance(entry, found)]
-    if settings.channels_first and not any(array.channels_first for array in arrays):
-        raise EvaluationError(
-            f"`channels_first` is for arrays (N, channels, height, width); those of {arrays[0].name} have their "
-            "channels last. Received: channels_first=True"
-        )
 
 
 def _open(
@@ -202,7 +180,8 @@ def _open(
     """The `ImageSource` that the setting `argument` names as `spec`; `run`: the run, if it is loaded already."""
     kind = kind_of(argument, spec)
     name, _, rest = spec.partition(":")
-    seed = settings.seed or 0
+    # Of a source and a reference that are both drawn, the seeds differ: equal latents would make pairs.
+    seed = (settings.seed or 0) ^ int(argument == "reference")
     if kind == "run":
         found = run or open_run(spec)
         assert found is not None
@@ -216,7 +195,7 @@ def _open(
         return _open_arrays(argument, spec, settings)
     with prefixed(f"`{argument}={spec}`", spec):
         if kind == "run data":
-            return _data_of_run(settings, load)
+            return recipe_of(config_of_run(settings)).real_images(data_of_run(settings, load))
         if kind == "tfds":
             name, split = rest.split(":", 1)
             return images.TfdsSource(name, split, settings.data_dir)
@@ -258,13 +237,12 @@ def prepare(source: images.ImageSource, settings: EvaluationSettings, classifier
         source.channels = classifier.channels
 
 
-def _data_of_run(settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
-    """The real images of the run that is the `source`: its test images, or all where it holds none out."""
-    config = config_of_run(settings)
-    data = load(config)
+def data_of_run(settings: EvaluationSettings, load: LoadData) -> Any:
+    """The data of the run that is the `source`; a DataError where they are not those that it was trained on."""
+    data = load(config_of_run(settings))
     with renamed(run_dir="source"):
         refuse_other_data(_folder_of_run(settings), data)
-    return recipe_of(config).real_images(data)
+    return data
 
 
 def _folder_of_run(settings: EvaluationSettings) -> Path:
@@ -273,11 +251,17 @@ def _folder_of_run(settings: EvaluationSettings) -> Path:
     return found[0]
 
 
+def _by_name(dataset: str, settings: EvaluationSettings) -> DataSettings:
+    """A data set; the files of a folder are read as those of `source`."""
+    of_files = {field.name: getattr(settings, field.name) for field in fields_of(IMAGE_FILES)}
+    return DataSettings(dataset=dataset, data_dir=settings.data_dir, **(of_files if dataset == "folder" else {}))
+
+
 def _split_of(dataset: str, split: str, settings: EvaluationSettings, load: LoadData) -> images.ImageSource:
     """A split of one of the package's data sets."""
     config: DataSettings | None = config_of_run(settings) if find_run(settings.source) else None
     if not (config and config.dataset == dataset):
-        config = DataSettings(dataset=dataset, data_dir=settings.data_dir)
+        config = _by_name(dataset, settings)
     # Of a run: its data as they were, which can be compared.
     comparable = isinstance(config, RunConfig) and not config.train_images
     # The run's size of images and test set, and all training images, also those that it did not use.

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
-import tempfile
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,14 +22,18 @@ from igan_tf.evaluation.ranking import rank, take
 from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, save_statistics
-from igan_tf.experiments.score_sources import find_run, kind_of, open_both, open_run, prepare, training_config
+from igan_tf.experiments.score_checks import TOP_SAMPLES, refuse_combinations, refuse_unused_layout
+from igan_tf.experiments.score_sources import (
+    data_of_run,
+    open_both,
+    open_run,
+    prepare,
+    training_config,
+)
 from igan_tf.files import disk, durable
-from igan_tf.images.folders import image_files
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.metrics.registry import Needs, metrics, options_class
+from igan_tf.metrics.registry import options_class
 
-# The folder of samples in `top_dir`: apart from their grid, so that this folder can be scored itself.
-TOP_SAMPLES = "samples"
 # Of a record, what is not a score.
 _PROTOCOL = (
     *("warnings", "versions", "images", "unreadable", "reference", "num_samples", "source", "split", "image_range"),
@@ -60,7 +62,7 @@ def evaluate(
     Raises:
         InputError: with the setting or file that cannot be used.
     """
-    _check(settings, given)
+    refuse_combinations(settings, given)
     if warning := unused_gpus():
         report(warning)
     config = training_config(settings)
@@ -69,6 +71,7 @@ def evaluate(
     load = functools.cache(load_data)
     # Before a classifier is loaded or trained.
     source, reference, statistics_of_others = open_both(settings, run, load)
+    refuse_unused_layout(settings, source, reference)
     report(f"source {source.in_words()}")
     if reference:
         report(f"reference {reference.in_words()}")
@@ -82,9 +85,11 @@ def evaluate(
     check_counts(source, reference, options, num_samples, bool(settings.save_statistics))
     data: Any = load(config) if config else None
     if run and settings.generated_training_data:
+        # Of another data set with as many classes the discriminator's classes would be others.
+        trained_on = data_of_run(settings, load)
         try:
-            with renamed(model="source", run_dir="source", data="dataset"):
-                check_comparable(run.model, data)
+            with renamed(model="source", run_dir="source", data="source"):
+                check_comparable(run.model, trained_on)
         except EvaluationError as error:
             raise EvaluationError(f"`generated_training_data`: {error}") from error
     with renamed(**CLASSIFIER_SETTINGS):
@@ -139,7 +144,7 @@ def evaluate(
             raise EvaluationError(f"`top_dir={settings.top_dir}` cannot be written: {error}") from error
     if run and settings.generated_training_data:
         more["generated_training_data"] = compare_training_data(
-            run.model, data, source.count, settings.seed or 0, report
+            run.model, trained_on, source.count, settings.seed or 0, report
         )
     if more:
         report(figures(more))
@@ -172,92 +177,6 @@ def _measured(record: Mapping[str, Any]) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.5g}" if isinstance(value, float) else str(value)
-
-
-def _check(settings: EvaluationSettings, given: Collection[str] | None) -> None:
-    """Refuses combinations that cannot be, before anything is loaded."""
-    _refuse_unused(settings, given)
-    if settings.generated_training_data and not find_run(settings.source):
-        raise EvaluationError(f"`generated_training_data` needs a run directory. Received: source={settings.source}")
-    if settings.save_reference and not settings.reference:
-        raise EvaluationError("`save_reference` needs `reference`. Received: reference=")
-    _check_places(settings)
-
-
-def _refuse_unused(settings: EvaluationSettings, given: Collection[str] | None) -> None:
-    """Refuses settings that would have no effect; None: those that are not at their defaults."""
-    of_reference = kind_of("reference", settings.reference) if settings.reference else ""
-    kinds = {kind_of("source", settings.source), of_reference}
-    trains = settings.classifier == "domain" or settings.generated_training_data
-    reads_data = kinds & {"tfds", "dataset", "run data"} or (trains and (settings.dataset or "run" in kinds))
-    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
-    comparing = [name for metric in metrics() if metric.needs > Needs.VALUES for name in metric.option_names()]
-    for name, used, purpose in (
-        ("image_range", "arrays" in kinds, "the images of an .npy or .npz"),
-        ("npz_key", "arrays" in kinds, "the images of an .npz"),
-        ("channels_first", "arrays" in kinds, "the images of an .npy or .npz"),
-        ("reference_npz_key", of_reference == "arrays", "the images of an .npz as `reference`"),
-        ("background", "folder" in kinds or settings.fit == "pad", "a folder of images and `fit=pad`"),
-        ("max_unreadable", "folder" in kinds, "a folder of images"),
-        ("max_megapixels", "folder" in kinds, "a folder of images"),
-        ("dataset", trains, "`classifier=domain` and `generated_training_data`"),
-        ("data_dir", reads_data, "a data set"),
-        *((name, settings.reference, "`reference`") for name in comparing if name in defaults),
-        ("top_fraction", settings.top_dir, "`top_dir`"),
-    ):
-        if not used and (getattr(settings, name) != defaults[name] if given is None else name in given):
-            raise EvaluationError(
-                f"`{name}` is for {purpose}. Received: {name}={getattr(settings, name)} with "
-                f"source={settings.source} reference={settings.reference} classifier={settings.classifier}"
-            )
-
-
-def _check_places(settings: EvaluationSettings) -> None:
-    """Refuses places that cannot be written before anything is computed."""
-    taken = {Path(settings.source).resolve(): "source"}
-    if settings.reference:
-        taken[Path(settings.reference).resolve()] = "reference"
-    for name in ("output", "save_statistics", "save_reference"):
-        value = getattr(settings, name)
-        if not value:
-            continue
-        if not Path(value).absolute().parent.is_dir():
-            raise EvaluationError(f"`{name}` must lie in a folder that exists. Received: {name}={value}")
-        if Path(value).is_dir():
-            raise EvaluationError(f"`{name}` must be a file. Received: {name}={value}, a folder")
-        other = taken.setdefault(Path(value).resolve(), name)
-        if other != name:
-            raise EvaluationError(
-                f"`{name}` must be another file than `{other}`, which it would replace. "
-                f"Received: {name}={value} {other}={getattr(settings, other)}"
-            )
-        _check_writable(name, value, Path(value).absolute().parent)
-    if settings.top_dir:
-        if Path(settings.source).is_dir() and Path(settings.top_dir).resolve().is_relative_to(
-            Path(settings.source).resolve()
-        ):
-            raise EvaluationError(
-                "`top_dir` must not lie in `source`, among whose images its samples would be. "
-                f"Received: top_dir={settings.top_dir} source={settings.source}"
-            )
-        if held := image_files(settings.top_dir):
-            raise EvaluationError(
-                "`top_dir` must hold no images, among which the samples would be lost. "
-                f"Received: top_dir={settings.top_dir}, which holds {held[0]}"
-            )
-        # Missing folders are made.
-        samples = Path(settings.top_dir, TOP_SAMPLES).absolute()
-        there = next(path for path in (samples, *samples.parents) if path.exists())
-        _check_writable("top_dir", settings.top_dir, there)
-
-
-def _check_writable(name: str, value: str, folder: Path) -> None:
-    """Makes and removes a file in `folder`: a file system may refuse what its permissions allow."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f".{Path(value).name}."):
-            pass
-    except OSError as error:
-        raise EvaluationError(f"`{name}={value}` cannot be written: {error}") from error
 
 
 def _write_top(

@@ -19,7 +19,7 @@ import tensorflow as tf
 
 from igan_tf.commands import evaluate
 from igan_tf.data import load_data
-from igan_tf.errors import InputError
+from igan_tf.errors import DataError, InputError
 from igan_tf.evaluation import (
     FeatureMoments,
     FeatureStatistics,
@@ -34,6 +34,7 @@ from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments import runs, score_sources, scoring, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.run_directory import save_config
+from igan_tf.experiments.score_checks import refuse_combinations
 from igan_tf.training import Checkpoints
 from tests.command_line import REPOSITORY, environment
 from tests.evaluation.inception_graphs import Builder, graph, pack, write
@@ -124,7 +125,7 @@ def test_the_checkpoint_in_the_record_is_the_one_whose_weights_were_scored(here,
     expected = run(cache, f"--source={run_dir}/checkpoints/step-000000002", f"--reference={run_dir}", *arguments)
     assert found["checkpoint"] == expected["checkpoint"] and found["checkpoint"]["step"] == 2
     assert found["frechet_distance"] == expected["frechet_distance"] > 0
-    about_reference = {"source": str(run_dir), "split": "step 4, seed 0", "num_samples": 40}
+    about_reference = {"source": str(run_dir), "split": "step 4, seed 1", "num_samples": 40}
     assert found["reference"] == about_reference | {
         "image_range": [0, 1],
         "fit": "crop",
@@ -248,6 +249,37 @@ def test_generated_images_have_the_discriminators_labels(run_dir):
     np.testing.assert_array_equal(images, model.generate(130, 3))
     logits = np.concatenate([model.averaged_logits(part) for part in (images[:100], images[100:])])
     np.testing.assert_array_equal(labels, logits.argmax(axis=1))
+
+
+def test_generated_images_are_held_against_the_data_of_their_run(here, cache, run_dir, capsys, monkeypatch):
+    """Not against another data set, whose classes are others even where they are as many."""
+    arguments = [f"--source={run_dir}", f"--cache_dir={cache}", "--dataset=digits", "--generated_training_data"]
+    text = refused(capsys, *arguments, "--classifier=keras_inception_v3")
+    assert "--dataset is for --classifier=domain" in text
+    asked_for = []
+
+    def changed(folder, data):
+        asked_for.append((folder, data.image_shape))
+        raise DataError("other data")
+
+    monkeypatch.setattr(score_sources, "refuse_other_data", changed)
+    assert "other data" in refused(capsys, *arguments, "--classifier=domain")
+    assert asked_for == [(run_dir, (8, 8, 1))]
+
+
+def test_a_folder_to_train_on_is_read_as_the_settings_say():
+    settings = EvaluationSettings(
+        source="noise:8x8x1", classifier="domain", dataset="folder", data_dir="photos", max_unreadable=0.5, fit="pad"
+    )
+    config = score_sources.training_config(settings)
+    assert (config.data_dir, config.max_unreadable, config.fit) == ("photos", 0.5, "pad")
+    refuse_combinations(settings, {"max_unreadable", "max_megapixels", "background"})
+
+
+def test_two_sets_that_are_drawn_are_not_the_same(here, cache):
+    """As with any two sets of the same kind a classifier is right about half of them, and no more often wrong."""
+    record = run(cache, "--source=noise:8x8x1", "--reference=noise:8x8x1", "--num_samples=400", "--splits=1")
+    assert record["frechet_distance"] > 0.01 and 0.4 < record["two_sample_accuracy"]["accuracy"] < 0.6
 
 
 def test_uniform_noise(here, cache):

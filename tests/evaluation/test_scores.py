@@ -110,6 +110,8 @@ def test_statistics_serve_as_reference(tmp_path):
 def test_statistics_without_features_give_fid_alone(tmp_path):
     classified = classify(ArraySource(images(100, seed=1)), mean_classifier(), keep_features=False)
     assert classified.statistics.features is None
+    with pytest.raises(EvaluationError, match="`reference_statistics` stands beside the images of `reference`"):
+        evaluate_images(ArraySource(images()), mean_classifier(), reference_statistics=classified.statistics)
     record, _, _ = evaluate_images(ArraySource(images()), mean_classifier(), classified.statistics)
     assert "frechet_distance" in record and "kernel_distance" not in record and "precision" not in record
     assert any("without single features" in line for line in record["warnings"])

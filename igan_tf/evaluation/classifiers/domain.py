@@ -41,7 +41,9 @@ _ABOUT = json_files.record(
         "key": json_files.SHA256,
         "weights": json_files.SHA256,
         "test_error": json_files.optional(json_files.decimal(0, 1)),
-    }
+    },
+    # What that is the error of; files of before have it not.
+    {"test_set": json_files.SHA256},
 )
 
 
@@ -187,7 +189,7 @@ def _cached_or_trained(
 ) -> tuple[keras.Model, str, float | None]:
     """The network, the digest of its weights, and its test error where there are test images."""
     images, labels = data.train_images[labelled], data.train_labels[labelled]
-    key = _key(images, labels, data.num_classes)
+    key = _digest_of([SETTINGS, data.num_classes], images, labels)
     path = cache / f"domain-{key[:20]}.npz"
     # A cache that others fill need not be writable by this process.
     if not path.exists():
@@ -202,11 +204,11 @@ def _cached_or_trained(
         except OSError as error:
             raise EvaluationError(f"`cache_dir`: {path} cannot be written: {error}") from error
     model = build_network(data.image_shape, data.num_classes, SETTINGS["seed"])
-    return model, *_restore(model, path, key)
+    return model, *_restore(model, path, key, data)
 
 
-def _key(images: np.ndarray, labels: np.ndarray, num_classes: int) -> str:
-    digest = hashlib.sha256(json.dumps([SETTINGS, num_classes, images.shape, str(images.dtype)]).encode())
+def _digest_of(settings: list[Any], images: np.ndarray, labels: np.ndarray) -> str:
+    digest = hashlib.sha256(json.dumps([*settings, images.shape, str(images.dtype)]).encode())
     digest.update(np.ascontiguousarray(images).data)
     digest.update(np.ascontiguousarray(labels.astype("int64")).data)
     return digest.hexdigest()
@@ -229,18 +231,24 @@ def _save(
     model: keras.Model, path: Path, key: str, data: ImageData, report: Callable[[str], Any]
 ) -> tuple[str, float | None]:
     """Writes the cached file of a network and returns the digest of its weights and its test error."""
-    error = error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
+    error = _test_error(model, data)
     weights = model.get_weights()
     digest = _weights_digest(weights)
-    about = {"key": key, "weights": digest, "test_error": error}
+    test_set = _digest_of([], data.test_images, data.test_labels)
+    about = {"key": key, "weights": digest, "test_error": error, "test_set": test_set}
     arrays = dict(zip(_names(weights), weights))
     with durable.durable_file(path) as file:
         np.savez(file, about=np.frombuffer(json.dumps(about).encode(), "uint8"), **arrays)
-    report(f"domain classifier: test error {error:.4g}")
+    report("domain classifier: " + ("there are no test images" if error is None else f"test error {error:.4g}"))
     return digest, error
 
 
-def _restore(model: keras.Model, path: Path, key: str) -> tuple[str, float | None]:
+def _test_error(model: keras.Model, data: ImageData) -> float | None:
+    """The network's test error; None where there are no test images."""
+    return error_of(model, data.test_images, data.test_labels) if len(data.test_images) else None
+
+
+def _restore(model: keras.Model, path: Path, key: str, data: ImageData) -> tuple[str, float | None]:
     """Gives `model` the weights of a cached file and returns their digest and the network's test error."""
     expected = model.get_weights()
     names = _names(expected)
@@ -258,4 +266,6 @@ def _restore(model: keras.Model, path: Path, key: str) -> tuple[str, float | Non
             f"the cached classifier {path} was altered: its weights do not have the digest that it records; delete it "
             "to train anew"
         )
-    return about["weights"], about["test_error"]
+    # The test images may have changed since, which takes no new training.
+    known = about.get("test_set") == _digest_of([], data.test_images, data.test_labels)
+    return about["weights"], about["test_error"] if known else _test_error(model, data)

@@ -89,6 +89,21 @@ def test_unlabelled_images_are_left_out(digits, tmp_path, quick):
     assert lines == []
 
 
+def test_its_error_is_of_the_test_images_that_there_are(digits, tmp_path, quick):
+    data = small(digits)
+    without = dataclasses.replace(data, test_images=data.test_images[:0], test_labels=data.test_labels[:0])
+    relabelled = dataclasses.replace(data, test_labels=(data.test_labels + 1) % 10)
+    lines = []
+    assert load(without, tmp_path, lines.append).test_error is None
+    assert lines[1:] == ["domain classifier: there are no test images"]
+    classifier = load(data, tmp_path, pytest.fail)
+    given = classifier(data.test_images).values.argmax(axis=1)
+    for test_set in (data, relabelled, without):
+        expected = np.mean(given != test_set.test_labels) if len(test_set.test_labels) else None
+        assert load(test_set, tmp_path, pytest.fail).test_error == expected
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_training_touches_no_random_state_of_the_process(digits, quick):
     keras.utils.set_random_seed(3)
     expected = np.random.random(), float(tf.random.uniform(())), float(keras.random.uniform(()))
