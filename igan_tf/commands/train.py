@@ -227,13 +227,14 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
                 sample_class=settings.sample_class,
             )
         draws = result.pop("draws", [])
-        for number, draw in enumerate(draws, start=config.seed_data):
+        first_draw = result.get("seed_data", 1)
+        for number, draw in enumerate(draws, start=first_draw):
             report(f"draw {number}: " + ", ".join(f"{name} {_shown(draw[name])}" for name in _errors(draw)))
         for name, value in result.items():
             mean = f", the mean of {len(draws)} draws" if draws and name in _errors(result) else ""
             report(f"{name}: {_shown(value)}{mean}")
         if settings.mode == "train" and this_worker().is_chief:
-            _say_what_next(run_dir, f"draw-{config.seed_data}" if draws else "", config)
+            _say_what_next(run_dir, f"draw-{first_draw}" if draws else "", config)
     except NonFiniteLossError as error:
         sys.exit(f"igan_tf: {error}")
     except WorkerLostError as error:

@@ -102,6 +102,7 @@ class TableGaussianNoise(keras.layers.Layer):
         self.seed = seed
         self.exact = exact
         self.seed_generator = HostSeedGenerator(seed)
+        self.supports_masking = True
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:

@@ -84,7 +84,10 @@ class WeightNorm(keras.layers.Wrapper):
         if not epsilon >= 0:
             raise ValueError(f"`epsilon` must not be negative. Received: epsilon={epsilon}")
         kwargs.setdefault("dtype", layer.dtype_policy)
+        # Keras heeds these two of the layer that is called, and that is this one.
+        kwargs.setdefault("activity_regularizer", layer.activity_regularizer)
         super().__init__(layer, **kwargs)
+        self.supports_masking = layer.supports_masking
         self.train_scale = train_scale
         self.init_std = init_std
         self.epsilon = epsilon

@@ -43,6 +43,9 @@ def named_variables(groups: Mapping[str, Sequence[keras.Variable]]) -> dict[str,
 class AdversarialModel(LatentSampling, UserData, keras.Model):
     """Builds, compiles and saves a generator and a discriminator.
 
+    To a player's loss come the regularizers of its weights, logged as `discriminator_regularization` and
+    `generator_regularization`; losses of `Layer.add_loss` do not.
+
     A subclass has `compile`, which calls `_compile_players`, `train_step`, and `get_compile_config` where its `compile`
     has more arguments.
 
@@ -58,7 +61,8 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
             gradients alone: XLA cannot compile what replicas tell one another. It draws other random numbers.
 
     Raises:
-        ValueError: for networks that are not built or a discriminator without these two outputs.
+        ValueError: for networks that are not built, or have activity regularizers, and for a discriminator without
+            these two outputs.
     """
 
     compile_gradients = False
@@ -79,6 +83,11 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
                 if isinstance(layer, VirtualBatchNorm):
                     # `train_step` calls the network itself: freezing that must renew this model's functions.
                     layer.callers.add(self)
+                if getattr(layer, "activity_regularizer", None):
+                    raise ValueError(
+                        f"`{argument}` must have no activity regularizer: its loss takes those of weights alone. "
+                        f"Received: {layer.activity_regularizer} of the layer {layer.name}"
+                    )
         self.generator = generator
         self.discriminator = discriminator
         self.latent_range = tuple(latent_range)
@@ -141,7 +150,9 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
         if generator_average_decay:
             self.generator_average = ParameterAverage(generator_average_decay, name="generator_average")
             self.generator_average.track(self.generator.trainable_variables)
-        self._samplings = {}
+        # Traced functions hold the averages of the compile before.
+        self._samplings, self._classifier = {}, None
+        self._keras_arguments = kwargs
         self.techniques = [technique for technique in techniques if technique.weight]
         for technique in self.techniques:
             technique.track(self)
@@ -167,7 +178,7 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
             return self.generator(latents, training=True)
 
     def _add_terms(self, loss: tf.Tensor, logs: dict[str, tf.Tensor], player: str, step: PlayerStep) -> tf.Tensor:
-        """Returns `loss` and the techniques' terms in the player's loss; puts the terms into `logs`."""
+        """Returns `loss`, the techniques' terms and the regularizers'; puts the terms into `logs`."""
         for technique in self.techniques:
             terms = getattr(technique, f"{player}_terms")(step)
             for term in terms.values():
@@ -175,6 +186,10 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
             if twice := logs.keys() & terms.keys():
                 raise ValueError(f"`techniques` must log their terms under different names. Received: {sorted(twice)}")
             logs.update(terms)
+        regularized = [each for each in getattr(self, player).trainable_variables if getattr(each, "regularizer", None)]
+        if penalties := [variable.regularizer(variable) for variable in regularized]:
+            logs[f"{player}_regularization"] = sum(tf.cast(penalty, loss.dtype) for penalty in penalties)
+            loss += logs[f"{player}_regularization"]
         return loss
 
     def _update(self, player: str, gradients: list[tf.Tensor]) -> None:
@@ -237,6 +252,7 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         return {
+            **self._keras_arguments,
             "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
             "generator_optimizer": keras.saving.serialize_keras_object(self.generator_optimizer),
             "label_smoothing": self.label_smoothing,

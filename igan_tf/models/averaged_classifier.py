@@ -13,6 +13,7 @@ import tensorflow as tf
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.losses import UNLABELLED
+from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.user_data import as_batch, as_images, as_labels, check_arrays, check_integer
 from igan_tf.types import Shape
@@ -39,7 +40,8 @@ class AveragedClassifier:
 
     def averaged_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the discriminator's logits, `(N, K)`, with the running average of its parameters."""
-        mapping = list(zip(self.discriminator.trainable_variables, self.discriminator_average.values()))
+        variables, averages = self.discriminator.trainable_variables, self.discriminator_average.values()
+        mapping = list(zip(variables, averages, strict=True))
         with keras.StatelessScope(mapping):
             return self.discriminator(as_images(images, self.image_shape), training=False)["logits"]
 
@@ -84,9 +86,9 @@ class AveragedClassifier:
                 autograph=False,
             )
         wrong, counted = np.zeros(2), labels != UNLABELLED
-        for rows in _batches(len(labels), batch_size):
+        for rows, seen in self._batches(len(labels), batch_size):
             found = self._classifier(as_unit_range(images[rows])).numpy()
-            wrong += ((found != labels[rows]) & counted[rows]).sum(axis=1)
+            wrong += ((found != labels[rows]) & counted[rows])[:, seen:].sum(axis=1)
         error, averaged_error = (wrong / counted.sum()).tolist()
         return {"test_error": error, "averaged_test_error": averaged_error}
 
@@ -95,10 +97,18 @@ class AveragedClassifier:
         images = np.asarray(images)
         check_integer("batch_size", batch_size, 1)
         check_arrays(images, None, self.image_shape, self.num_classes)
-        logits = [self.averaged_logits(as_unit_range(images[rows])) for rows in _batches(len(images), batch_size)]
+        logits = [
+            np.asarray(self.averaged_logits(as_unit_range(images[rows])))[seen:]
+            for rows, seen in self._batches(len(images), batch_size)
+        ]
         return scipy.special.softmax(np.concatenate(logits).astype("float64"), axis=-1)
 
+    def _batches(self, count: int, batch_size: int) -> list[tuple[slice, int]]:
+        """Returns slices of consecutive rows, and how many of each slice's first rows the one before had, too.
 
-def _batches(count: int, batch_size: int) -> list[slice]:
-    """Returns slices of consecutive rows; the last may be shorter."""
-    return [slice(start, start + batch_size) for start in range(0, count, batch_size)]
+        The last is shorter; or, where a layer couples examples, it begins earlier, so that every example is seen among
+        as many others. So it is in the published SVHN code.
+        """
+        starts = range(0, count, batch_size)
+        latest = max(0, count - batch_size) if couples_any_examples(self.discriminator) else count
+        return [(slice(min(start, latest), start + batch_size), start - min(start, latest)) for start in starts]

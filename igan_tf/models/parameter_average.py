@@ -11,6 +11,7 @@ import tensorflow as tf
 from keras import ops
 
 from igan_tf.devices import assign_here
+from igan_tf.precision import wide_dtype
 from igan_tf.types import Tensor
 
 
@@ -62,7 +63,8 @@ class ParameterAverage(keras.layers.Layer):
             self.add_weight(
                 shape=variable.shape,
                 initializer="zeros",
-                dtype=variable.dtype,
+                # In half precision the small steps of a slow average would be lost.
+                dtype=wide_dtype(variable.dtype),
                 trainable=False,
                 aggregation="only_first_replica",
                 name=f"average_{index}",
@@ -80,7 +82,16 @@ class ParameterAverage(keras.layers.Layer):
         self.built = True
 
     def update(self, variables: Sequence[keras.Variable]) -> None:
-        """Takes the present values of `variables` into the average."""
+        """Takes the present values of `variables` into the average.
+
+        Raises:
+            ValueError: for other variables than those of `track`, as after a layer was frozen.
+        """
+        if [variable.shape for variable in variables] != [average.shape for average in self.averages]:
+            raise ValueError(
+                f"`variables` must be the {len(self.averages)} that the average tracks: compile the model again after "
+                f"`trainable` has changed. Received: {len(variables)} variables"
+            )
         for average, variable in zip(self.averages, variables):
             difference = average - ops.convert_to_tensor(variable, dtype=average.dtype)
             # average <- average - rate * difference in one pass; in a replica the handle is that replica's own copy.

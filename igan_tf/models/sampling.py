@@ -184,7 +184,7 @@ class _Sampling:
         for copied, variable in zip(self._generator.weights, self._original.weights):
             copied.assign(variable)
         if self._average is not None and self._average.count.value.numpy() > 0:
-            for copied, value in zip(self._generator.trainable_variables, self._average.values()):
+            for copied, value in zip(self._generator.trainable_variables, self._average.values(), strict=True):
                 copied.assign(value)
         if self._virtual:
             freeze_reference(self._generator)

@@ -34,7 +34,7 @@ class InsideRootAdam(ComputesScalarsOnce, keras.optimizers.Optimizer):
         **kwargs: `keras.optimizers.Optimizer` arguments.
 
     Raises:
-        ValueError: for betas outside [0, 1) or `epsilon <= 0`.
+        ValueError: for betas outside [0, 1) or `epsilon <= 0`, and where it is built for variables in half precision.
 
     ```python
     optimizer = InsideRootAdam(learning_rate=0.003, beta_1=0.5)
@@ -68,6 +68,13 @@ class InsideRootAdam(ComputesScalarsOnce, keras.optimizers.Optimizer):
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
             return
+        for variable in variables:
+            if keras.backend.standardize_dtype(variable.dtype) in ("float16", "bfloat16"):
+                # epsilon and 1 - beta_2 are nothing beside 1 there.
+                raise ValueError(
+                    "`variables` must be float32 or float64, as mixed policies keep them. "
+                    f"Received: {variable.path} of {variable.dtype}"
+                )
         super().build(variables)
         self._momentums, self._shifted_velocities = self.add_optimizer_variables(
             variables, ["momentum", "shifted_velocity"]

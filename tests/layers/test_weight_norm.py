@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from igan_tf.layers import WeightNorm
+from igan_tf.layers import TableGaussianNoise, WeightNorm
 from tests.layers.conformance import call, check_layer
 from tests.layers.gradients import float64_enabled, layer_gradients
 from tests.parity import weight_norm as oracle
@@ -322,6 +322,23 @@ def test_refused_layers(layer):
 def test_refused_arguments(settings, message):
     with pytest.raises(ValueError, match=message):
         WeightNorm(layers.Dense(4), **settings)
+
+
+def test_masks_pass_where_they_pass_the_plain_layer():
+    tokens = np.array([[1, 2, 0], [3, 0, 0]])
+    for layer in (layers.Dense(4), WeightNorm(layers.Dense(4)), TableGaussianNoise(0.5)):
+        masked = keras.Sequential([layers.Embedding(5, 4, mask_zero=True), layer])(tokens)
+        np.testing.assert_array_equal(ops.convert_to_numpy(masked._keras_mask), tokens != 0)
+    assert WeightNorm(layers.Conv2D(4, 1)).supports_masking == layers.Conv2D(4, 1).supports_masking
+
+
+def test_an_activity_regularizer_counts_and_is_saved():
+    layer = WeightNorm(layers.Dense(4, "relu", activity_regularizer=keras.regularizers.L2(0.5)))
+    for each in (layer, WeightNorm.from_config(layer.get_config())):
+        outputs = ops.convert_to_numpy(each(np.ones((2, 3), "float32")))
+        expected = 0.5 * np.sum(outputs**2) / 2
+        assert len(each.losses) == 1
+        np.testing.assert_allclose(ops.convert_to_numpy(each.losses[0]), expected, rtol=1e-5)
 
 
 def test_conformance_of_a_dense_layer():

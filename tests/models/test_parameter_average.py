@@ -71,6 +71,23 @@ def test_weights_are_not_trained_and_leave_the_variables_alone():
     np.testing.assert_array_equal(ops.convert_to_numpy(variables[0].value), 1)
 
 
+def test_in_half_precision_small_steps_add_up():
+    """A hundredth of a step's share of 1e-4 is below bfloat16's last digit as soon as the average is a tenth."""
+    variable = keras.Variable(np.full(3, 2.0), dtype="bfloat16")
+    average = ParameterAverage(0.9999, debias=False)
+    average.track([variable])
+    for _ in range(2000):
+        average.update([variable])
+    np.testing.assert_allclose(ops.convert_to_numpy(average.values()[0]), 2 * (1 - 0.9999**2000), rtol=1e-3)
+
+
+def test_other_variables_are_refused():
+    average, variables = tracked(0.9, True, shapes=((3,), (3,), (3,)))
+    with pytest.raises(ValueError, match=r"must be the 3 that the average tracks: compile .*Received: 2 variables"):
+        average.update([variables[0], variables[2]])
+    assert int(average.count) == 0
+
+
 def test_a_long_run_does_not_overflow_the_debiasing():
     average, _ = tracked(0.9999, True)
     average.averages[1].assign(2.0)

@@ -365,6 +365,26 @@ def test_train_error():
     np.testing.assert_allclose(model.train_step(tensors(batch))["train_error"], expected, rtol=1e-6)
 
 
+@pytest.mark.parametrize("player", ["discriminator", "generator"])
+def test_regularizers_of_weights_are_in_their_players_loss(player):
+    batch, steps, logged = tensors(make_batch()), [], []
+    strength = 0.25
+    for regularizer in (None, keras.regularizers.L2(strength)):
+        model = make_model()
+        weight = getattr(model, player).trainable_variables[0]
+        weight.regularizer = regularizer
+        before = weight.numpy()
+        logs = model.train_step(batch)
+        steps.append(weight.numpy() - before)
+        logged.append({name: float(value) for name, value in logs.items()})
+    # SGD: the gradient of strength * sum of squares.
+    np.testing.assert_allclose(steps[1] - steps[0], -RATE * 2 * strength * before, rtol=0, atol=1e-6)
+    penalty = strength * np.sum(before.astype("float64") ** 2)
+    assert logged[1].pop(f"{player}_regularization") == pytest.approx(penalty, rel=1e-5)
+    loss = f"{player}_loss"
+    assert logged[1][loss] - logged[0][loss] == pytest.approx(penalty, abs=1e-5) and set(logged[1]) == set(logged[0])
+
+
 # Joint and separate passes.
 
 
@@ -469,6 +489,36 @@ def test_averaged_logits_equal_the_oracle(debias):
         weight.assign(value)
     np.testing.assert_allclose(found, model(images), rtol=1e-5, atol=1e-6)
     assert np.abs(found - present).max() > 1e-2
+
+
+def test_errors_after_a_second_compile_are_by_the_new_average():
+    model, images = make_model(average_decay=0.5), make_batch(40, seed=9)["labelled_images"]
+    model.train_step(tensors(make_batch()))
+    # Labels for which the first average is right.
+    labels = model.averaged_logits(images).numpy().argmax(axis=1)
+    assert model.test_errors(images, labels, 20)["averaged_test_error"] == 0
+    model.compile(keras.optimizers.SGD(20.0), keras.optimizers.SGD(RATE), average_decay=0.5)
+    for step in range(3):
+        model.train_step(tensors(make_batch(seed=step)))
+    expected = np.mean(model.averaged_logits(images).numpy().argmax(axis=1) != labels)
+    assert model.test_errors(images, labels, 20)["averaged_test_error"] == expected > 0
+
+
+@pytest.mark.parametrize("couple", [None, MinibatchDiscrimination(4, 2)], ids=["alone", "coupled"])
+def test_the_last_batch_is_as_large_as_others_where_examples_are_coupled(couple):
+    model = make_model(couple=couple)
+    model.train_step(tensors(make_batch()))
+    images = make_batch(7, seed=3)["labelled_images"]
+    batches = [(images[:4], 0), (images[3:], 1)] if couple else [(images[:4], 0), (images[4:], 0)]
+    logits = np.concatenate([model.averaged_logits(batch).numpy()[seen:] for batch, seen in batches])
+    found = model.class_probabilities(images, 4)
+    np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-5)
+    labels = logits.argmax(axis=1)
+    # One of the last batch's new examples is wrong, and the one that both batches have counts once.
+    labels[5] = (labels[5] + 1) % CLASSES
+    assert model.test_errors(images, labels, 4)["averaged_test_error"] == pytest.approx(1 / 7)
+    # Fewer than a batch.
+    assert model.class_probabilities(images[:3], 4).shape == (3, CLASSES)
 
 
 def test_averaged_logits_leave_the_weights():
@@ -653,12 +703,21 @@ def test_fit_on_another_last_batch():
     ids=["histories", "minimax"],
 )
 def test_saved_and_loaded_it_continues_the_same(tmp_path, settings):
-    model = make_model(noise=0.3, seed=5, optimizer=lambda: InsideRootAdam(0.01), latent_range=(-1.0, 1.0), **settings)
+    model = make_model(
+        noise=0.3,
+        seed=5,
+        optimizer=lambda: InsideRootAdam(0.01),
+        latent_range=(-1.0, 1.0),
+        steps_per_execution=3,
+        jit_compile=False,
+        **settings,
+    )
     for step in range(2):
         model.train_step(tensors(make_batch(seed=step)))
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is SemiSupervisedGAN
+    assert (loaded.steps_per_execution, loaded.jit_compile) == (3, False)
     assert (loaded.seed, loaded.latent_range, loaded.joint_passes) == (5, (-1.0, 1.0), None)
     found, expected = loaded.get_compile_config(), model.get_compile_config()
     for name in ("techniques", *settings):
@@ -831,6 +890,10 @@ def test_refused_networks():
     for outputs in (logits, {"logits": logits}):
         with pytest.raises(ValueError, match="`discriminator` must return a dict with the keys 'logits' and"):
             SemiSupervisedGAN(generator_network(), keras.Model(images, outputs))
+    latents = keras.Input((3,))
+    pixels = layers.Dense(8, activity_regularizer="l2", name="pixels")(latents)
+    with pytest.raises(ValueError, match=r"`generator` must have no activity regularizer: .* of the layer pixels"):
+        SemiSupervisedGAN(keras.Model(latents, layers.Reshape((2, 2, 2))(pixels)), discriminator_network())
 
 
 # Mixed precision.

@@ -198,3 +198,10 @@ def test_two_replicas_apply_the_sum_of_their_gradients():
 def test_refused_arguments(settings, message):
     with pytest.raises(ValueError, match=message):
         InsideRootAdam(**settings)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_variables_in_half_precision_are_refused(dtype):
+    variable = keras.Variable(np.ones(3), dtype=dtype, name="kernel")
+    with pytest.raises(ValueError, match=f"`variables` must be float32 or float64, .*: kernel of {dtype}"):
+        InsideRootAdam().build([variable])
