@@ -57,8 +57,8 @@ def ending_in_one_sentence(line: CommandLine, names: Mapping[str, str] | None = 
 
 
 def _lack_of_packages(error: Exception) -> str:
-    """That a package of others is not installed, as a sentence; empty for any other error."""
-    if not isinstance(error, ModuleNotFoundError) or (error.name or "igan_tf").split(".")[0] == "igan_tf":
+    """That a package is not installed, as a sentence; empty for any other error, also of a package that is damaged."""
+    if not isinstance(error, ModuleNotFoundError) or not error.name or "." in error.name:
         return ""
     return f"{error.name}, which igan_tf requires, is not installed"
 

@@ -8,13 +8,13 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
 from igan_tf.commands.train import add_configs, config_of
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import RunConfig, as_text
+from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig, as_text
 from igan_tf.experiments.run_configs import find_config
 from igan_tf.settings import MANY, Settings, refuse_unused, setting
 from igan_tf.tables.published import TABLES, ErrorTable
@@ -170,30 +170,33 @@ def _check_run_flags(settings: TableSettings, run_flags: Sequence[str]) -> None:
     with ending_in_one_sentence(line):
         line.parse(run_flags)
         table = TABLES[settings.table]
-        own = {"dataset", "recipe", "label_draws"}
-        own |= {name for name in ("epochs", "data_dir") if getattr(settings, name)}
+        own = {"label_draws", *(name for name in ("epochs", "data_dir") if getattr(settings, name))}
         if isinstance(table, ErrorTable):
-            # All of a `label_file` would be every column's labels.
-            own |= {"labels", "seed_data", "seed", *(() if "balance" in line.typed else ("label_file",))}
-            first = _read(settings, run_flags, table.flagfile)
+            rows: list[tuple[str, ...]] = [(table.flagfile,)]
+            own |= {"labels", "seed_data", "seed"}
         else:
+            # The first has all the techniques that others leave out.
+            rows = [(row.flagfile, *row.flags) for row in table.rows]
             own |= {"seed"} if (settings.seeds or table.seeds) > 1 else set()
-            # It has all the techniques that other rows leave out.
-            read, meant = (
-                [_read(settings, flags, row.flagfile, *row.flags) for row in table.rows] for flags in (run_flags, [])
-            )
-            own |= {name for name in line.typed if _undoes(name, read, meant)}
-            first = read[0]
+        meant = [_read(settings, [], *row) for row in rows]
+        own |= {name for name in ("dataset", "recipe") if getattr(line, name) != getattr(meant[0], name)}
         for name in sorted(own & line.typed):
             raise ConfigError(f"`{name}` of every run is set by the table itself: leave it out after --")
+        read = [_read(settings, run_flags, *row) for row in rows]
+        for name in sorted(line.given & set(meant[0].as_settings())):
+            as_meant, as_read = ([getattr(config, name) for config in configs] for configs in (meant, read))
+            if as_read != as_meant and (name == "dataset" or len(set(as_meant)) > 1):
+                raise ConfigError(
+                    f"`{name}` is what the table's rows are about: leave it out after --. Received: {name}={as_read[0]}"
+                )
+        # No table is of another recipe.
+        first = cast(SemiSupervisedConfig, read[0])
+        if isinstance(table, ErrorTable) and first.label_file and first.balance is None:
+            raise ConfigError(
+                "`label_file` without `balance` gives every column of the table the same labels. "
+                f"Received: label_file={first.label_file}"
+            )
         refuse_unused(first, line.typed)
-
-
-def _undoes(name: str, read: Sequence[RunConfig], meant: Sequence[RunConfig]) -> bool:
-    """Whether a flag of every run takes away what makes a row another than the first, of the rows that are `meant`."""
-    rows = [(getattr(row, name, None), getattr(row_meant, name, None)) for row, row_meant in zip(read, meant)]
-    first, first_meant = rows[0]
-    return any(row_meant != first_meant and (row != row_meant or row == first) for row, row_meant in rows)
 
 
 def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:

@@ -35,13 +35,13 @@ class PlaceSettings(Settings):
     study_dir: str = setting("", "Folder of the study; made if it is not there, then served again.", path=True)
     real: str = setting(
         "",
-        "Real images: a folder, an .npz file, tfds:<name>:<split>, or digits:<train or test>.",
+        "Real images: a folder of images or arrays, an .npy or .npz file, tfds:<name>:<split>, digits:<train or test>.",
         path=True,
         used_with=_NOT_REPORT,
     )
     generated: tuple[str, ...] = setting(
         (),
-        "Generated images, as name=place: a run directory, or what `real` takes. May be given several times.",
+        "Generated images, as name=place: a run, pretrained:NAME, or what `real` takes. May be given several times.",
         path=True,
         used_with=_NOT_REPORT,
     )

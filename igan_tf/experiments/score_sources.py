@@ -27,6 +27,8 @@ from igan_tf.settings import fields_of
 # The paper's number of samples.
 GENERATED_SAMPLES = 50000
 NOISE_SAMPLES = 1000
+# Turns bits of a seed, all of which stay below `GREATEST_SEED`.
+_REFERENCE_SEED = 0x2F0E1EB9
 _NOISE = r"(\d{1,9})x(\d{1,9})x([13])"
 _LARGEST_NOISE = 4096
 # `igan_tf.data.load_data`, which may remember what it loaded.
@@ -159,7 +161,7 @@ def open_both(
         statistics of others that their file holds, or None. `prepare` follows once the classifier is known.
 
     Raises:
-        EvaluationError, DataError: where there is no such thing, or a setting for images that have their own.
+        EvaluationError, DataError: where there is no such thing.
     """
     source = _open("source", settings.source, settings, run, load)
     reference: images.ImageSource | FeatureStatistics | None = None
@@ -180,8 +182,8 @@ def _open(
     """The `ImageSource` that the setting `argument` names as `spec`; `run`: the run, if it is loaded already."""
     kind = kind_of(argument, spec)
     name, _, rest = spec.partition(":")
-    # Of a source and a reference that are both drawn, the seeds differ: equal latents would make pairs.
-    seed = (settings.seed or 0) ^ int(argument == "reference")
+    # Not the source's: equal latents would make pairs.
+    seed = (settings.seed or 0) ^ (_REFERENCE_SEED * (argument == "reference"))
     if kind == "run":
         found = run or open_run(spec)
         assert found is not None

@@ -166,10 +166,11 @@ def _where_it_lies(name: str, data_dir: str | Path) -> str:
     if not data_dir or not folder_name.isidentifier():
         return ""
     place = Path(data_dir)
-    found = (
-        [place.parent] if place.name == folder_name else sorted(path.parent for path in place.glob(f"*/{folder_name}"))
-    )
-    return f", but there is in {found[0]}: pass `data_dir={found[0]}`" if found else ""
+    for folder in (place.parent, *sorted(path.parent for path in place.glob(f"*/{folder_name}"))):
+        # TFDS writes it last.
+        if any((folder / folder_name).rglob("dataset_info.json")):
+            return f", but there is in {folder}: pass `data_dir={folder}`"
+    return ""
 
 
 @contextlib.contextmanager

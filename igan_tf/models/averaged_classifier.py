@@ -40,9 +40,8 @@ class AveragedClassifier:
 
     def averaged_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the discriminator's logits, `(N, K)`, with the running average of its parameters."""
-        variables, averages = self.discriminator.trainable_variables, self.discriminator_average.values()
-        mapping = list(zip(variables, averages, strict=True))
-        with keras.StatelessScope(mapping):
+        average = self.discriminator_average
+        with keras.StatelessScope(list(zip(average.tracked(), average.values()))):
             return self.discriminator(as_images(images, self.image_shape), training=False)["logits"]
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:

@@ -29,8 +29,8 @@ class ImageNetGAN(AdversarialModel):
 
         mean KL(t || sigmoid(l(generated))),
 
-    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without. Techniques add
-    terms to both (`compile`). Both gradients come from the same forward pass, as in the published code: the players
+    t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without. Techniques
+    (`compile`) and regularizers of weights add terms to both. Both gradients come from the same forward pass, as in the published code: the players
     move at once.
 
     Randomness (latents, noise) is a function of `seed`, the discriminator's step and the replica: a model restored at a
@@ -46,7 +46,7 @@ class ImageNetGAN(AdversarialModel):
         **kwargs: `keras.Model` arguments.
 
     Raises:
-        ValueError: for networks that are not built or a discriminator without these two outputs.
+        ValueError: for networks not built or with activity regularizers, a discriminator without these two outputs.
 
     ```python
     generator = imagenet.build_generator((32, 32, 3), latent_size=16, reference_size=2, gf_dim=8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -58,6 +58,9 @@ class ParameterAverage(keras.layers.Layer):
 
         Not `build`: Keras would keep its arguments, the variables, as this layer's own weights.
         """
+        kept = list(variables)
+        # A function: of a list Keras would take the variables for this layer's own.
+        self.tracked: Callable[[], list[keras.Variable]] = lambda: kept
         # Replicas hold equal values after every update, so the first's serves all.
         self.averages = [
             self.add_weight(
@@ -87,7 +90,7 @@ class ParameterAverage(keras.layers.Layer):
         Raises:
             ValueError: for other variables than those of `track`, as after a layer was frozen.
         """
-        if [variable.shape for variable in variables] != [average.shape for average in self.averages]:
+        if [id(variable) for variable in variables] != [id(variable) for variable in self.tracked()]:
             raise ValueError(
                 f"`variables` must be the {len(self.averages)} that the average tracks: compile the model again after "
                 f"`trainable` has changed. Received: {len(variables)} variables"

@@ -181,10 +181,13 @@ class _Sampling:
         """Brings a copy up to date, which takes one pass over the reference if there is one."""
         if self._generator is self._original:
             return
+        copies = {}
         for copied, variable in zip(self._generator.weights, self._original.weights):
             copied.assign(variable)
+            copies[id(variable)] = copied
         if self._average is not None and self._average.count.value.numpy() > 0:
-            for copied, value in zip(self._generator.trainable_variables, self._average.values(), strict=True):
-                copied.assign(value)
+            # Also those that were frozen since.
+            for variable, value in zip(self._average.tracked(), self._average.values()):
+                copies[id(variable)].assign(value)
         if self._virtual:
             freeze_reference(self._generator)

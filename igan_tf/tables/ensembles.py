@@ -60,8 +60,9 @@ class Ensembles:
         result = run.result()
         assert result is not None
         step = result["steps"]
-        # Of these weights on this data, and no others that may have stood under the name.
-        key = f"{Checkpoints(run.run_dir / 'checkpoints').digest(step)} {self._fingerprint}"
+        # Of these weights on this data, and no others that may have stood under the name, in these batches.
+        weights = Checkpoints(run.run_dir / "checkpoints").digest(step)
+        key = f"{weights} {self._fingerprint} whole batches of {run.config.batch_size}"
         expected = {
             "key": Array((np.asarray(key).dtype.name,), ()),
             "probabilities": Array(("float64",), (len(self._data.test_labels), self._data.num_classes)),

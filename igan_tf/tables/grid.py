@@ -58,12 +58,14 @@ class Run:
         return result if result is not None and result["epochs"] >= self.config.epochs else None
 
     def training_seconds(self) -> float | None:
-        """Time that the run's steps took, without evaluation and start; None where its metrics cannot be read."""
+        """Time that the run's steps took, without evaluation and start; None without whole metrics."""
         try:
             # Between them are those of `log_steps`.
             lines = [line for line in read_metrics(self.run_dir / "metrics.jsonl") if "epoch" in line]
-        except (FileNotFoundError, disk.UnusableFile, DamagedFile):
+        except (disk.UnusableFile, DamagedFile):
             # The run's errors do not depend on them, nor do the other runs.
+            return None
+        if not lines:
             return None
         steps = [line["step"] for line in lines]
         return sum(

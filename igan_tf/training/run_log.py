@@ -26,6 +26,7 @@ from igan_tf.types import Tensor
 # TensorBoard's group of a number and what is said of it, by how its name ends; the first that fits.
 _GROUPS = (
     ("_loss", "loss"),
+    ("_regularization", "loss"),
     ("error", "error"),
     ("seconds_per_step", "time"),
 )
@@ -40,6 +41,8 @@ _DESCRIPTIONS = {
     "feature_matching_loss": "Distance of the mean features of real and of generated images.",
     "discriminator_history_loss": "Squared distance of the discriminator's weights from the mean of their past.",
     "generator_history_loss": "Squared distance of the generator's weights from the mean of their past.",
+    "discriminator_regularization": "What the regularizers of the discriminator's weights add to its loss.",
+    "generator_regularization": "What the regularizers of the generator's weights add to its loss.",
     "train_error": "Part of the labelled training images, as disturbed in training, that is wrongly classified.",
     "error": "Part of the training images that is wrongly classified, before the update that they make.",
     "test_error": "Part of the test images that is wrongly classified by the present weights.",

@@ -75,8 +75,8 @@ class Guard:
 def check_origin(request: Request, origins: Collection[str]) -> None:
     """Raises a 403 unless the request comes from one of our own pages; every browser says so with a POST.
 
-    A browser's `Origin` and `Host` have the same name. Where they do not, a proxy has put its own into `Host`, and the
-    cookie would be one for that name: a 421.
+    A browser's `Origin` and `Host` have the same name. Where they do not, a proxy has put its own into `Host`, by which
+    it is decided whether cookies are sent over https alone: a 421.
     """
     origin = request.headers.get("origin", "")
     if origin not in origins:

@@ -115,6 +115,9 @@ def unused():
     yield "tables", ["--table=inception_score", "--", "--labels=1000"], "labels"
     yield "tables", ["--table=inception_score", "--", "--generator_norm=batch"], "generator_norm"
     yield "tables", ["--table=ablation_small", "--", "--label_smoothing=0"], "label_smoothing"
+    yield "tables", ["--table=ablation_small", "--", "--historical_averaging=0.01"], "historical_averaging"
+    yield "tables", ["--table=mnist", "--", "--recipe=imagenet"], "recipe"
+    yield "tables", ["--table=mnist", "--", "--dataset=imagenet"], "dataset"
     yield "tables", ["--table=mnist", "--epochs=2", "--", "--epochs=3"], "epochs"
     for field in (*fields_of(StudySettings), *fields_of(turing_test.ServingSettings)):
         yield "turing-test", ["--study_dir=study", "--report", given(field)], field.name

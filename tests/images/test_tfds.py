@@ -106,10 +106,15 @@ def test_without_data_every_reader_tells_how_to_prepare_it_and_makes_nothing(tmp
 @pytest.mark.parametrize("given", ["", "tfds/mnist", "tfds/mnist/"])
 def test_a_folder_too_high_or_too_low_names_the_right_one(tmp_path, given):
     (tmp_path / "tfds" / "mnist" / "3.0.1").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"no prepared data set mnist in [^,]*\. To prepare"):
+        PreparedData("mnist", tmp_path / given)
+    shutil.rmtree(tmp_path / "tfds")
+    (tmp_path / "tfds").mkdir()
+    prepared_as(tmp_path / "tfds", "tfrecord")
     right = re.escape(str(tmp_path / "tfds"))
     for name in ("mnist", "mnist:3.0.1"):
         with pytest.raises(
-            DataError, match=rf"no prepared .*, but there is in {right}: pass `data_dir={right}`\. To pr"
+            DataError, match=rf"no prepared .*, but there is in {right}: pass `data_dir={right}`\. To prepare"
         ):
             PreparedData(name, tmp_path / given)
 

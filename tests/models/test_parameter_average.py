@@ -72,7 +72,7 @@ def test_weights_are_not_trained_and_leave_the_variables_alone():
 
 
 def test_in_half_precision_small_steps_add_up():
-    """A hundredth of a step's share of 1e-4 is below bfloat16's last digit as soon as the average is a tenth."""
+    """A step adds at most 2e-4, less than half of bfloat16's last digit once the average is 0.1."""
     variable = keras.Variable(np.full(3, 2.0), dtype="bfloat16")
     average = ParameterAverage(0.9999, debias=False)
     average.track([variable])

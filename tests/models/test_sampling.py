@@ -295,6 +295,11 @@ def test_images_by_the_average_are_those_of_averaged_parameters(generator):
     for variable, value in zip(other.generator.trainable_variables, expected):
         variable.assign(value)
     np.testing.assert_allclose(averaged, other.generate(5, seed=3, batch_size=3), rtol=0, atol=1e-5)
+    # Weights that are frozen after the training have averages still.
+    model.generator.trainable = False
+    model._samplings.clear()
+    np.testing.assert_array_equal(model.generate(5, seed=3, batch_size=3), averaged)
+    model.generator.trainable = True
     # Each sampler goes with the steps.
     model.train_step({"unlabelled_images": images_of(9)})
     for kind, before in ((True, averaged), (False, present)):

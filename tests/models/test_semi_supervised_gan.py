@@ -514,9 +514,9 @@ def test_the_last_batch_is_as_large_as_others_where_examples_are_coupled(couple)
     found = model.class_probabilities(images, 4)
     np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-5)
     labels = logits.argmax(axis=1)
-    # One of the last batch's new examples is wrong, and the one that both batches have counts once.
-    labels[5] = (labels[5] + 1) % CLASSES
-    assert model.test_errors(images, labels, 4)["averaged_test_error"] == pytest.approx(1 / 7)
+    # One of the last batch's own is wrong, and one that both batches have, which counts once.
+    labels[[3, 5]] = (labels[[3, 5]] + 1) % CLASSES
+    assert model.test_errors(images, labels, 4)["averaged_test_error"] == pytest.approx(2 / 7)
     # Fewer than a batch.
     assert model.class_probabilities(images[:3], 4).shape == (3, CLASSES)
 

@@ -177,6 +177,10 @@ def test_metrics_between_epochs_and_damaged_ones_take_no_table_away(tmp_path, ce
     report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averaged={50: [], 100: []})
     with open(tmp_path / "runs.csv", newline="") as file:
         assert [row["training_seconds"] for row in csv.DictReader(file)] == ["150.0", "", "150.0", ""]
+    # As one who heeds the message about the damage has moved it away.
+    metrics[1].unlink()
+    text = report.write_error_table(tmp_path, TABLES["mnist"], cells, seeds=1, averaged={50: [], 100: []})
+    assert "2.5 minutes of training steps a run" in text
 
 
 def test_the_papers_figures():

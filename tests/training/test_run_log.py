@@ -53,6 +53,7 @@ def test_what_is_written_is_there(tmp_path):
     ("name", "expected"),
     [
         ("generator_history_loss", "loss/generator_history_loss"),
+        ("discriminator_regularization", "loss/discriminator_regularization"),
         ("averaged_test_error", "error/averaged_test_error"),
         ("error", "error/error"),
         ("seconds_per_step", "time/seconds_per_step"),

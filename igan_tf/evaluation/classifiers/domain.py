@@ -42,7 +42,7 @@ _ABOUT = json_files.record(
         "weights": json_files.SHA256,
         "test_error": json_files.optional(json_files.decimal(0, 1)),
     },
-    # What that is the error of; files of before have it not.
+    # What that is the error of; older files lack it.
     {"test_set": json_files.SHA256},
 )
 

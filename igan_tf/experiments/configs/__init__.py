@@ -12,7 +12,7 @@ from typing import Any
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs.flag_lines import VERSION_LINE, flag_line, parse_lines, without_foreign_settings
 from igan_tf.experiments.configs.imagenet import ImageNetConfig
-from igan_tf.experiments.configs.parts import RunConfig, default_recipe
+from igan_tf.experiments.configs.run_config import RunConfig, default_recipe
 from igan_tf.experiments.configs.semi_supervised import SemiSupervisedConfig
 from igan_tf.settings import Settings, fields_of, setting
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs.parts import RunConfig
+from igan_tf.experiments.configs.run_config import RunConfig
 from igan_tf.networks.registry import DISCRIMINATOR_NORMS
 from igan_tf.settings import Settings, setting
 

@@ -6,7 +6,7 @@ import dataclasses
 
 from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs.parts import RunConfig
+from igan_tf.experiments.configs.run_config import RunConfig
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.networks.registry import CHOICES, DISCRIMINATOR_WEIGHT_NORMS, INPUT_CORRUPTIONS, NETWORKS
 from igan_tf.settings import GREATEST_SEED, MANY, Settings, setting
