@@ -11,7 +11,8 @@ import pytest
 CLUSTER = Path(__file__).parent.parent / "docs/cluster"
 STAND_INS = {
     "scontrol": 'if [ "$1" = show ]; then printf "node7\\nnode9\\n"; else echo "$@" >>requeued; fi',
-    "srun": '[ "$1" = bash ] || shift\nfor rank in 0 1; do SLURM_PROCID=$rank "$@" || end=$?; done\nexit ${end:-0}',
+    "srun": 'while [ "$1" != bash ]; do shift; done\n'
+    'for rank in 0 1; do SLURM_PROCID=$rank "$@" || end=$?; done\nexit ${end:-0}',
     "igan-tf": 'printf "%s\\n" "$TF_CONFIG" >>configs; printf "%s\\n" "$@" >arguments; exit $STATUS',
 }
 

@@ -196,11 +196,6 @@ def _run(settings: CommandSettings, config: RunConfig) -> None:
         raise ConfigError(
             f"`run_dir={run_dir}` is not the directory of a run: it does not exist; name yours with `run_dir`"
         )
-    if config.dataset == "folder" and Path(run_dir).resolve().is_relative_to(Path(config.data_dir).resolve()):
-        raise ConfigError(
-            "`run_dir` must not lie in `data_dir`, whose images its sample grids would be among. "
-            f"Received: run_dir={run_dir} data_dir={config.data_dir}"
-        )
     try:
         if settings.mode == "train":
             _describe(config, run_dir)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from igan_tf.data.image_data import ImageData
 from igan_tf.devices import has_gpu
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
+from igan_tf.records.processes import available_processors
 from igan_tf.records.reader import ImageRecords
 
 # Streams of the order's random numbers.
@@ -97,12 +97,12 @@ class ImageBatches:
         options = pipeline_options()
         if has_gpu():
             # Threads of their own, so that those which launch the GPU's kernels find a core.
-            options.threading.private_threadpool_size = max(1, (os.cpu_count() or 1) - _LAUNCHING_THREADS)
+            options.threading.private_threadpool_size = max(1, available_processors() - _LAUNCHING_THREADS)
         options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
         return (
             tf.data.Dataset.from_tensor_slices(rows)
             .map(self._read, num_parallel_calls=_PARALLEL_READS)
-            .map(self._batch, num_parallel_calls=min(os.cpu_count() or 1, _PARALLEL_DECODED))
+            .map(self._batch, num_parallel_calls=min(available_processors(), _PARALLEL_DECODED))
             .prefetch(_PREFETCHED_BATCHES)
             .with_options(options)
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import tensorflow as tf
@@ -22,6 +23,7 @@ from igan_tf.experiments.run_directory import (
     refuse_lost_checkpoints,
     refuse_other_settings,
     save_config,
+    write_result,
 )
 from igan_tf.files import StrPath, disk
 from igan_tf.metrics.registry import curve_names
@@ -95,10 +97,20 @@ class Experiment:
             "replicas": self.strategy.num_replicas_in_sync,
         }
 
-    def run(self) -> dict[str, Any]:
-        """Trains to the end, from the newest checkpoint if there is one, and returns the result."""
+    def run(self, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        """Trains to the end, from the newest checkpoint if there is one.
+
+        Args:
+            more: What the result says besides.
+
+        Returns:
+            The result, as the chief writes it, before other workers end.
+        """
         with distribution.together():
-            return self._run()
+            result = {**self._run(), **more}
+            if self.worker.is_chief:
+                write_result(self.run_dir, result)
+            return result
 
     def take_up(self) -> bool:
         """Takes up the newest checkpoint, if there is one; returns whether there was.

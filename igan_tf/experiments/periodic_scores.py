@@ -21,6 +21,10 @@ _REMEDY = (
     "set `score_classifier` back to what it was then, go on without scores by `score_epochs=0`, or name another "
     "`run_dir`"
 )
+_REMEDY_OF_DOMAIN = (
+    ". A classifier `domain` is trained once and kept in IGAN_CACHE_DIR, by default igan_tf in the user's cache: bring "
+    "it from the machine that began the run"
+)
 # What a run's settings are called where they are passed on.
 _NAMES = {
     "name": "score_classifier",
@@ -89,5 +93,5 @@ def periodic_scores(
     check_real_images(config, real)
     indices = chosen_indices(real.count, min(config.score_samples, real.count), seed)
     scores = PeriodicScores(classifier, generate_batches, config.score_samples, real, indices, seed=seed)
-    check_protocol(run_dir, scores, _REMEDY)
+    check_protocol(run_dir, scores, _REMEDY + (_REMEDY_OF_DOMAIN if config.score_classifier == "domain" else ""))
     return scores

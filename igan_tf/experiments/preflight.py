@@ -19,10 +19,12 @@ from igan_tf.training.cluster import this_worker
 
 
 def resolved(config: RunConfig) -> RunConfig:
-    """The same settings with what `auto` comes to on this machine, where that changes the numbers."""
-    if config.noise != "auto":
-        return config
-    return dataclasses.replace(config, noise="exact" if has_gpu() else "table")
+    """The same settings with what `auto` comes to on this machine, where that changes the numbers.
+
+    And with the whole path of `init_from`, which a run keeps for its life, wherever it is continued.
+    """
+    noise = config.noise if config.noise != "auto" else "exact" if has_gpu() else "table"
+    return dataclasses.replace(config, noise=noise, init_from=config.with_absolute_paths().init_from)
 
 
 def check_machine(config: RunConfig, report: Callable[[str], Any]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from igan_tf.errors import ConfigError, prefixed
 from igan_tf.experiments.configs import RunConfig, build_config, config_from_text, settings_from_lines
 from igan_tf.experiments.configs.flag_lines import VERSION_LINE, without_foreign_settings
-from igan_tf.files import disk
+from igan_tf.files import StrPath, disk
 
 _PACKAGE = Path(__file__).parents[1]
 # A wheel has them inside the package, a checkout beside it.
@@ -58,7 +58,7 @@ def config_names() -> list[str]:
     return sorted(path.stem for path in RUN_CONFIGS.glob("*.cfg"))
 
 
-def config_of(config: RunConfig | str, **settings: Any) -> RunConfig:
+def config_of(config: RunConfig | StrPath, **settings: Any) -> RunConfig:
     """A config with some settings changed.
 
     Args:
@@ -68,8 +68,9 @@ def config_of(config: RunConfig | str, **settings: Any) -> RunConfig:
     Raises:
         ConfigError: as `build_config`, and for a name that is no flag file.
     """
-    if isinstance(config, str):
-        return build_config(**{**settings_from_lines(expand_flagfiles([f"--flagfile={config}"])), **settings})
+    if isinstance(config, (str, os.PathLike)):
+        named = settings_from_lines(expand_flagfiles([f"--flagfile={os.fspath(config)}"]))
+        return build_config(**{**named, **settings})
     return build_config(**{"recipe": config.recipe, **config.as_settings(), **settings})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from igan_tf.data import ImageData
-from igan_tf.errors import counted, first_line, renamed
+from igan_tf.errors import ConfigError, counted, first_line, renamed
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.experiments import runs
 from igan_tf.experiments.configs import RunConfig
@@ -25,7 +25,7 @@ from igan_tf.training.distribution import LOST
 
 
 def train(
-    config: RunConfig | str, run_dir: StrPath, report: Callable[[str], Any] = print, **settings: Any
+    config: RunConfig | StrPath, run_dir: StrPath, report: Callable[[str], Any] = print, **settings: Any
 ) -> dict[str, Any]:
     """Trains, or continues, as `--mode=train` does: data, baseline, each draw of labels, `result.json`.
 
@@ -49,6 +49,11 @@ def train(
     ```
     """
     config = config_of(config, **settings)
+    if config.dataset == "folder" and Path(run_dir).resolve().is_relative_to(Path(config.data_dir).resolve()):
+        raise ConfigError(
+            "`run_dir` must not lie in `data_dir`, whose images its sample grids would be among. "
+            f"Received: run_dir={run_dir} data_dir={config.data_dir}"
+        )
     check_machine(config, report)
     config = resolved(config)
     # Before the data, which another data set's name would look for elsewhere.
@@ -137,9 +142,6 @@ def _train_draw(
         report(f"the discriminator on {counted(experiment.batches.num_labelled, 'labelled example')} alone:")
         with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
             supervised = Experiment(alone, data, supervised_dir, report).run()
-            write_result(supervised_dir, supervised)
         baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
         report("the semi-supervised GAN:")
-    result = {**experiment.run(), **baseline}
-    write_result(run_dir, result)
-    return result
+    return experiment.run(baseline)

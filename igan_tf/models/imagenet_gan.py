@@ -30,8 +30,8 @@ class ImageNetGAN(AdversarialModel):
         mean KL(t || sigmoid(l(generated))),
 
     t = a / 2 with label smoothing, where the smoothed discriminator is at equilibrium, and 1 without. Techniques
-    (`compile`) and regularizers of weights add terms to both. Both gradients come from the same forward pass, as in the published code: the players
-    move at once.
+    (`compile`) and regularizers of weights add terms to both. Both gradients come from the same forward pass, as in the
+    published code: the players move at once.
 
     Randomness (latents, noise) is a function of `seed`, the discriminator's step and the replica: a model restored at a
     step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are means over

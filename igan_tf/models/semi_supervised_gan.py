@@ -31,8 +31,8 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
     - `feature_matching`: `feature_matching_loss(f(u'), f(generated))`, on a second batch `u'` of unlabelled data;
     - `minimax`, `non_saturating`: `semi_supervised_generator_loss(generated)` of that form.
 
-    Techniques (`compile`) and regularizers of weights add terms to both. With one logit and no labels it is the ordinary
-    GAN with D = sigmoid(logit).
+    Techniques (`compile`) and regularizers of weights add terms to both. With one logit and no labels it is the
+    ordinary GAN with D = sigmoid(logit).
 
     Randomness (latents, dropout, noise) is a function of `seed`, the discriminator's step and the replica: a model
     restored at a step repeats what it would have done. Under `tf.distribute` losses are scaled so that gradients are

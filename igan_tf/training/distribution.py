@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tensorflow as tf
 
-from igan_tf.errors import first_line
+from igan_tf.errors import ConfigError, first_line
 from igan_tf.training import roll_call
 from igan_tf.training.cluster import ClusterError, Worker, WorkerLostError, this_worker
 from igan_tf.training.strategies import ALL_REDUCE_MEGABYTES, STRATEGIES, WORKER_TIMEOUT_MINUTES
@@ -22,10 +22,20 @@ if TYPE_CHECKING:
 
 
 def strategy_of(config: RunConfig, report: Callable[[str], Any] = print) -> tf.distribute.Strategy:
-    """The strategy of a run's settings: `build_strategy`, once the devices are as the settings ask."""
+    """The strategy of a run's settings: `build_strategy`, once the devices are as the settings ask.
+
+    Raises:
+        ConfigError: where it is too late for `gpu_memory_growth`; and what `build_strategy` raises.
+    """
     if config.gpu_memory_growth:
         for device in tf.config.list_physical_devices("GPU"):
-            tf.config.experimental.set_memory_growth(device, True)
+            try:
+                tf.config.experimental.set_memory_growth(device, True)
+            except (RuntimeError, ValueError) as error:
+                raise ConfigError(
+                    "`gpu_memory_growth` must be set before TensorFlow computes anything: begin in a new process. "
+                    f"Received: gpu_memory_growth=True ({first_line(error)})"
+                ) from error
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     return build_strategy(config.strategy, config.worker_timeout_minutes, report, config.all_reduce_megabytes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -29,7 +30,13 @@ class StopRequest:
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """In this scope SIGTERM and Ctrl-C are noted; the second one of a kind acts as it would outside."""
+        """In this scope SIGTERM and Ctrl-C are noted; the second one of a kind acts as it would outside.
+
+        Outside of the main thread, where Python handles no signals, they act as they do.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
 
         def note(signum: int, frame: FrameType | None) -> None:
             self.signum = signum

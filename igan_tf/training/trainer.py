@@ -173,11 +173,9 @@ class Trainer:
 
         Args:
             on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns the
-                epoch's metrics, in which the lowest `averaged_test_error` and the highest score (the metric that
-                `marks_best`, the Inception Score) each mark a best checkpoint. An epoch with such a score is
-                checkpointed whatever its number.
-            on_step_end: Called after every step but an epoch's last, with its number and a function that waits for
-                its losses and returns them.
+                epoch's metrics, in which the lowest `averaged_test_error` and the highest score (of the metric that
+                `marks_best`) each mark a best checkpoint. An epoch with such a score always has one.
+            on_step_end: Called after each step but an epoch's last: its number, and a function that awaits its losses.
 
         Raises:
             NonFiniteLossError: within a step of the loss that is not finite; no checkpoint holds its consequences.
@@ -210,6 +208,9 @@ class Trainer:
                     # Of the epochs that have a checkpoint: one without could not be kept.
                     self._note_best(metrics)
                     self.save()
+            if self._stop.signum and self.worker.count == 1:
+                # Another draw may follow.
+                raise Interrupted(self._stop.signum)
 
     def _train_rest_of_epoch(self, on_step_end: OnStepEnd) -> None:
         steps = self.batches.steps_per_epoch

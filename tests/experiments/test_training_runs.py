@@ -1,5 +1,9 @@
 """What a run of the digits can be: its labels, techniques, precision, devices and seeds; training from Python."""
 
+import concurrent.futures
+import contextlib
+import shutil
+
 import keras
 import numpy as np
 import pytest
@@ -12,7 +16,7 @@ from igan_tf.experiments import run_directory
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, NETWORKS, register
-from igan_tf.training import CheckpointError, Checkpoints
+from igan_tf.training import CheckpointError, Checkpoints, distribution
 from tests.command_line import assert_same_run, events, metrics, result
 from tests.experiments.digits_runs import damaged_copy, train
 
@@ -21,7 +25,7 @@ def test_training_from_python_is_the_commands(finished, tmp_path):
     (tmp_path / "some.cfg").write_text("--dataset=digits\n--labels=20\n--batch_size=400\n--epochs=2\n")
     lines = []
     returned = igan_tf.train(
-        str(tmp_path / "some.cfg"), tmp_path / "run", lines.append, labels=50, initialization_examples=50
+        tmp_path / "some.cfg", tmp_path / "run", lines.append, labels=50, initialization_examples=50
     )
     # Not the weights: what earlier tests have set for the process may change their last digits.
     positions = [Checkpoints(folder / "checkpoints").load_newest().position for folder in (tmp_path / "run", finished)]
@@ -33,7 +37,41 @@ def test_training_from_python_is_the_commands(finished, tmp_path):
         igan_tf.train("digits", tmp_path / "other", epoch=1)
     with pytest.raises(ConfigError, match=r"`flagfile` must be the path of a flag file, or one of .*digits"):
         igan_tf.train("digit", tmp_path / "other")
-    assert not (tmp_path / "other").exists()
+    with pytest.raises(ConfigError, match=r"`run_dir` must not lie in `data_dir`, .*run_dir=.*photos/run"):
+        igan_tf.train("digits", tmp_path / "photos" / "run", dataset="folder", data_dir=tmp_path / "photos")
+    assert not (tmp_path / "other").exists() and not (tmp_path / "photos").exists()
+
+
+def test_a_run_that_starts_from_another_by_a_relative_path_goes_on_and_is_read(finished, tmp_path, monkeypatch):
+    shutil.copytree(finished, tmp_path / "first")
+    monkeypatch.chdir(tmp_path)
+    begun = train("second", init_from="first", epochs=1)
+    assert train("second", init_from="first", epochs=1) == begun
+    monkeypatch.chdir("/")
+    place = tmp_path / "second"
+    assert read_config(place).init_from == str(tmp_path / "first")
+    assert load_run(place).generate(2, seed=0).shape == (2, 8, 8, 1)
+    assert train(place, init_from=str(tmp_path / "first"), epochs=2)["epochs"] == 2
+    with pytest.raises(ConfigError, match="init_from: the run was started with"):
+        train(place, init_from="first", epochs=2)
+
+
+def test_the_result_is_written_before_other_workers_end(tmp_path, monkeypatch):
+    written = []
+
+    @contextlib.contextmanager
+    def together():
+        yield
+        written.append(result(tmp_path))
+
+    monkeypatch.setattr(distribution, "together", together)
+    assert train(tmp_path, epochs=1) == result(tmp_path) == written[0]
+
+
+def test_outside_of_the_main_thread(tmp_path):
+    """As in a notebook's or a web page's, where Python handles no signals."""
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        assert pool.submit(train, tmp_path, epochs=1).result()["epochs"] == 1
 
 
 def test_a_run_starts_from_anothers_weights(finished, tmp_path):

@@ -16,6 +16,7 @@ if keras.backend.backend() != "tensorflow":
 
 import tensorflow as tf
 
+from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import build_config
 from igan_tf.training import distribution
 from igan_tf.training.cluster import ClusterError
@@ -169,6 +170,16 @@ def test_devices_are_as_the_settings_ask(set_cluster, monkeypatch, asked):
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: called.append("deterministic"))
     strategy_of(build_config(gpu_memory_growth=asked, deterministic=asked))
     assert called == ([("GPU:0", True), ("GPU:1", True), "deterministic"] if asked else [])
+
+
+def test_memory_growth_that_comes_too_late_is_named(monkeypatch):
+    def refuse(*arguments):
+        raise RuntimeError("Physical devices cannot be modified after being initialized")
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0"])
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refuse)
+    with pytest.raises(ConfigError, match=r"`gpu_memory_growth` must be set before TensorFlow .*\(Physical devices"):
+        strategy_of(build_config(gpu_memory_growth=True))
 
 
 IN_A_CLUSTER_OF_ONE = """
