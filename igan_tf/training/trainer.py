@@ -172,9 +172,8 @@ class Trainer:
         """Trains to `config.epochs`.
 
         Args:
-            on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns the
-                epoch's metrics, in which the lowest `averaged_test_error` and the highest score (of the metric that
-                `marks_best`) each mark a best checkpoint. An epoch with such a score always has one.
+            on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns metrics.
+                The lowest `averaged_test_error` and the highest score each mark a best checkpoint.
             on_step_end: Called after each step but an epoch's last: its number, and a function that awaits its losses.
 
         Raises:
@@ -254,8 +253,9 @@ class Trainer:
             dataset = dataset.rebatch(self.config.batch_size, drop_remainder=True).repeat()
             dataset = self.strategy.distribute_datasets_from_function(lambda context: dataset)
         elif gpus := tf.config.list_logical_devices("GPU"):
-            # As TensorFlow does for several replicas: the next batch is copied during this step.
-            dataset = dataset.apply(tf.data.experimental.prefetch_to_device(gpus[0].name))
+            # As for several replicas, the next batch is copied during this step; what copies takes no options over.
+            ahead = tf.data.experimental.prefetch_to_device(gpus[0].name)
+            dataset = dataset.apply(ahead).with_options(dataset.options())
         iterator = iter(dataset)
         for _ in range(self.batches.steps_per_epoch - self._step_in_epoch):
             try:

@@ -344,21 +344,29 @@ def test_a_devices_failure_is_not_the_datas(tmp_path, kind, raised):
 
 
 def test_on_one_gpu_the_next_batch_is_copied_ahead(tmp_path, monkeypatch):
+    asked, options = [], tf.data.Options()
+
     class Dataset:
+        def options(self):
+            return options
+
         def apply(self, transformation):
-            return transformation(iter([tf.constant(1.0)] * STEPS_PER_EPOCH))
+            return transformation(self)
+
+        def with_options(self, given):
+            asked.append(given)
+            return iter([tf.constant(1.0)] * STEPS_PER_EPOCH)
 
     class OnDisk(Numbers):
         def epoch(self, epoch, start_step=0):
             return Dataset()
 
-    asked = []
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: [types.SimpleNamespace(name="/GPU:0")])
     monkeypatch.setattr(
         tf.data.experimental, "prefetch_to_device", lambda device: asked.append(device) or (lambda batches: batches)
     )
     make_trainer(tmp_path, batches=OnDisk(), epochs=1).train(Notes())
-    assert asked == ["/GPU:0"]
+    assert asked == ["/GPU:0", options]
 
 
 @pytest.mark.parametrize(("steps", "recorded"), [("2,3", [2, 3]), ("11,99", [11, 12]), ("", []), ("50,60", [])])
