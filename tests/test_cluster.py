@@ -11,7 +11,7 @@ import pytest
 CLUSTER = Path(__file__).parent.parent / "docs/cluster"
 STAND_INS = {
     "scontrol": 'if [ "$1" = show ]; then printf "node7\\nnode9\\n"; else echo "$@" >>requeued; fi',
-    "srun": 'while [ "$1" != bash ]; do shift; done\n'
+    "srun": 'while [ $# -gt 0 ] && [ "$1" != bash ]; do echo "$1" >>srun_options; shift; done\n'
     'for rank in 0 1; do SLURM_PROCID=$rank "$@" || end=$?; done\nexit ${end:-0}',
     "igan-tf": 'printf "%s\\n" "$TF_CONFIG" >>configs; printf "%s\\n" "$@" >arguments; exit $STATUS',
 }
@@ -22,6 +22,7 @@ def submit(folder, script, *arguments, status, restarts=0, **more):
         (folder / name).write_text(f"#!/bin/bash\n{body}\n")
         (folder / name).chmod(0o755)
     variables = {"PATH": f"{folder}:{os.environ['PATH']}", "STATUS": str(status), "SLURM_RESTART_COUNT": str(restarts)}
+    variables["SLURM_CPUS_PER_TASK"] = "7"
     command = ["bash", CLUSTER / script, *arguments]
     return subprocess.run(command, cwd=folder, env=variables | more, check=False).returncode
 
@@ -46,6 +47,7 @@ def test_every_node_gets_its_own_tf_config(tmp_path):
         "--run_dir=/shared/imagenet",
     ]
     assert not (tmp_path / "requeued").exists()
+    assert "--cpus-per-task=7" in (tmp_path / "srun_options").read_text().splitlines()
 
 
 @pytest.mark.parametrize("status, restarts, requeued", [(143, 0, True), (1, 49, True), (1, 50, False)])
@@ -60,6 +62,7 @@ def test_each_job_of_an_array_runs_its_line(tmp_path, status):
     variables = {"SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "2"}
     assert submit(tmp_path, "array.slurm", "commands", status=status, **variables) == status
     assert (tmp_path / "arguments").read_text().splitlines() == ["train", "--run_dir=b c"]
+    assert (tmp_path / "srun_options").read_text() == "--cpus-per-task=7\n"
     requeued = tmp_path / "requeued"
     assert requeued.read_text() == "requeue 5_2\n" if status else not requeued.exists()
 

@@ -8,7 +8,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from igan_tf.commands.flags import CommandLine
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
@@ -185,7 +185,7 @@ def _check_run_flags(settings: TableSettings, run_flags: Sequence[str]) -> None:
         read = [_read(settings, run_flags, *row) for row in rows]
         for name in sorted(line.given & set(meant[0].as_settings())):
             as_meant, as_read = ([getattr(config, name) for config in configs] for configs in (meant, read))
-            if as_read != as_meant and (name == "dataset" or len(set(as_meant)) > 1):
+            if as_read != as_meant and (name == "dataset" or _undone(as_read, as_meant)):
                 raise ConfigError(
                     f"`{name}` is what the table's rows are about: leave it out after --. Received: {name}={as_read[0]}"
                 )
@@ -197,6 +197,12 @@ def _check_run_flags(settings: TableSettings, run_flags: Sequence[str]) -> None:
                 f"Received: label_file={first.label_file}"
             )
         refuse_unused(first, line.typed)
+
+
+def _undone(as_read: Sequence[Any], as_meant: Sequence[Any]) -> bool:
+    """Whether a flag of every run takes away what tells a row from the first, or gives all what one row adds."""
+    others = [(read, meant) for read, meant in zip(as_read, as_meant) if meant != as_meant[0]]
+    return any(read != meant or read == as_read[0] or not as_meant[0] for read, meant in others)
 
 
 def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:

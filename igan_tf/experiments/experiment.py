@@ -32,6 +32,7 @@ from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
 from igan_tf.training.cluster import this_worker
+from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
 from igan_tf.training.trainer import Trainer
@@ -72,6 +73,7 @@ class Experiment:
         self.strategy = distribution.strategy_of(config, report)
         self.worker = this_worker()
         self._sample_timer = Timer(config.sample_minutes)
+        self._late_signal: int | None = None
         replicas = self.strategy.num_replicas_in_sync
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
         with self.strategy.scope():
@@ -97,20 +99,26 @@ class Experiment:
             "replicas": self.strategy.num_replicas_in_sync,
         }
 
-    def run(self, more: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    def run(self, more: Mapping[str, Any] = MappingProxyType({}), followed: bool = False) -> dict[str, Any]:
         """Trains to the end, from the newest checkpoint if there is one.
 
         Args:
             more: What the result says besides.
+            followed: Whether the process trains another run next.
 
         Returns:
             The result, as the chief writes it, before other workers end.
+
+        Raises:
+            Interrupted: after a signal, everything being saved; in the last epoch's end only where another run follows.
         """
         with distribution.together():
             result = {**self._run(), **more}
             if self.worker.is_chief:
                 write_result(self.run_dir, result)
-            return result
+        if followed and self._late_signal:
+            raise Interrupted(self._late_signal)
+        return result
 
     def take_up(self) -> bool:
         """Takes up the newest checkpoint, if there is one; returns whether there was.
@@ -141,7 +149,7 @@ class Experiment:
             if self.log and self.trainer.epochs_done < self.config.epochs:
                 steps = counted(self.batches.steps_per_epoch, "step")
                 self.report(f"{steps} an epoch, a line after each epoch")
-            self.trainer.train(self._end_epoch, self._end_step)
+            self._late_signal = self.trainer.train(self._end_epoch, self._end_step)
             return self._finish()
         finally:
             if self.log:

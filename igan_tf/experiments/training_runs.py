@@ -40,7 +40,7 @@ def train(
 
     Raises:
         InputError: for settings, data or a run directory that cannot be used, before any work begins.
-        Interrupted: after Ctrl-C or SIGTERM; the same call continues.
+        Interrupted: after Ctrl-C or SIGTERM, which are heeded in the main thread; the same call continues.
         NonFiniteLossError: where a loss is no number any more.
 
     ```python
@@ -115,7 +115,7 @@ def _train_draws(
     for number, (name, one) in enumerate(configs.items(), start=1):
         report(f"label draw {number} of {len(configs)}: {name}")
         with sole_trainer(run_dir / name) as draw_dir:
-            draws.append(_train_draw(one, data, draw_dir, report, classifier))
+            draws.append(_train_draw(one, data, draw_dir, report, classifier, followed=number < len(configs)))
     errors = [name for name in draws[0] if name.endswith("test_error")]
     result = {
         **{name: float(np.mean([draw[name] for draw in draws])) for name in errors},
@@ -132,6 +132,7 @@ def _train_draw(
     run_dir: Path,
     report: Callable[[str], Any],
     classifier: Classifier | None,
+    followed: bool = False,
 ) -> dict[str, Any]:
     """The baseline, where it is asked for, in `run_dir/supervised`, then the run itself."""
     experiment = Experiment(config, data, run_dir, report, classifier)
@@ -141,7 +142,7 @@ def _train_draw(
         experiment.take_up()
         report(f"the discriminator on {counted(experiment.batches.num_labelled, 'labelled example')} alone:")
         with sole_trainer(Path(run_dir) / "supervised") as supervised_dir:
-            supervised = Experiment(alone, data, supervised_dir, report).run()
+            supervised = Experiment(alone, data, supervised_dir, report).run(followed=True)
         baseline = {f"supervised_{name}": supervised[name] for name in supervised if name.endswith("test_error")}
         report("the semi-supervised GAN:")
-    return experiment.run(baseline)
+    return experiment.run(baseline, followed)

@@ -1,6 +1,7 @@
 """Data sets that TFDS has prepared on this machine. Nothing is downloaded."""
 
 import contextlib
+import itertools
 import re
 from collections.abc import Container, Iterator
 from contextlib import AbstractContextManager
@@ -48,7 +49,7 @@ class PreparedData:
             f"`data_dir={data_dir}`" if data_dir else f"TFDS's default folder, {default} (`data_dir` names another)"
         )
         self._command = _COMMAND.format(name=name, data_dir=data_dir or None)
-        missing = f"no prepared data set {name} in {self._place}{_where_it_lies(name, data_dir)}"
+        missing = f"no prepared data set {name} in {self._place}"
         with _refusing(missing, f"To prepare it, remove what is damaged there and run:\n  {self._command}"):
             try:
                 self._builder = tfds.builder(name, data_dir=data_dir or None)
@@ -60,7 +61,7 @@ class PreparedData:
             self.label_key = info.supervised_keys[1] if info.supervised_keys else None
         # A download that was cut short leaves a folder without splits.
         if not (self._builder.is_prepared() and self.splits):
-            raise DataError(f"{missing}. To prepare it, run:\n  {self._command}")
+            raise DataError(f"{missing}{_where_it_lies(name, data_dir)}. To prepare it, run:\n  {self._command}")
         self._refuse_formats_but(tfds.core.FileFormat.with_tf_data())
 
     def count(self, split: str) -> int:
@@ -167,8 +168,9 @@ def _where_it_lies(name: str, data_dir: str | Path) -> str:
         return ""
     place = Path(data_dir)
     for folder in (place.parent, *sorted(path.parent for path in place.glob(f"*/{folder_name}"))):
-        # TFDS writes it last.
-        if any((folder / folder_name).rglob("dataset_info.json")):
+        # Of a version, or of a configuration's; TFDS writes it last.
+        infos = (folder.glob(f"{folder_name}/{depth}/dataset_info.json") for depth in ("*", "*/*"))
+        if folder.resolve() != place.resolve() and any(itertools.chain.from_iterable(infos)):
             return f", but there is in {folder}: pass `data_dir={folder}`"
     return ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -60,9 +61,11 @@ class Ensembles:
         result = run.result()
         assert result is not None
         step = result["steps"]
-        # Of these weights on this data, and no others that may have stood under the name, in these batches.
+        # Of these weights on this data, and no others that may have stood under the name, in these batches. As long as
+        # keys without the batches, so that older files are others, not damaged ones.
         weights = Checkpoints(run.run_dir / "checkpoints").digest(step)
-        key = f"{weights} {self._fingerprint} whole batches of {run.config.batch_size}"
+        batches = f"{self._fingerprint} in whole batches of {run.config.batch_size}"
+        key = f"{weights} {hashlib.sha256(batches.encode()).hexdigest()}"
         expected = {
             "key": Array((np.asarray(key).dtype.name,), ()),
             "probabilities": Array(("float64",), (len(self._data.test_labels), self._data.num_classes)),

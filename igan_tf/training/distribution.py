@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
@@ -32,8 +33,9 @@ def strategy_of(config: RunConfig, report: Callable[[str], Any] = print) -> tf.d
             try:
                 tf.config.experimental.set_memory_growth(device, True)
             except (RuntimeError, ValueError) as error:
+                # A ValueError is of a GPU that the process has divided.
                 raise ConfigError(
-                    "`gpu_memory_growth` must be set before TensorFlow computes anything: begin in a new process. "
+                    "`gpu_memory_growth` is for whole GPUs before TensorFlow computes: begin in a new process. "
                     f"Received: gpu_memory_growth=True ({first_line(error)})"
                 ) from error
     if config.deterministic:
@@ -92,6 +94,8 @@ def _multi_worker_strategy(
     worker: Worker, minutes: float, report: Callable[[str], Any], megabytes: int
 ) -> tf.distribute.MultiWorkerMirroredStrategy:
     global _several
+    if threading.current_thread() is not threading.main_thread():
+        raise ClusterError("`strategy=multi_worker` trains in the main thread, which hears of workers that end")
     if _several is None:
         others = roll_call.meet(worker, minutes, report)
         try:

@@ -32,7 +32,7 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """In this scope SIGTERM and Ctrl-C are noted; the second one of a kind acts as it would outside.
 
-        Outside of the main thread, where Python handles no signals, they act as they do.
+        Outside of the main thread, where Python lets no handler be set, they are not noted.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -168,8 +168,8 @@ class Trainer:
         best_steps = [best["step"] for best in (self._best, self._best_score) if best]
         self.checkpoints.save(self.step, arrays, position, best_steps)
 
-    def train(self, on_epoch_end: OnEpochEnd, on_step_end: OnStepEnd = lambda step, losses: None) -> None:
-        """Trains to `config.epochs`.
+    def train(self, on_epoch_end: OnEpochEnd, on_step_end: OnStepEnd = lambda step, losses: None) -> int | None:
+        """Trains to `config.epochs`; returns the signal that came too late to stop it, or None.
 
         Args:
             on_epoch_end: Called with the epoch's number from 1, the step and the means of its logs; returns metrics.
@@ -207,9 +207,7 @@ class Trainer:
                     # Of the epochs that have a checkpoint: one without could not be kept.
                     self._note_best(metrics)
                     self.save()
-            if self._stop.signum and self.worker.count == 1:
-                # Another draw may follow.
-                raise Interrupted(self._stop.signum)
+        return self._stop.signum
 
     def _train_rest_of_epoch(self, on_step_end: OnStepEnd) -> None:
         steps = self.batches.steps_per_epoch

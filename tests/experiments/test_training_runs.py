@@ -2,7 +2,9 @@
 
 import concurrent.futures
 import contextlib
+import os
 import shutil
+import signal
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, NETWORKS, register
 from igan_tf.training import CheckpointError, Checkpoints, distribution
+from igan_tf.training.interruption import Interrupted
 from tests.command_line import assert_same_run, events, metrics, result
 from tests.experiments.digits_runs import damaged_copy, train
 
@@ -54,6 +57,22 @@ def test_a_run_that_starts_from_another_by_a_relative_path_goes_on_and_is_read(f
     assert train(place, init_from=str(tmp_path / "first"), epochs=2)["epochs"] == 2
     with pytest.raises(ConfigError, match="init_from: the run was started with"):
         train(place, init_from="first", epochs=2)
+
+
+def test_a_signal_at_a_draws_end_stops_the_draws_that_would_follow(tmp_path):
+    def report(line):
+        if line.startswith("epoch 1/1"):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    settings = {"labels": 20, "epochs": 1, "label_draws": 2}
+    for draws in (1, 2):
+        # The second time nothing follows: the training ends as it would without the signal.
+        with pytest.raises(Interrupted) if draws == 1 else contextlib.nullcontext():
+            train(tmp_path, report, **settings)
+        assert [path.parent.name for path in sorted(tmp_path.glob("draw-*/result.json"))] == ["draw-1", "draw-2"][
+            :draws
+        ]
+    assert len(result(tmp_path)["draws"]) == 2
 
 
 def test_the_result_is_written_before_other_workers_end(tmp_path, monkeypatch):

@@ -525,8 +525,12 @@ def test_averaged_logits_leave_the_weights():
     model = make_model()
     model.train_step(tensors(make_batch()))
     before = weights_of(model.discriminator)
-    model.averaged_logits(make_batch()["labelled_images"])
+    images = make_batch()["labelled_images"]
+    found = model.averaged_logits(images)
     assert_same(weights_of(model.discriminator), before)
+    # Weights that are frozen after the training have averages still.
+    model.discriminator.get_layer("hidden").trainable = False
+    np.testing.assert_array_equal(model.averaged_logits(images), found)
 
 
 # Data-dependent initialization.

@@ -15,7 +15,7 @@ RUN_FLAGS = ["--batch_size=400", "--initialization_examples=50", "--nosupervised
 @pytest.mark.parametrize("table", TABLES)
 def test_each_command_stands_for_a_run_of_the_table(table, tmp_path, capsys):
     # One row has no use for it: in a flag file that is no error.
-    flags = ["--reference_size=7"] if table == "inception_score" else []
+    flags = {"inception_score": ["--reference_size=7"], "ablation_small": ["--label_smoothing=0.2"]}.get(table, [])
     tables.run([f"--table={table}", f"--output_dir={tmp_path}/a table", "--print_commands", "--", *flags])
     commands = [shlex.split(line) for line in capsys.readouterr().out.splitlines()]
     folders, configs = [], []
@@ -31,8 +31,12 @@ def test_each_command_stands_for_a_run_of_the_table(table, tmp_path, capsys):
     if table == "mnist":
         cells = {(config.labels, config.seed_data, config.seed) for config in configs}
         assert cells == {(labels, subset, 1) for labels in (20, 50, 100, 200) for subset in range(1, 11)}
-    if flags:
+    if table == "inception_score":
         assert {config.reference_size for config in configs} == {7}
+    if table == "ablation_small":
+        # The row that leaves it out does so still.
+        assert [config.label_smoothing for config in configs].count(0) == len(configs) / 6
+        assert {config.label_smoothing for config in configs} == {0, 0.2}
 
 
 def test_the_table_finds_the_run_that_a_command_trained(tmp_path, capsys):

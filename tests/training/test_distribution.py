@@ -178,7 +178,7 @@ def test_memory_growth_that_comes_too_late_is_named(monkeypatch):
 
     monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind=None: ["GPU:0"])
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", refuse)
-    with pytest.raises(ConfigError, match=r"`gpu_memory_growth` must be set before TensorFlow .*\(Physical devices"):
+    with pytest.raises(ConfigError, match=r"`gpu_memory_growth` is for whole GPUs .*\(Physical devices"):
         strategy_of(build_config(gpu_memory_growth=True))
 
 

@@ -165,21 +165,6 @@ def test_a_signal_at_an_epochs_end_is_heard(tmp_path):
     assert trainer.checkpoints.steps()[-1] <= STEPS_PER_EPOCH + 1
 
 
-def test_a_signal_at_the_last_epochs_end_keeps_what_would_follow_from_starting(tmp_path):
-    trainer = make_trainer(tmp_path)
-
-    def at_end(epoch, step, means):
-        if epoch == EPOCHS:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return {}
-
-    with pytest.raises(Interrupted):
-        trainer.train(at_end)
-    assert trainer.checkpoints.steps()[-1] == EPOCHS * STEPS_PER_EPOCH
-    resumed, notes = resume(tmp_path)
-    assert notes.calls == [] and resumed.batches.drawn == []
-
-
 def test_training_on_with_more_epochs_is_the_same_as_at_once(tmp_path, uninterrupted):
     make_trainer(tmp_path, epochs=1).train(Notes())
     resumed, notes = resume(tmp_path)
