@@ -7,6 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import keras
 import tensorflow as tf
 
 from igan_tf.data import ImageData
@@ -27,7 +28,7 @@ from igan_tf.experiments.run_directory import (
 )
 from igan_tf.files import StrPath, disk
 from igan_tf.metrics.registry import curve_names
-from igan_tf.models.adversarial_model import couples_any_examples
+from igan_tf.models.averaged_classifier import couples_any_examples
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
@@ -76,6 +77,8 @@ class Experiment:
         self._late_signal: int | None = None
         replicas = self.strategy.num_replicas_in_sync
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
+        # Of the weights at the start.
+        keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
             self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
         if couples_any_examples(self.model.discriminator):

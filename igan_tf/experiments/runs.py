@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -224,10 +225,15 @@ def build_model(run_dir: StrPath, saved: Saved) -> Any:
         state = model.state_variables()
         return model, {name: v for name, v in state.items() if not players or name.partition("/")[0] in players}
 
-    # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
-    with tf.Graph().as_default():
-        refuse_other_networks(build()[1], saved.arrays, where)
-    model, held = build()
+    before = random.getstate()
+    try:
+        # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
+        with tf.Graph().as_default():
+            refuse_other_networks(build()[1], saved.arrays, where)
+        model, held = build()
+    finally:
+        # Keras has drawn seeds of weights and layers that are not to be.
+        random.setstate(before)
     restore_state(held, saved.arrays, where)
     if isinstance(model, AdversarialModel) and players:
         model.restart_averages()

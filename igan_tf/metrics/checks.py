@@ -17,6 +17,11 @@ def slices(count: int, rows: int = ROWS_IN_BLOCK) -> list[slice]:
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
+def are_probabilities(values: np.ndarray) -> bool:
+    """Whether rows of more than one value can be probabilities: none negative, and each row's sum 1."""
+    return values.shape[1] > 1 and values.min(initial=0) >= 0 and np.allclose(values.sum(axis=1), 1, atol=1e-3)
+
+
 def matrix(array: Any, name: str, rows: int = 1) -> np.ndarray:
     """Returns `array` as a NumPy array `(N, D)` of finite numbers.
 

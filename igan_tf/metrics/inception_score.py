@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from igan_tf.errors import EvaluationError
-from igan_tf.metrics.checks import matrix, order, slices, whole_number
+from igan_tf.metrics.checks import are_probabilities, matrix, order, slices, whole_number
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
 from igan_tf.settings import MANY, setting
 
@@ -42,7 +42,8 @@ def inception_score(
         (mean, standard deviation) over the splits; the deviation is the population's, `ddof=0`, as published.
 
     Raises:
-        EvaluationError: for NaN, a wrong shape, negative probabilities, a row of zeros, fewer rows than splits.
+        EvaluationError: for NaN, a wrong shape, probabilities as logits, negative ones, a row of zeros, fewer rows than
+            splits.
 
     Example:
         >>> inception_score(np.eye(4), splits=1, from_logits=False)
@@ -52,7 +53,7 @@ def inception_score(
         [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 4.
     """
     splits = whole_number(splits, "splits", low=1)
-    logits = matrix(logits, "logits" if from_logits else "probabilities")
+    logits = _checked(logits, from_logits)
     if len(logits) < splits:
         raise EvaluationError(
             f"`splits` must be at most the number of samples, {len(logits)}. Received: splits={splits}"
@@ -87,7 +88,7 @@ def sample_divergences(logits: ArrayLike, from_logits: bool = True) -> np.ndarra
     Reference:
         [Salimans et al., 2016](https://arxiv.org/abs/1606.03498), section 6.2.
     """
-    logits = matrix(logits, "logits" if from_logits else "probabilities")
+    logits = _checked(logits, from_logits)
     rows = np.arange(len(logits))
     log_marginal = _log(sum(p.sum(axis=0) for p, _ in _distributions(logits, rows, from_logits)) / len(rows))
     return np.concatenate(
@@ -96,6 +97,17 @@ def sample_divergences(logits: ArrayLike, from_logits: bool = True) -> np.ndarra
             for p, log_p in _distributions(logits, rows, from_logits)
         ]
     )
+
+
+def _checked(logits: ArrayLike, from_logits: bool) -> np.ndarray:
+    """What was given as an array; refuses probabilities as logits, whose score would be small and wrong."""
+    values = matrix(logits, "logits" if from_logits else "probabilities")
+    if from_logits and are_probabilities(values):
+        raise EvaluationError(
+            "`logits` must be logits, and these are probabilities: `from_logits=False` takes them. "
+            "Received: rows whose sums are 1"
+        )
+    return values
 
 
 def _mean_divergence(logits: np.ndarray, rows: np.ndarray, from_logits: bool) -> float:

@@ -79,6 +79,8 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
         for argument, network in (("generator", generator), ("discriminator", discriminator)):
             if not getattr(network, "built", False):
                 raise ValueError(f"`{argument}` must be a built keras.Model. Received: {argument}={network}")
+            if argument == "generator" and not hasattr(network, "output_shape"):
+                raise ValueError(f"`generator` must be a functional or Sequential model. Received: generator={network}")
             for layer in network._flatten_layers():
                 if isinstance(layer, VirtualBatchNorm):
                     # `train_step` calls the network itself: freezing that must renew this model's functions.
@@ -169,7 +171,9 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
 
     def _step_key(self) -> tf.Tensor:
         """Returns the key of a step, by the caller's number of steps so far (`at_step`) or else the optimizer's."""
-        return step_key(self.seed, given_step(self.discriminator_optimizer.iterations))
+        optimizer: Any = getattr(self.discriminator_optimizer, "inner_optimizer", self.discriminator_optimizer)
+        # Not `iterations`, which stands still where gradients are accumulated over several steps.
+        return step_key(self.seed, given_step(optimizer._iterations))
 
     def _generate(self, count: int | tf.Tensor, key: tf.Tensor, assign: bool | Assignments = True) -> tf.Tensor:
         """Generates `count` images in training mode."""
@@ -250,7 +254,9 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
         }
         return cls(**{**config, **networks})
 
-    def get_compile_config(self) -> dict[str, Any]:
+    def get_compile_config(self) -> dict[str, Any] | None:
+        if not self.compiled:
+            return None
         return {
             **self._keras_arguments,
             "discriminator_optimizer": keras.saving.serialize_keras_object(self.discriminator_optimizer),
@@ -275,8 +281,11 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
 def _optimizer(name: str, identifier: Any) -> keras.optimizers.Optimizer:
     """Returns the optimizer that Keras knows under a name or a configuration, or the one given."""
     with contextlib.suppress(ValueError, TypeError):
-        if optimizer := keras.optimizers.get(identifier):
+        optimizer = keras.optimizers.get(identifier)
+        if optimizer and not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
             return optimizer
+        if optimizer:
+            identifier = "one with use_ema=True, whose average Keras would put into both players' weights"
     raise InputError(f"`{name}` must be an optimizer, or the name of one of Keras's. Received: {name}={identifier!r}")
 
 
@@ -284,14 +293,3 @@ def classification_error(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """Computes the fraction of wrongly classified examples among the labelled ones; 0 where there are none."""
     labels = tf.cast(labels, tf.int64)
     return mean_of_labelled(tf.cast(tf.argmax(logits, axis=-1) != labels, tf.float32), labels)
-
-
-def couples_any_examples(network: keras.Model) -> bool:
-    """Tells whether an example's output depends on others: D must not see real and generated ones together.
-
-    A layer says so by its attribute `couples_examples`; Keras's batch normalization is known.
-    """
-    return any(
-        getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
-        for layer in network._flatten_layers()
-    )

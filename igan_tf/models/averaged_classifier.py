@@ -13,7 +13,6 @@ import tensorflow as tf
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.losses import UNLABELLED
-from igan_tf.models.adversarial_model import couples_any_examples
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.user_data import as_batch, as_images, as_labels, check_arrays, check_integer
 from igan_tf.types import Shape
@@ -41,7 +40,12 @@ class AveragedClassifier:
     def averaged_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the discriminator's logits, `(N, K)`, with the running average of its parameters."""
         average = self.discriminator_average
-        with keras.StatelessScope(list(zip(average.tracked(), average.values()))):
+        values = [
+            # Before the first update there are no averages yet.
+            tf.where(average.count > 0, value, tf.cast(variable, value.dtype))
+            for variable, value in zip(average.tracked(), average.values())
+        ]
+        with keras.StatelessScope(list(zip(average.tracked(), values))):
             return self.discriminator(as_images(images, self.image_shape), training=False)["logits"]
 
     def test_step(self, data: Any) -> dict[str, tf.Tensor]:
@@ -111,3 +115,14 @@ class AveragedClassifier:
         starts = range(0, count, batch_size)
         latest = max(0, count - batch_size) if couples_any_examples(self.discriminator) else count
         return [(slice(min(start, latest), start + batch_size), start - min(start, latest)) for start in starts]
+
+
+def couples_any_examples(network: keras.Model) -> bool:
+    """Tells whether an example's output depends on others: D must not see real and generated ones together.
+
+    A layer says so by its attribute `couples_examples`; Keras's batch normalization is known.
+    """
+    return any(
+        getattr(layer, "couples_examples", isinstance(layer, keras.layers.BatchNormalization))
+        for layer in network._flatten_layers()
+    )

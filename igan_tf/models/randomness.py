@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.src.backend.common.global_state import get_global_attribute
 
 from igan_tf.models.replicas import Assignments, assign_together, collecting
 
@@ -72,6 +73,8 @@ def _on_host() -> AbstractContextManager[Any]:
 def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool | Assignments = True) -> Iterator[None]:
     """Makes every random layer of `model` draw from `key` in this scope, not from its own seed generator's state.
 
+    So does what draws without a seed. A seed generator that is no layer's attribute stays as it is.
+
     Args:
         model: Called in the scope.
         key: Of what is drawn.
@@ -85,6 +88,11 @@ def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool | Assignments 
         with _on_host():
             seeds = tf.random.stateless_uniform((len(states), 2), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
             mapping = list(zip(states, tf.unstack(tf.cast(seeds, tf.int64))))
+    if unseeded := get_global_attribute("global_seed_generator"):
+        # Of `keras.random.normal(shape)` in a user's layer. In a stateless scope Keras would not move it on.
+        with _on_host():
+            seed = tf.random.stateless_uniform((2,), fold_in(key, 2**30), minval=0, maxval=2**31 - 2, dtype=tf.int32)
+            mapping.append((unseeded.state, tf.cast(seed, tf.int64)))
     into = assign if isinstance(assign, list) else []
     with collecting([variable for variable in variables if not is_seed_state(variable)], into, mapping):
         yield

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from igan_tf import losses
 from igan_tf.layers import data_dependent_initialization
-from igan_tf.models.adversarial_model import AdversarialModel, classification_error, couples_any_examples
-from igan_tf.models.averaged_classifier import AveragedClassifier
+from igan_tf.models.adversarial_model import AdversarialModel, classification_error
+from igan_tf.models.averaged_classifier import AveragedClassifier, couples_any_examples
 from igan_tf.models.objectives import GENERATOR_OBJECTIVES
 from igan_tf.models.parameter_average import ParameterAverage
 from igan_tf.models.randomness import drawing_from, fold_in
@@ -288,9 +288,9 @@ class SemiSupervisedGAN(AveragedClassifier, AdversarialModel):
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "joint_passes": self.joint_passes}
 
-    def get_compile_config(self) -> dict[str, Any]:
-        return {
-            **super().get_compile_config(),
+    def get_compile_config(self) -> dict[str, Any] | None:
+        return (config := super().get_compile_config()) and {
+            **config,
             "generator_objective": self.generator_objective,
             "feature_matching_norm": self.feature_matching_norm,
             "unlabelled_weight": self.unlabelled_weight,

@@ -1,10 +1,12 @@
 """A run directory from Python: its networks with their weights, and what is refused."""
 
+import random
 import shutil
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from igan_tf import load_run
 from igan_tf.data import load_data
@@ -14,6 +16,17 @@ from igan_tf.experiments.configs import build_config
 from igan_tf.training import CheckpointError, Checkpoints
 from tests.command_line import result
 from tests.experiments.digits_runs import SETTINGS, train
+
+
+def test_loading_touches_no_random_state_of_the_process(finished):
+    def drawn():
+        return random.random(), np.random.random(), float(tf.random.uniform(())), float(keras.random.uniform(()))
+
+    keras.utils.set_random_seed(3)
+    expected = drawn()
+    keras.utils.set_random_seed(3)
+    load_run(finished)
+    assert drawn() == expected
 
 
 def test_another_network_is_refused_even_where_the_flags_agree(tmp_path, finished):

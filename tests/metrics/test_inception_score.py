@@ -165,3 +165,14 @@ def test_the_mean_of_sample_divergences_is_the_logarithm_of_the_score():
 def test_what_is_refused(logits, arguments, message):
     with pytest.raises(EvaluationError, match=message):
         inception_score(logits, **arguments)
+
+
+def test_probabilities_are_not_taken_for_logits():
+    rows = np.random.default_rng(0).dirichlet(np.ones(5), 40)
+    for score in (inception_score, sample_divergences):
+        with pytest.raises(EvaluationError, match=r"`logits` must be logits, .*`from_logits=False` takes them"):
+            score(rows)
+        score(rows, from_logits=False)
+        score(rows - 1)
+    # One column: nothing tells it from a logit of 1.
+    assert inception_score(np.ones((20, 1)))[0] == 1

@@ -18,6 +18,7 @@ from igan_tf.layers import (
     MinibatchDiscrimination,
     SeparateBatchNorm,
     TableGaussianNoise,
+    VirtualBatchNorm,
     WeightNorm,
     data_dependent_initialization,
 )
@@ -521,6 +522,11 @@ def test_the_last_batch_is_as_large_as_others_where_examples_are_coupled(couple)
     assert model.class_probabilities(images[:3], 4).shape == (3, CLASSES)
 
 
+def test_before_the_first_update_the_averages_are_the_weights_themselves():
+    model, images = make_model(), make_batch(seed=9)["labelled_images"]
+    np.testing.assert_allclose(model.averaged_logits(images), model(images), rtol=0, atol=1e-6)
+
+
 def test_averaged_logits_leave_the_weights():
     model = make_model()
     model.train_step(tensors(make_batch()))
@@ -603,6 +609,32 @@ def step_of(seed=0, iterations=0, batch_seed=1):
     return [weight.numpy() for weight in model.trainable_variables], {
         name: float(value) for name, value in logs.items()
     }
+
+
+def test_steps_whose_gradients_are_accumulated_draw_their_own_latents(monkeypatch):
+    drawn = []
+    model = make_model(optimizer=lambda: keras.optimizers.SGD(RATE, gradient_accumulation_steps=3))
+    draw = model._draw_latents
+    monkeypatch.setattr(model, "_draw_latents", lambda *arguments: drawn.append(draw(*arguments).numpy()) or drawn[-1])
+    for _ in range(3):
+        model.train_step(tensors(make_batch()))
+    assert len({latents.tobytes() for latents in drawn}) == len(drawn) == 6
+
+
+def test_what_draws_without_a_seed_is_a_function_of_seed_and_step_too():
+    """As a layer of the user's, or a `Lambda`, may do."""
+
+    def model():
+        z = keras.Input((3,))
+        noisy = layers.Lambda(lambda x: x + keras.random.normal(keras.ops.shape(x)))(layers.Dense(8)(z))
+        gan = SemiSupervisedGAN(keras.Model(z, layers.Reshape((2, 2, 2))(noisy)), discriminator_network())
+        gan.generator.set_weights([np.zeros_like(each) for each in gan.generator.get_weights()])
+        return gan
+
+    first, again = model(), model()
+    images = first.generate(4, seed=1)
+    np.testing.assert_array_equal(again.generate(4, seed=1), images)
+    assert np.abs(first.generate(4, seed=2) - images).max() > 0.1
 
 
 def test_a_step_is_a_function_of_seed_and_step():
@@ -734,6 +766,14 @@ def test_saved_and_loaded_it_continues_the_same(tmp_path, settings):
             np.testing.assert_array_equal(found[name].numpy(), variable.numpy(), err_msg=f"{name}, {steps} steps later")
         for each in (loaded, model):
             each.train_step(tensors(make_batch(seed=7)))
+
+
+def test_before_compile_it_is_saved_without_what_it_trains_by(tmp_path):
+    model = SemiSupervisedGAN(generator_network(), discriminator_network(), seed=3)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert loaded.seed == 3 and not loaded.compiled
+    np.testing.assert_array_equal(loaded.generate(3, seed=0), model.generate(3, seed=0))
 
 
 def test_weights_file_round_trip(tmp_path):
@@ -876,6 +916,10 @@ def test_fit_and_evaluate_on_two_replicas(strategy):
         ({"loss": "mse"}, "`loss` must be left out"),
         ({"metrics": ["accuracy"]}, "`metrics` must be left out"),
         ({"average_decay": 1.0}, r"`decay` must be in \[0, 1\). Received: decay=1.0"),
+        (
+            {"optimizer": lambda: keras.optimizers.SGD(RATE, use_ema=True)},
+            "`discriminator_optimizer` must be an optimizer.*use_ema=True",
+        ),
     ],
 )
 def test_refused_compile_arguments(settings, message):
@@ -898,6 +942,26 @@ def test_refused_networks():
     pixels = layers.Dense(8, activity_regularizer="l2", name="pixels")(latents)
     with pytest.raises(ValueError, match=r"`generator` must have no activity regularizer: .* of the layer pixels"):
         SemiSupervisedGAN(keras.Model(latents, layers.Reshape((2, 2, 2))(pixels)), discriminator_network())
+
+
+def test_training_refuses_virtual_batch_normalization_without_its_reference():
+    latents = keras.Input((3,))
+    pixels = VirtualBatchNorm(2)(layers.Dense(8)(latents))
+    model = SemiSupervisedGAN(keras.Model(latents, layers.Reshape((2, 2, 2))(pixels)), discriminator_network())
+    model.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE))
+    with pytest.raises(ValueError, match="has no reference batch: no PrependReference comes before it"):
+        model.train_step(tensors(make_batch()))
+
+
+def test_a_subclassed_generator_is_refused():
+    class Subclassed(keras.Model):
+        def call(self, latents):
+            return keras.ops.reshape(keras.ops.tile(latents, (1, 8))[:, :8], (-1, 2, 2, 2))
+
+    generator = Subclassed()
+    generator(np.zeros((1, 3), "float32"))
+    with pytest.raises(ValueError, match="`generator` must be a functional or Sequential model"):
+        SemiSupervisedGAN(generator, discriminator_network())
 
 
 # Mixed precision.

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from igan_tf.errors import EvaluationError, counted
 from igan_tf.images.arrays import holds_range
+from igan_tf.metrics.checks import are_probabilities
 
 RESIZE = "bilinear with half-pixel centres, antialiased where it shrinks"
 
@@ -118,7 +119,7 @@ class Classifier:
             for parts, output in zip((all_values, all_features), outputs):
                 parts.append(output.reshape(len(batch), -1))
         values = np.concatenate(all_values)
-        if self.from_logits and values.shape[1] > 1 and values.min() >= 0 and np.allclose(values.sum(1), 1, atol=1e-3):
+        if self.from_logits and are_probabilities(values):
             # A softmax may hide in an inner model: scores of a softmax of it would be small and wrong.
             raise EvaluationError(
                 f"{self.name} gives probabilities where logits are expected; leave out its softmax, make it the last "

@@ -75,7 +75,6 @@ class ImageNetRecipe(Recipe):
 
     def build_model(self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int) -> ImageNetGAN:
         config = self.config
-        keras.utils.set_random_seed(config.seed)
         with self.precision():
             model = ImageNetGAN(
                 self.build_generator(image_shape),

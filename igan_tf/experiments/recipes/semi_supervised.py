@@ -129,7 +129,6 @@ class SemiSupervisedRecipe(Recipe):
         self, image_shape: tuple[int, int, int], num_classes: int, steps_per_epoch: int
     ) -> SemiSupervisedGAN:
         config = self.config
-        keras.utils.set_random_seed(config.seed)
         with self.precision():
             model = SemiSupervisedGAN(
                 self.build_generator(image_shape),
