@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -18,6 +17,7 @@ from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
 from igan_tf.files import StrPath, json_files
 from igan_tf.models.adversarial_model import AdversarialModel, named_variables
+from igan_tf.models.randomness import random_state_kept
 from igan_tf.models.sampling import LatentSampling
 from igan_tf.pretrained import PREFIX, run_folder
 from igan_tf.training.checkpoints import (
@@ -225,15 +225,11 @@ def build_model(run_dir: StrPath, saved: Saved) -> Any:
         state = model.state_variables()
         return model, {name: v for name, v in state.items() if not players or name.partition("/")[0] in players}
 
-    before = random.getstate()
-    try:
-        # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
-        with tf.Graph().as_default():
-            refuse_other_networks(build()[1], saved.arrays, where)
+    # In a graph, variables have shapes and take no memory: the settings of others can ask for more than there is.
+    with random_state_kept(), tf.Graph().as_default():
+        refuse_other_networks(build()[1], saved.arrays, where)
+    with random_state_kept():
         model, held = build()
-    finally:
-        # Keras has drawn seeds of weights and layers that are not to be.
-        random.setstate(before)
     restore_state(held, saved.arrays, where)
     if isinstance(model, AdversarialModel) and players:
         model.restart_averages()

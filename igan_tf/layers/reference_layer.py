@@ -86,7 +86,9 @@ class ReferenceLayer(keras.layers.Layer):
         context = get_global_attribute("current_call_ctx")
         # Without a call there is no context; in a symbolic one, of a part of a model, nothing is computed. In a
         # stateless one, as of JAX's `fit`, Keras passes by the outermost `__call__`: each part has its own context.
-        if context is None or in_symbolic_scope() or (keras.backend.backend() == "jax" and in_stateless_scope()):
+        if context is None or in_symbolic_scope():
+            return False
+        if in_stateless_scope() and (keras.backend.backend() == "jax" or context.entry_layer is self):
             return False
         sizes = context.get_value(_PREPENDED, frozenset())
         if not sizes:

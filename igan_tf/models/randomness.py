@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -10,7 +11,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.global_state import get_global_attribute, set_global_attribute
 
 from igan_tf.models.replicas import Assignments, assign_together, collecting
 
@@ -20,6 +21,8 @@ def is_seed_state(variable: keras.Variable) -> bool:
     return variable.name == "seed_generator_state"
 
 
+# Keras's name for its own seed generator, one for each thread.
+_GLOBAL = "global_seed_generator"
 _given = threading.local()
 
 
@@ -69,6 +72,44 @@ def _on_host() -> AbstractContextManager[Any]:
     return tf.device("CPU:0")
 
 
+class _Draws:
+    """Stands in for Keras's own seed generator, by which `keras.random.normal(shape)` draws in a user's layer."""
+
+    def __init__(self, key: tf.Tensor) -> None:
+        self._key, self._drawn = key, 0
+
+    def next(self, ordered: bool = True) -> tf.Tensor:
+        """Returns a seed: a function of the key and of how many came before."""
+        self._drawn += 1
+        key = fold_in(fold_in(self._key, 2**30), self._drawn)
+        with _on_host():
+            seed = tf.random.stateless_uniform((2,), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
+            return tf.cast(seed, tf.int64)
+
+
+@contextlib.contextmanager
+def _unseeded_draws_by(draws: _Draws | None) -> Iterator[None]:
+    """What Keras draws without a seed in this scope and thread comes from `draws`; None: from a fresh start."""
+    before = get_global_attribute(_GLOBAL)
+    set_global_attribute(_GLOBAL, draws)
+    try:
+        yield
+    finally:
+        set_global_attribute(_GLOBAL, before)
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Leaves the process's random state as it was, whatever is built in this scope."""
+    before = random.getstate()
+    try:
+        with _unseeded_draws_by(None):
+            yield
+    finally:
+        # Keras takes seeds of weights and layers from it.
+        random.setstate(before)
+
+
 @contextlib.contextmanager
 def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool | Assignments = True) -> Iterator[None]:
     """Makes every random layer of `model` draw from `key` in this scope, not from its own seed generator's state.
@@ -88,13 +129,11 @@ def drawing_from(model: keras.Model, key: tf.Tensor, assign: bool | Assignments 
         with _on_host():
             seeds = tf.random.stateless_uniform((len(states), 2), key, minval=0, maxval=2**31 - 2, dtype=tf.int32)
             mapping = list(zip(states, tf.unstack(tf.cast(seeds, tf.int64))))
-    if unseeded := get_global_attribute("global_seed_generator"):
-        # Of `keras.random.normal(shape)` in a user's layer. In a stateless scope Keras would not move it on.
-        with _on_host():
-            seed = tf.random.stateless_uniform((2,), fold_in(key, 2**30), minval=0, maxval=2**31 - 2, dtype=tf.int32)
-            mapping.append((unseeded.state, tf.cast(seed, tf.int64)))
     into = assign if isinstance(assign, list) else []
-    with collecting([variable for variable in variables if not is_seed_state(variable)], into, mapping):
+    with (
+        _unseeded_draws_by(_Draws(key)),
+        collecting([variable for variable in variables if not is_seed_state(variable)], into, mapping),
+    ):
         yield
     if assign is True:
         assign_together(into)

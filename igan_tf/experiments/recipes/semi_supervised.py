@@ -17,6 +17,7 @@ from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.layers.data_dependent import NothingToInitialize
+from igan_tf.models.randomness import random_state_kept
 from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
 from igan_tf.networks import NETWORKS, Network
 from igan_tf.training.cluster import Worker, this_worker
@@ -100,7 +101,7 @@ class SemiSupervisedRecipe(Recipe):
             )
         if network.builders:
             # Networks of one's own are looked at before a run directory is made.
-            with tf.Graph().as_default():
+            with random_state_kept(), tf.Graph().as_default():
                 self.build_model(data.image_shape, data.num_classes, 1)
         self.labelled_examples(data)
         self.check_batch_size(len(data.train_images), replicas)
