@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import keras
@@ -102,7 +101,7 @@ class Experiment:
             "replicas": self.strategy.num_replicas_in_sync,
         }
 
-    def run(self, more: Mapping[str, Any] = MappingProxyType({}), followed: bool = False) -> dict[str, Any]:
+    def run(self, more: Mapping[str, Any] | None = None, followed: bool = False) -> dict[str, Any]:
         """Trains to the end, from the newest checkpoint if there is one.
 
         Args:
@@ -116,7 +115,7 @@ class Experiment:
             Interrupted: after a signal, everything being saved; in the last epoch's end only where another run follows.
         """
         with distribution.together():
-            result = {**self._run(), **more}
+            result = {**self._run(), **(more or {})}
             if self.worker.is_chief:
                 write_result(self.run_dir, result)
         if followed and self._late_signal:

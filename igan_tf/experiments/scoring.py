@@ -23,13 +23,7 @@ from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, save_statistics
 from igan_tf.experiments.score_checks import TOP_SAMPLES, refuse_combinations, refuse_unused_layout
-from igan_tf.experiments.score_sources import (
-    data_of_run,
-    open_both,
-    open_run,
-    prepare,
-    training_config,
-)
+from igan_tf.experiments.score_sources import data_of_run, open_both, open_run, prepare, training_config
 from igan_tf.files import disk, durable
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.metrics.registry import options_class

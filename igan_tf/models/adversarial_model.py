@@ -280,12 +280,16 @@ class AdversarialModel(LatentSampling, UserData, keras.Model):
 
 def _optimizer(name: str, identifier: Any) -> keras.optimizers.Optimizer:
     """Returns the optimizer that Keras knows under a name or a configuration, or the one given."""
+    optimizer = None
     with contextlib.suppress(ValueError, TypeError):
         optimizer = keras.optimizers.get(identifier)
-        if optimizer and not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
-            return optimizer
-        if optimizer:
-            identifier = "one with use_ema=True, whose average Keras would put into both players' weights"
+    if optimizer and getattr(optimizer, "inner_optimizer", optimizer).use_ema:
+        raise InputError(
+            f"`{name}` must be an optimizer without use_ema: Keras would put its average into both players' weights. "
+            f"Received: {name} with use_ema=True"
+        )
+    if optimizer:
+        return optimizer
     raise InputError(f"`{name}` must be an optimizer, or the name of one of Keras's. Received: {name}={identifier!r}")
 
 

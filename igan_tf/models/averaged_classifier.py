@@ -40,11 +40,8 @@ class AveragedClassifier:
     def averaged_logits(self, images: tf.Tensor) -> tf.Tensor:
         """Returns the discriminator's logits, `(N, K)`, with the running average of its parameters."""
         average = self.discriminator_average
-        values = [
-            # Before the first update there are no averages yet.
-            tf.where(average.count > 0, value, tf.cast(variable, value.dtype))
-            for variable, value in zip(average.tracked(), average.values())
-        ]
+        # Before the first update there are no averages yet. Not `where`: it would pass over every weight once more.
+        values = tf.cond(average.count > 0, average.values, average.present)
         with keras.StatelessScope(list(zip(average.tracked(), values))):
             return self.discriminator(as_images(images, self.image_shape), training=False)["logits"]
 

@@ -109,6 +109,11 @@ class ParameterAverage(keras.layers.Layer):
             average.assign(share * ops.convert_to_tensor(variable, dtype=average.dtype))
         self.count.assign(1)
 
+    def present(self) -> list[Tensor]:
+        """Returns the variables themselves, in the averages' precision."""
+        pairs = zip(self.averages, self.tracked())
+        return [ops.convert_to_tensor(variable, dtype=average.dtype) for average, variable in pairs]
+
     def values(self) -> list[Tensor]:
         """Returns the averages; zeros before the first update."""
         if not self.debias:
