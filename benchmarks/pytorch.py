@@ -6,7 +6,6 @@ bfloat16 by `torch.autocast`, as many threads as processors. The running average
 out.
 """
 
-import os
 import sys
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.parametrizations import weight_norm
 
 from benchmarks.timing import take_turns
+from igan_tf.images.reading import available_processors
 from igan_tf.memory import keep_freed_memory
 
 BATCH, LATENT_SIZE = 100, 100
@@ -150,7 +150,7 @@ def training_step(experiment):
 def main():
     experiment, precision = sys.argv[1:]
     keep_freed_memory()
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    torch.set_num_threads(available_processors())
     torch.manual_seed(0)
     step = training_step(experiment)
     # Without its cache of cast weights, which would outlive an update.

@@ -28,7 +28,8 @@ def records_throughput_ratio():
     The conversion starts its processes, reads and writes files, and ends with the manifest; the image work alone begins
     with all files in the memory of running processes. Both use every processor; they take turns.
     """
-    from igan_tf.records.converter import available_processors, convert
+    from igan_tf.images.reading import available_processors
+    from igan_tf.records.converter import convert
 
     processes, settings = available_processors(), ConversionSettings()
     rates = {"conversion": [], "image work alone": []}
@@ -54,6 +55,7 @@ def folder_reading_ratio():
     from igan_tf.data import load_data
     from igan_tf.experiments.configs import build_config
     from igan_tf.images.decoding import decode, fitted
+    from igan_tf.images.reading import available_processors
 
     rates = {"folder": [], "image work alone": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -64,7 +66,7 @@ def folder_reading_ratio():
         config = build_config(dataset="folder", data_dir=str(photos), image_size=128, test_fraction=0.0)
         contents = [Path(entry.path).read_bytes() for entry in source.entries]
         for _ in range(ROUNDS):
-            with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as threads:
+            with concurrent.futures.ThreadPoolExecutor(available_processors()) as threads:
                 start = time.perf_counter()
                 list(threads.map(lambda content: fitted(decode(content, config), (128, 128), config), contents))
                 rates["image work alone"].append(len(contents) / (time.perf_counter() - start))
@@ -78,7 +80,8 @@ def folder_reading_ratio():
 def records_reading_rate():
     """Images/s that the reader delivers as float32 batches of 16, mirrored at random, from JPEG records of 128x128."""
     from igan_tf.data import ImageRecords, RecordBatches
-    from igan_tf.records.converter import available_processors, convert
+    from igan_tf.images.reading import available_processors
+    from igan_tf.records.converter import convert
 
     with tempfile.TemporaryDirectory() as folder:
         source = _photos(Path(folder) / "photos", READ)

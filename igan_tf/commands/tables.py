@@ -207,16 +207,16 @@ def _undone(as_read: Sequence[Any], as_meant: Sequence[Any]) -> bool:
 
 def _make(settings: TableSettings, run_flags: Sequence[str]) -> list[str]:
     """Runs the grid; returns a line for each failed run."""
-    tf = import_tensorflow()
+    import_tensorflow()
 
     from igan_tf.experiments import preflight, run_directory
     from igan_tf.experiments.recipes import recipe_of
     from igan_tf.tables import grid
+    from igan_tf.training.distribution import let_gpu_memory_grow
     from igan_tf.training.interruption import Interrupted
 
-    for device in tf.config.list_physical_devices("GPU"):
-        # What this process classifies must leave the runs their memory. Before TensorFlow looks for what it may use.
-        tf.config.experimental.set_memory_growth(device, True)
+    # What this process classifies must leave the runs their memory. Before TensorFlow looks for what it may use.
+    let_gpu_memory_grow()
     folder = _folder(settings)
     table_grid = _grid_of(settings, folder, run_flags)
     # All that can be refused is, before the first run starts.

@@ -12,7 +12,7 @@ from igan_tf.data.image_data import ImageData
 from igan_tf.devices import has_gpu
 from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
-from igan_tf.records.processes import available_processors
+from igan_tf.images.reading import available_processors
 from igan_tf.records.reader import ImageRecords
 
 # Streams of the order's random numbers.

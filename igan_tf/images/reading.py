@@ -23,6 +23,11 @@ _MOST_BYTES_A_PIXEL = 16
 _SMALL = 2**26
 
 
+def available_processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def read_files(
     files: Iterable[ImageFile], settings: DecodingSettings, convert: Callable[[Image.Image], Result]
 ) -> Iterator[Result | UnreadableImage]:
@@ -52,7 +57,7 @@ def read_files(
         except UnreadableImage as error:
             return error
 
-    count = os.cpu_count() or 1
+    count = available_processors()
     waiting: collections.deque[concurrent.futures.Future[Result | UnreadableImage]] = collections.deque()
     with concurrent.futures.ThreadPoolExecutor(count) as threads:
         try:

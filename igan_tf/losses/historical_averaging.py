@@ -27,7 +27,7 @@ class HistoricalAveraging(Technique):
         **kwargs: `Technique` arguments.
 
     Raises:
-        ValueError: for a negative `weight`.
+        ValueError: for a negative `weight`; from `compile` where another model's history is in it already.
 
     Not for layers that rewrite their own weights in a pass, as Keras's `SpectralNormalization` does: the term would
     then measure the rewriting.
@@ -43,6 +43,11 @@ class HistoricalAveraging(Technique):
     """
 
     def track(self, model: keras.Model) -> None:
+        if any(getattr(model, name, None) is not history for name, history in self._attributes().items()):
+            raise ValueError(
+                "`techniques` must be of this model alone: make another for each model. "
+                f"Received: {self.name}, which holds the history of another model"
+            )
         self.histories = {}
         for player in ("discriminator", "generator"):
             self.histories[player] = history = HistoricalPenalty(name=f"{player}_history")
@@ -64,7 +69,11 @@ class HistoricalAveraging(Technique):
             history.restart(getattr(model, player).trainable_variables)
 
     def state_groups(self) -> dict[str, list[keras.Variable]]:
-        return {history.name: history.variables for history in self.histories.values()}
+        return {name: history.variables for name, history in self._attributes().items()}
+
+    def _attributes(self) -> dict[str, HistoricalPenalty]:
+        """The players' histories by their names as attributes of the model."""
+        return {history.name: history for history in getattr(self, "histories", {}).values()}
 
 
 @keras.saving.register_keras_serializable("igan_tf")

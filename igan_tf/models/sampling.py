@@ -161,7 +161,7 @@ class _Sampling:
         self._average = average
         self._virtual = any(isinstance(layer, VirtualBatchNorm) for layer in model.generator._flatten_layers())
         if self._virtual or average is not None:
-            self._generator = keras.models.clone_model(model.generator)
+            self._generator = _copy_of(model.generator)
 
         def images(latents: tf.Tensor, key: tf.Tensor) -> tf.Tensor:
             with drawing_from(self._generator, fold_in(key, 1)):
@@ -191,3 +191,16 @@ class _Sampling:
                 copies[id(variable)].assign(value)
         if self._virtual:
             freeze_reference(self._generator)
+
+
+def _copy_of(network: keras.Model) -> keras.Model:
+    """A network of the same layers with weights of its own; it shares `Lambda`s, which Keras refuses to copy."""
+    if not any(isinstance(layer, keras.layers.Lambda) for layer in network._flatten_layers()):
+        return keras.models.clone_model(network)
+    return keras.models.clone_model(
+        network,
+        clone_function=lambda layer: (
+            layer if isinstance(layer, keras.layers.Lambda) else layer.__class__.from_config(layer.get_config())
+        ),
+        recursive=True,
+    )

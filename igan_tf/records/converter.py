@@ -17,7 +17,7 @@ from igan_tf.errors import DataError, counted
 from igan_tf.files import StrPath, disk, durable
 from igan_tf.files.json_files import DamagedFile
 from igan_tf.files.locks import LOCK_NAME
-from igan_tf.images.reading import too_many
+from igan_tf.images.reading import available_processors, too_many
 from igan_tf.records import shards
 from igan_tf.records.entries import Source
 from igan_tf.records.manifest import (
@@ -30,7 +30,7 @@ from igan_tf.records.manifest import (
     shard_name,
 )
 from igan_tf.records.plan import PLAN_NAME, of_earlier_version, read_plan
-from igan_tf.records.processes import available_processors, pool, sole_converter
+from igan_tf.records.processes import pool, sole_converter
 from igan_tf.records.settings import ConversionSettings, WorkSettings
 from igan_tf.records.shards import ShardReport, ShardTask
 

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, TypeVar
 from igan_tf.errors import ConfigError, DataError, InputError, counted
 from igan_tf.files import StrPath, disk, durable, json_files
 from igan_tf.files.digests import open_file_digest
+from igan_tf.images.reading import available_processors
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.settings import MANY, schemas_of
 
@@ -166,7 +167,7 @@ class Manifest:
                 return [], fault
             return [then(file)], ""
 
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        with ThreadPoolExecutor(available_processors()) as pool:
             checked = list(pool.map(check, self.shards))
         faults = {shard.name: fault for shard, (_, fault) in zip(self.shards, checked) if fault}
         return [made for several, _ in checked for made in several], faults

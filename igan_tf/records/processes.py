@@ -5,7 +5,6 @@ import contextlib
 import multiprocessing
 import multiprocessing.forkserver
 import multiprocessing.resource_tracker
-import os
 import signal
 from collections.abc import Iterator
 from multiprocessing.context import ForkServerContext
@@ -18,11 +17,6 @@ from igan_tf.records import shards
 
 # The processes of a converter that was killed need a moment to notice.
 _SECONDS_FOR_THE_DYING = 5.0
-
-
-def available_processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def start_fork_server(without_interrupts: bool = False) -> ForkServerContext:

@@ -29,18 +29,27 @@ def strategy_of(config: RunConfig, report: Callable[[str], Any] = print) -> tf.d
         ConfigError: where it is too late for `gpu_memory_growth`; and what `build_strategy` raises.
     """
     if config.gpu_memory_growth:
-        for device in tf.config.list_physical_devices("GPU"):
-            try:
-                tf.config.experimental.set_memory_growth(device, True)
-            except (RuntimeError, ValueError) as error:
-                # A ValueError is of a GPU that the process has divided.
-                raise ConfigError(
-                    "`gpu_memory_growth` is for whole GPUs before TensorFlow computes: begin in a new process. "
-                    f"Received: gpu_memory_growth=True ({first_line(error)})"
-                ) from error
+        let_gpu_memory_grow()
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     return build_strategy(config.strategy, config.worker_timeout_minutes, report, config.all_reduce_megabytes)
+
+
+def let_gpu_memory_grow() -> None:
+    """Has TensorFlow take only as much of each GPU's memory as it needs, in place of nearly all.
+
+    Raises:
+        ConfigError: where it is too late for that.
+    """
+    for device in tf.config.list_physical_devices("GPU"):
+        try:
+            tf.config.experimental.set_memory_growth(device, True)
+        except (RuntimeError, ValueError) as error:
+            # A ValueError is of a GPU that the process has divided.
+            raise ConfigError(
+                "`gpu_memory_growth` is for whole GPUs before TensorFlow computes: begin in a new process. "
+                f"Received: gpu_memory_growth=True ({first_line(error)})"
+            ) from error
 
 
 def build_strategy(

@@ -48,6 +48,13 @@ def plain_generator():
     return keras.Model(latents, layers.Reshape((2, 2, 2))(layers.Dense(8, "sigmoid", name="pixels")(latents)))
 
 
+def lambda_generator():
+    latents = keras.Input((3,))
+    hidden = layers.Lambda(lambda values: 2 * values)(latents)
+    pixels = keras.Sequential([layers.Dense(8, "sigmoid", name="pixels"), layers.Lambda(lambda values: values / 2)])
+    return keras.Model(latents, layers.Reshape((2, 2, 2))(pixels(hidden)))
+
+
 def make_model(generator=virtual_generator, **settings):
     keras.utils.set_random_seed(0)
     images = keras.Input((2, 2, 2))
@@ -281,7 +288,7 @@ def trained(generator, steps=3, **settings):
     return model, history
 
 
-@pytest.mark.parametrize("generator", [virtual_generator, plain_generator])
+@pytest.mark.parametrize("generator", [virtual_generator, plain_generator, lambda_generator])
 def test_images_by_the_average_are_those_of_averaged_parameters(generator):
     model, history = trained(generator, generator_average_decay=DECAY)
     weights = DECAY ** np.arange(len(history))[::-1]

@@ -320,6 +320,19 @@ def test_techniques_that_would_overwrite_a_state_or_a_log_are_refused(kind):
         model.train_step(batch_of(kind))
 
 
+def test_a_history_is_of_one_model():
+    technique = HistoricalAveraging(0.1)
+    model = make(SemiSupervisedGAN, [technique])
+    with pytest.raises(ValueError, match=r"`techniques` must be of this model alone.* Received: historical_averaging"):
+        make(SemiSupervisedGAN, [technique])
+    # The first keeps what it had; compiled again, it begins anew.
+    for _ in range(2):
+        logs = model.train_step(batch_of(SemiSupervisedGAN))
+    assert float(logs["generator_history_loss"]) > 0
+    model.compile(keras.optimizers.SGD(RATE), keras.optimizers.SGD(RATE), techniques=[technique])
+    assert float(model.train_step(batch_of(SemiSupervisedGAN))["generator_history_loss"]) == 0
+
+
 def test_refused_techniques():
     with pytest.raises(ValueError, match=r"`techniques` must have different names\. Received: .*\['pull', 'pull'\]"):
         make(ImageNetGAN, [Pull(1.0), Pull(2.0)])

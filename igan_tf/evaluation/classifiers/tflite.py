@@ -16,6 +16,7 @@ import tensorflow as tf
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.classifiers.files import checked_copy
+from igan_tf.images.reading import available_processors
 
 # Beyond this number interpreters wait for memory.
 _MOST_INTERPRETERS = 8
@@ -84,7 +85,7 @@ class _Pool:
     """Interpreters that work side by side, one image each: such files are made for single images."""
 
     def __init__(self, content: bytes):
-        count = min(os.cpu_count() or 1, _MOST_INTERPRETERS)
+        count = min(available_processors(), _MOST_INTERPRETERS)
         self._idle: queue.SimpleQueue = queue.SimpleQueue()
         for _ in range(count):
             self._idle.put(_interpreter(content))
