@@ -22,7 +22,7 @@ class ComparisonSettings(Settings):
     topic = "Comparing runs"
 
     csv: str = setting("", "Write the table to this file, too.", path=True)
-    figure: str = setting("", "Draw a curve over the epochs, a line a run, into this .png.", path=True)
+    figure: str = setting("", "Draw a curve over the epochs, a line a run, into this .png, .svg or .pdf.", path=True)
     curve: str = setting(
         "",
         "What the figure shows, a name in metrics.jsonl; empty: the first of test error, scores and losses that every "

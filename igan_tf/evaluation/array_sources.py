@@ -8,13 +8,12 @@ import numpy as np
 
 from igan_tf.errors import DataError, EvaluationError
 from igan_tf.evaluation.images import ImageSource
+from igan_tf.evaluation.statistics import is_statistics_file
 from igan_tf.files import StrPath
 from igan_tf.images.array_files import ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import holds_range
 from igan_tf.images.folders import refuse_unfinished
 
-# What others store beside images, or alone: statistics of features.
-STATISTICS_KEYS = {"mu", "sigma"}
 # Ranges that floats commonly have, narrow ones first.
 _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
 
@@ -45,7 +44,7 @@ class ArrayFileSource(ImageSource):
         found = key or image_key(path, likely_keys)
         if found is None:
             names = array_names(path)
-            if set(names) >= STATISTICS_KEYS:
+            if is_statistics_file(path):
                 raise DataError(f"{path} holds statistics, for `reference`, and no images. Received: {names}")
             raise DataError(f"`key` must be one of {', '.join(names)}, the arrays in {path}. Received: key=")
         self._file = ArrayFile(path, found, channels_first)

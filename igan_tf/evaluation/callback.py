@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -40,7 +41,8 @@ class PeriodicScores:
 
     The figures are the curves of the metrics that are quick enough (`igan_tf.metrics.registry`): `inception_score`,
     `inception_deviation`, `frechet_distance`, `kernel_distance` and, as the mark to reach, `real_inception_score`, that
-    of the real images. What they stand for, such as the classifier and the number of samples, is in `protocol()`.
+    of the real images in splits of about as many. What they stand for, such as the classifier and the number of
+    samples, is in `protocol()`.
 
     Args:
         classifier: A `Classifier`.
@@ -73,7 +75,7 @@ class PeriodicScores:
     ):
         self.classifier = classifier
         self.num_samples = whole_number(num_samples, "num_samples", low=2)
-        self.options = options_class()(**options)
+        self.options: Any = options_class()(**options)
         self.seed = whole_number(seed, "seed", low=0)
         self._samples = GeneratedSource(
             lambda: generate_batches(self.num_samples, self.seed), self.num_samples, "samples", image_range=image_range
@@ -82,10 +84,10 @@ class PeriodicScores:
         self._reference_indices = reference_indices
         # The real images' statistics and curves, computed once.
         self._real: tuple[FeatureStatistics, dict[str, float]] | None = None
-        real_count = None
+        self._real_count = None
         if reference is not None:
-            real_count = reference.count if reference_indices is None else len(reference_indices)
-        self.check_counts(self.num_samples, real_count, self.options)
+            self._real_count = reference.count if reference_indices is None else len(reference_indices)
+        self.check_counts(self.num_samples, self._real_count, self.options)
 
     @staticmethod
     def check_counts(num_samples: int, real_count: int | None, options: MetricOptions | None = None) -> None:
@@ -119,23 +121,22 @@ class PeriodicScores:
         real = classify(reference, self.classifier, self._reference_indices)
         _warn(real.warnings)
         compute = _curve_metrics(compares=False)
-        scores, _ = score(real, None, self.options, self.seed, compute)
+        # Fewer images than samples go into fewer splits of the same size: with its images the score falls.
+        splits = max(1, round(self.options.splits * len(real.values) / self.num_samples))
+        options = dataclasses.replace(self.options, splits=min(self.options.splits, splits))
+        scores, _ = score(real, None, options, self.seed, compute)
         first = [next(iter(curve_values(metric, scores).items())) for metric in compute]
         return real.statistics, {f"real_{name}": value for name, value in first}
 
     def protocol(self) -> dict[str, Any]:
         """What the figures stand for, JSON-serialisable."""
-        classifier = self.classifier
         return {
             "num_samples": self.num_samples,
             "seed": self.seed,
             **{name: getattr(self.options, name) for metric in _curve_metrics(True) for name in metric.option_names()},
-            "classifier": {
-                "name": classifier.name,
-                "sha256": classifier.digest,
-                "protocol": classifier.protocol,
-            },
+            "classifier": self.classifier.about,
             "reference": None if self._reference is None else [self._reference.name, self._reference.split],
+            "real_images": self._real_count,
             "versions": versions(),
         }
 

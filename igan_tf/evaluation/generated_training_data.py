@@ -11,6 +11,7 @@ from igan_tf.data.image_data import ImageData
 from igan_tf.errors import EvaluationError, counted
 from igan_tf.evaluation.classifiers.domain import error_of, train_network
 from igan_tf.images.arrays import as_unit_range
+from igan_tf.models.sampling import BATCH_SIZE
 
 if TYPE_CHECKING:
     from igan_tf.models.semi_supervised_gan import SemiSupervisedGAN
@@ -77,11 +78,8 @@ def labelled_samples(model: SemiSupervisedGAN, count: int, seed: int) -> tuple[n
     Returns:
         `(count, height, width, channels)` float32 and `(count,)` int64.
     """
-    images, labels = [], []
-    for batch in model.generate_batches(count, seed):
-        images.append(batch)
-        labels.append(np.asarray(model.averaged_logits(batch)).argmax(axis=-1))
-    return np.concatenate(images), np.concatenate(labels)
+    images = model.generate(count, seed)
+    return images, model.class_probabilities(images, BATCH_SIZE).argmax(axis=-1)
 
 
 def _labelled(data: ImageData, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -155,11 +155,11 @@ class ImageSource:
 
 
 def _levels(colour: Sequence[int], channels: int) -> np.ndarray:
-    """A colour's levels from 0 to 255 in images of so many channels."""
+    """A colour's levels, whole numbers from 0 to 255, in images of so many channels."""
     if channels == 1:
         # Luma of ITU-R BT.601, as Pillow has it.
-        return np.array([np.dot(colour, (299, 587, 114)) / 1000])
-    return np.array(colour, float)
+        return np.array([round(np.dot(colour, (299, 587, 114)) / 1000)])
+    return np.array(colour)
 
 
 class ArraySource(ImageSource):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from igan_tf.errors import EvaluationError, InputError
-from igan_tf.files import durable, json_files
+from igan_tf.files import StrPath, durable, json_files
 from igan_tf.metrics.registry import options_class
 from igan_tf.settings import schemas_of
 
@@ -28,6 +28,19 @@ PACKAGES = ("igan_tf", "tensorflow", "keras", "numpy", "scipy", "pillow", "tenso
 def write_protocol(folder: str | Path, scores: PeriodicScores) -> None:
     """Writes the protocol of a `PeriodicScores` into `folder`."""
     durable.write_text(Path(folder) / PROTOCOL_FILE, json.dumps(scores.protocol(), indent=2) + "\n")
+
+
+def scored_by(folder: StrPath) -> str:
+    """The classifier of a folder's scores, by name and the beginning of its digest; empty where there are none.
+
+    Raises:
+        DamagedFile: for a protocol that is none.
+    """
+    try:
+        classifier = json_files.read(Path(folder) / PROTOCOL_FILE, _schema())["classifier"]
+    except FileNotFoundError:
+        return ""
+    return f"{classifier['name']} {classifier['sha256'][:8]}"
 
 
 def check_protocol(folder: str | Path, scores: PeriodicScores, remedy: str) -> None:
@@ -49,7 +62,11 @@ def check_protocol(folder: str | Path, scores: PeriodicScores, remedy: str) -> N
     except (OSError, InputError) as error:
         raise EvaluationError(f"{error}; {remedy}") from error
     now = _decisive(scores.protocol())
-    changed = [f"{name}: {before[name]!r} there, {now[name]!r} now" for name in now if before[name] != now[name]]
+    changed = [
+        f"{name}: {before[name]!r} there, {now[name]!r} now"
+        for name in now
+        if before[name] != now[name] and not (name == "real_images" and None in (before[name], now[name]))
+    ]
     if changed:
         raise EvaluationError(
             f"{path} has other scores than would be added to the same curve: {remedy}\n  " + "\n  ".join(changed)
@@ -62,6 +79,7 @@ def _schema() -> json_files.Schema:
     more = {
         **schemas_of(options_class()),
         "reference": json_files.optional(json_files.listing(text, least=2, most=2)),
+        "real_images": json_files.optional(json_files.WHOLE),
         "versions": json_files.record({}, others=text),
     }
     required = {
@@ -76,12 +94,14 @@ def _decisive(protocol: dict[str, Any]) -> dict[str, Any]:
     """What two points of one curve must have in common.
 
     Not the packages' versions, which may be newer; nor what the real images are called: that may be a folder's path,
-    which may change, and a run's checkpoints hold fast to its data.
+    which may change, and a run's checkpoints hold fast to its data. How many there are stands for them.
     """
     named = {f"classifier {name}": protocol["classifier"][name] for name in ("name", "sha256", "protocol")}
     # Early protocols lack some options: they had their defaults.
     options = {field.name: protocol.get(field.name, field.default) for field in dataclasses.fields(options_class())}
-    return named | {name: protocol[name] for name in ("num_samples", "seed")} | options
+    shared = {name: protocol[name] for name in ("num_samples", "seed")}
+    # Early protocols do not say how many real images there are, and there may be none.
+    return named | shared | options | {"real_images": protocol.get("real_images")}
 
 
 def tensor_float_32() -> bool:

@@ -45,6 +45,7 @@ def take(source: ImageSource, positions: np.ndarray) -> Iterator[tuple[int, np.n
     """
     by_place = np.argsort(positions)
     low, high = source.image_range or (0.0, 255.0)
-    images = itertools.chain.from_iterable(source.batches(64, positions[by_place]))
+    # One at a time: images of several sizes in a batch would all get the classifier's.
+    images = itertools.chain.from_iterable(source.batches(1, positions[by_place]))
     for index, image in zip(by_place, images):
         yield int(index), (image.astype("float32") - low) / (high - low)

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from igan_tf.errors import EvaluationError, counted, renamed
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices, prefetched
-from igan_tf.evaluation.protocol import versions
+from igan_tf.evaluation.protocol import full_float32, tensor_float_32, versions
 from igan_tf.evaluation.statistics import FeatureStatistics, check_same_extractor
 from igan_tf.metrics.checks import whole_number
 from igan_tf.metrics.moments import FeatureMoments
@@ -45,6 +45,7 @@ class Classified:
     warnings: list[str]
 
 
+@full_float32()
 def classify(
     source: ImageSource,
     classifier: Classifier,
@@ -113,11 +114,11 @@ def classify(
     statistics = FeatureStatistics(
         moments, kept, classifier.name, classifier.digest, classifier.protocol, source.name, split, fit
     )
-    read = wanted[~np.isin(wanted, list(source.unreadable))]
+    unreadable = np.isin(wanted, list(source.unreadable))
     lines = _range_warnings(source, lowest, highest)
-    if source.unreadable:
-        lines.append(f"{source.name}: {counted(len(source.unreadable), 'unreadable image')} left out")
-    return Classified(read, values[:done], classifier.from_logits, statistics, seconds, lines)
+    if unreadable.any():
+        lines.append(f"{source.name}: {counted(int(unreadable.sum()), 'unreadable image')} left out")
+    return Classified(wanted[~unreadable], values[:done], classifier.from_logits, statistics, seconds, lines)
 
 
 def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[str]:
@@ -129,6 +130,7 @@ def _range_warnings(source: ImageSource, lowest: float, highest: float) -> list[
     return [f"{found}, but the declared range begins at {low:g}: is it from 0 on?"] if low < 0 <= lowest else []
 
 
+@full_float32()
 def evaluate_images(
     source: ImageSource,
     classifier: Classifier,
@@ -182,21 +184,20 @@ def evaluate_images(
         else:
             others = statistics
     dimensions = others.moments.dimensions if others else None
+    keeps = keep_features or reference is not None
+    # First: what a user has made is wrong more often than a reference.
+    classified = classify(source, classifier, indices, keeps, batch_size, progress, dimensions)
     if isinstance(reference, ImageSource):
         with renamed(image_range="reference_range"):
             real = classify(reference, classifier, None, True, batch_size, progress, dimensions)
         statistics, lines = real.statistics, real.warnings
-    keeps = keep_features or reference is not None
-    classified = classify(source, classifier, indices, keeps, batch_size, progress, dimensions)
     # Features of the images, and the moments of others where there are some.
     compared = dataclasses.replace(statistics, moments=others.moments) if statistics and others else statistics
     scores, more_lines = score(classified, compared, chosen, seed)
     if statistics is not None:
-        count = statistics.count or None
-        scores["reference"] = {"source": statistics.source, "split": statistics.split, "num_samples": count}
-    if isinstance(reference, ImageSource):
-        scores["reference"].update(reference.record())
-    if others is not None:
+        about = {"source": statistics.source, "split": statistics.split, "num_samples": statistics.count or None}
+        scores["reference"] = about | (reference.record() if isinstance(reference, ImageSource) else {})
+    if others:
         scores["reference"]["frechet_distance_from"] = others.split
         rest = "; what else is compared comes from its images" if others is not statistics else ""
         lines.append(
@@ -288,13 +289,12 @@ def _about(source: ImageSource, classifier: Classifier, classified: Classified) 
         "split": classified.statistics.split,
         **source.record(),
         "classifier": {
-            "name": classifier.name,
-            "sha256": classifier.digest,
-            "protocol": classifier.protocol,
+            **classifier.about,
             "outputs": classified.values.shape[1],
             "features": classified.statistics.moments.dimensions,
             **({} if classifier.test_error is None else {"test_error": classifier.test_error}),
         },
+        "tensor_float_32": tensor_float_32(),
         "images_per_second": round(count / classified.seconds, 1),
         "versions": versions(),
     }

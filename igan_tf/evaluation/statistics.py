@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from igan_tf.errors import DataError, EvaluationError, counted, renamed
-from igan_tf.files import durable, json_files
+from igan_tf.files import StrPath, durable, json_files
 from igan_tf.files.arrays import Array, read_arrays
 from igan_tf.images.array_files import array_names
 from igan_tf.metrics.checks import matrix
@@ -103,7 +103,7 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
         if "about" not in names and names >= set(_OF_OTHERS):
             found = read_arrays(path, _OF_OTHERS, others=True)
             with renamed(mean="mu", covariance="sigma"):
-                moments = FeatureMoments.from_arrays(found["mu"], found["sigma"], None)
+                moments = FeatureMoments.from_arrays(found["mu"], _unrounded(found["sigma"]), None)
             with one_thread():
                 covariance_factor(moments.covariance)
             return FeatureStatistics(moments, None, "", "", "", str(path), "mu and sigma")
@@ -129,7 +129,24 @@ def load_statistics(path: str | Path) -> FeatureStatistics:
     return FeatureStatistics(moments, features, **described)
 
 
-def is_statistics_file(path: str | Path) -> bool:
+def _unrounded(covariance: np.ndarray) -> np.ndarray:
+    """The covariance next to one that was rounded to fewer than 64 bits; one that is wrong by more, as it is.
+
+    Rounding leaves the halves apart and small eigenvalues below 0, by its unit times the square root of D.
+    """
+    rounding = np.finfo(covariance.dtype).eps * np.abs(covariance).max(initial=0) * len(covariance) ** 0.5
+    if covariance.dtype == "float64" or covariance.ndim != 2 or not np.isfinite(rounding):
+        return covariance
+    wide = covariance.astype("float64")
+    if wide.shape[0] != wide.shape[1] or np.abs(wide - wide.T).max() > rounding:
+        return covariance
+    with one_thread():
+        values, vectors = np.linalg.eigh((wide + wide.T) / 2)
+    root = vectors * np.sqrt(np.maximum(values, 0))
+    return covariance if values[0] < -rounding else root @ root.T
+
+
+def is_statistics_file(path: StrPath) -> bool:
     """Whether a path names an `.npz` that `load_statistics` reads, from the names of its arrays.
 
     False for a damaged one: the reader of its images names the damage.

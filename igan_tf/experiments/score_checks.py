@@ -62,9 +62,8 @@ def _refuse_unused(settings: EvaluationSettings, given: Collection[str] | None) 
 
 def _check_places(settings: EvaluationSettings) -> None:
     """Refuses places that cannot be written before anything is computed."""
-    taken = {Path(settings.source).resolve(): "source"}
-    if settings.reference:
-        taken[Path(settings.reference).resolve()] = "reference"
+    read = {name: getattr(settings, name) for name in ("classifier_path", "classifier", "reference", "source")}
+    taken = {Path(value).resolve(): name for name, value in read.items() if value and Path(value).exists()}
     for name in ("output", "save_statistics", "save_reference"):
         value = getattr(settings, name)
         if not value:
@@ -81,13 +80,14 @@ def _check_places(settings: EvaluationSettings) -> None:
             )
         _check_writable(name, value, Path(value).absolute().parent)
     if settings.top_dir:
-        if Path(settings.source).is_dir() and Path(settings.top_dir).resolve().is_relative_to(
-            Path(settings.source).resolve()
-        ):
-            raise EvaluationError(
-                "`top_dir` must not lie in `source`, among whose images its samples would be. "
-                f"Received: top_dir={settings.top_dir} source={settings.source}"
-            )
+        for name in ("source", "reference"):
+            folder = getattr(settings, name)
+            inside = Path(settings.top_dir).resolve().is_relative_to(Path(folder).resolve())
+            if folder and Path(folder).is_dir() and inside:
+                raise EvaluationError(
+                    f"`top_dir` must not lie in `{name}`, among whose images its samples would be. "
+                    f"Received: top_dir={settings.top_dir} {name}={folder}"
+                )
         if held := image_files(settings.top_dir):
             raise EvaluationError(
                 "`top_dir` must hold no images, among which the samples would be lost. "

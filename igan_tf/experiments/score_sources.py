@@ -164,16 +164,12 @@ def open_both(
         EvaluationError, DataError: where there is no such thing.
     """
     source = _open("source", settings.source, settings, run, load)
-    reference: images.ImageSource | FeatureStatistics | None = None
-    statistics: FeatureStatistics | None = None
-    kind = kind_of("reference", settings.reference) if settings.reference else ""
-    if kind == "statistics":
-        reference = load_statistics(settings.reference)
-    elif settings.reference:
-        reference = _open("reference", settings.reference, settings, None, load)
-        if kind == "arrays" and is_statistics_file(settings.reference):
-            statistics = load_statistics(settings.reference)
-    return source, reference, statistics
+    if not settings.reference:
+        return source, None, None
+    if kind_of("reference", settings.reference) == "statistics":
+        return source, load_statistics(settings.reference), None
+    reference = _open("reference", settings.reference, settings, None, load)
+    return source, reference, load_statistics(settings.reference) if is_statistics_file(settings.reference) else None
 
 
 def _open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Callable, Collection, Mapping
@@ -17,16 +18,15 @@ from igan_tf.evaluation.classifiers import load_classifier
 from igan_tf.evaluation.classifiers.classifier import Classifier, resize
 from igan_tf.evaluation.generated_training_data import check_comparable, compare_training_data
 from igan_tf.evaluation.images import ImageSource
-from igan_tf.evaluation.protocol import full_float32, tensor_float_32
+from igan_tf.evaluation.protocol import full_float32
 from igan_tf.evaluation.ranking import rank, take
 from igan_tf.evaluation.scores import Classified, check_counts, evaluate_images
 from igan_tf.evaluation.settings import CLASSIFIER_SETTINGS, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, save_statistics
 from igan_tf.experiments.score_checks import TOP_SAMPLES, refuse_combinations, refuse_unused_layout
-from igan_tf.experiments.score_sources import data_of_run, open_both, open_run, prepare, training_config
+from igan_tf.experiments.score_sources import Run, data_of_run, open_both, open_run, prepare, training_config
 from igan_tf.files import disk, durable
 from igan_tf.images.grids import image_grid, write_png
-from igan_tf.metrics.registry import options_class
 
 # Of a record, what is not a score.
 _PROTOCOL = (
@@ -37,6 +37,29 @@ _PROTOCOL = (
 _POOR_CLASSIFIER = 0.3
 # Samples in the grid: more would be too small to be looked at, and all of these stay in memory.
 GRID_SAMPLES = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inputs:
+    """What is scored and what for, before there is a classifier.
+
+    Attributes:
+        run: The run whose samples are scored, or None.
+        source: The images.
+        reference: What they are compared with, or None.
+        statistics_of_others: What others stored beside the reference's images, or None.
+        data: What the classifier is trained on; None where nothing is trained.
+        data_name: What that data set is called.
+        trained_on: The run's own data, where classifiers are to be trained on its samples.
+    """
+
+    run: Run | None
+    source: ImageSource
+    reference: ImageSource | FeatureStatistics | None
+    statistics_of_others: FeatureStatistics | None
+    data: Any
+    data_name: str
+    trained_on: Any
 
 
 @full_float32()
@@ -59,11 +82,29 @@ def evaluate(
     refuse_combinations(settings, given)
     if warning := unused_gpus():
         report(warning)
+    # Before a classifier is loaded or trained.
+    inputs = _open(settings, report)
+    classifier = _load_classifier(settings, inputs, report)
+    record, classified, statistics = _score(settings, inputs, classifier, report)
+    # Shown first: should writing fail, a long run's figures are at least on the screen.
+    report(f"{figures(record)}\n{_measured(record)}")
+    _write(settings.output, record)
+    for path, found in ((settings.save_statistics, classified.statistics), (settings.save_reference, statistics)):
+        if path and found:
+            save_statistics(path, found)
+    if more := _more(settings, inputs, classifier, classified, report):
+        report(figures(more))
+        record.update(more)
+        _write(settings.output, record)
+    return record
+
+
+def _open(settings: EvaluationSettings, report: Callable[[str], Any]) -> _Inputs:
+    """Opens everything that is read, and refuses what does not go together."""
     config = training_config(settings)
     run = open_run(settings.source)
     # One data set may serve the classifier and the reference.
     load = functools.cache(load_data)
-    # Before a classifier is loaded or trained.
     source, reference, statistics_of_others = open_both(settings, run, load)
     refuse_unused_layout(settings, source, reference)
     report(f"source {source.in_words()}")
@@ -74,10 +115,9 @@ def evaluate(
             "`save_reference` must be of a known classifier, which a file with mu and sigma does not name. "
             f"Received: save_reference={settings.save_reference} reference={settings.reference}"
         )
-    options = options_class()(**settings.metric_options())
-    num_samples = 0 if run else settings.num_samples
-    check_counts(source, reference, options, num_samples, bool(settings.save_statistics))
-    data: Any = load(config) if config else None
+    check_counts(source, reference, settings, settings.num_samples, bool(settings.save_statistics))
+    data = load(config) if config else None
+    trained_on = None
     if run and settings.generated_training_data:
         # Of another data set with as many classes the discriminator's classes would be others.
         trained_on = data_of_run(settings, load)
@@ -86,6 +126,11 @@ def evaluate(
                 check_comparable(run.model, trained_on)
         except EvaluationError as error:
             raise EvaluationError(f"`generated_training_data`: {error}") from error
+    return _Inputs(run, source, reference, statistics_of_others, data, config.dataset if config else "", trained_on)
+
+
+def _load_classifier(settings: EvaluationSettings, inputs: _Inputs, report: Callable[[str], Any]) -> Classifier:
+    """Loads or trains the classifier, and has the images read as it takes them."""
     with renamed(**CLASSIFIER_SETTINGS):
         classifier = load_classifier(
             settings.classifier,
@@ -94,57 +139,63 @@ def evaluate(
             trust_file=settings.trust_classifier_file,
             value_range=parse_range("classifier_range", settings.classifier_range),
             protocol=settings.protocol,
-            data=data,
-            data_name=config.dataset if config else "",
+            data=inputs.data,
+            data_name=inputs.data_name,
             cache_dir=settings.cache_dir or None,
             report=report,
         )
-    for entry in filter(None, (source, reference)):
+    for entry in (inputs.source, inputs.reference):
         if isinstance(entry, ImageSource):
             prepare(entry, settings, classifier)
+    return classifier
+
+
+def _score(
+    settings: EvaluationSettings, inputs: _Inputs, classifier: Classifier, report: Callable[[str], Any]
+) -> tuple[dict[str, Any], Classified, FeatureStatistics | None]:
+    """Classifies and scores the images; the record says what is to be known of them."""
     record, classified, statistics = evaluate_images(
-        source,
+        inputs.source,
         classifier,
-        reference,
-        statistics_of_others,
-        num_samples=num_samples,
+        inputs.reference,
+        inputs.statistics_of_others,
+        num_samples=settings.num_samples,
         seed=settings.seed,
         batch_size=settings.batch_size,
         keep_features=bool(settings.save_statistics),
         progress=True,
         **settings.metric_options(),
     )
-    for fault in [*source.unreadable.values(), *getattr(reference, "unreadable", {}).values()]:
+    for fault in [*inputs.source.unreadable.values(), *getattr(inputs.reference, "unreadable", {}).values()]:
         report(f"left out: {fault}")
-    record["tensor_float_32"] = tensor_float_32()
     if (wrong := record["classifier"].get("test_error", 0)) > _POOR_CLASSIFIER:
         record["warnings"].append(
             f"the classifier is wrong about {wrong:.0%} of its test images: scores by what it sees say little"
         )
-    if run:
-        record["checkpoint"] = run.checkpoint
-    # Shown first: should writing fail, a long run's figures are at least on the screen.
-    report(f"{figures(record)}\n{_measured(record)}")
-    _write(settings.output, record)
-    if settings.save_statistics:
-        save_statistics(settings.save_statistics, classified.statistics)
-    if statistics and settings.save_reference:
-        save_statistics(settings.save_reference, statistics)
-    more = {}
+    if inputs.run:
+        record["checkpoint"] = inputs.run.checkpoint
+    return record, classified, statistics
+
+
+def _more(
+    settings: EvaluationSettings,
+    inputs: _Inputs,
+    classifier: Classifier,
+    classified: Classified,
+    report: Callable[[str], Any],
+) -> dict[str, Any]:
+    """What is asked for beside the scores, and takes as long again."""
+    more: dict[str, Any] = {}
     if settings.top_dir:
         try:
-            more["top_samples"] = _write_top(settings, source, classifier, classified)
+            more["top_samples"] = _write_top(settings, inputs.source, classifier, classified)
         except OSError as error:
             raise EvaluationError(f"`top_dir={settings.top_dir}` cannot be written: {error}") from error
-    if run and settings.generated_training_data:
+    if inputs.run and settings.generated_training_data:
         more["generated_training_data"] = compare_training_data(
-            run.model, trained_on, source.count, settings.seed or 0, report
+            inputs.run.model, inputs.trained_on, inputs.source.count, settings.seed or 0, report
         )
-    if more:
-        report(figures(more))
-        record.update(more)
-        _write(settings.output, record)
-    return record
+    return more
 
 
 def figures(record: Mapping[str, Any]) -> str:

@@ -107,6 +107,11 @@ def pixel_range(text: str) -> tuple[float, float]:
     return low, high
 
 
+def drawn(features: np.ndarray, count: int, seed: int | None, stream: int = 0) -> np.ndarray:
+    """`count` rows drawn by `order`, or all where there are fewer, in the order in which they stand."""
+    return features[np.sort(order(len(features), seed, stream)[:count])]
+
+
 def order(count: int, seed: int | None, stream: int = 0) -> np.ndarray:
     """The rows' order: a permutation drawn by `seed`, another one in each `stream`; for None as they come.
 

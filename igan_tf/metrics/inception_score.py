@@ -92,10 +92,7 @@ def sample_divergences(logits: ArrayLike, from_logits: bool = True) -> np.ndarra
     rows = np.arange(len(logits))
     log_marginal = _log(sum(p.sum(axis=0) for p, _ in _distributions(logits, rows, from_logits)) / len(rows))
     return np.concatenate(
-        [
-            np.sum(p * (log_p - np.where(p > 0, log_marginal, 0)), axis=1)
-            for p, log_p in _distributions(logits, rows, from_logits)
-        ]
+        [np.sum(p * (log_p - log_marginal), axis=1) for p, log_p in _distributions(logits, rows, from_logits)]
     )
 
 
@@ -130,7 +127,9 @@ def _distributions(logits: np.ndarray, rows: np.ndarray, from_logits: bool) -> I
         if from_logits:
             values -= values.max(axis=1, keepdims=True)
             log_p = values - np.log(np.exp(values).sum(axis=1, keepdims=True))
-            yield np.exp(log_p), log_p
+            p = np.exp(log_p)
+            # It may be below all that is finite.
+            yield p, np.where(p > 0, log_p, 0)
         else:
             yield _normalized(values, chosen)
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from igan_tf.errors import EvaluationError
-from igan_tf.metrics.checks import matrix, order, same_width, whole_number
+from igan_tf.metrics.checks import drawn, matrix, same_width, whole_number
 from igan_tf.metrics.distances import Points, distance_blocks
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
 from igan_tf.settings import MANY, setting
@@ -165,10 +165,7 @@ class _NeighbourScores(Metric):
         return _DENSITY_NEIGHBOURS + 1
 
     def record(self, generated: ClassifiedSet, real: ClassifiedSet, options: Any, seed: int | None) -> dict[str, Any]:
-        chosen = [
-            images.features[np.sort(order(len(images.features), seed)[: options.neighbour_samples])]
-            for images in (real, generated)
-        ]
+        chosen = [drawn(images.features, options.neighbour_samples, seed) for images in (real, generated)]
         values = neighbour_scores(chosen[0], chosen[1])
         neighbours = 2 * [_PRECISION_NEIGHBOURS] + 2 * [_DENSITY_NEIGHBOURS]
         sizes = {"real": len(chosen[0]), "generated": len(chosen[1])}

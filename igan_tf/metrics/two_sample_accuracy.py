@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from igan_tf.metrics.checks import matrix, order, same_width, slices, whole_number
+from igan_tf.metrics.checks import drawn, matrix, same_width, slices, whole_number
 from igan_tf.metrics.distances import Points, distance_blocks
 from igan_tf.metrics.registry import ClassifiedSet, Metric, MetricOptions, Needs, register
 from igan_tf.settings import MANY, setting
@@ -51,8 +51,9 @@ def two_sample_accuracy(
     have distance 0.
 
     1 if the sets lie apart. `(n - 1) / (2n - 1)`, 50 % but for one neighbour fewer in the own set, if they have one
-    distribution. Below 50 % if generated rows lie nearer to real ones than these to each other: copies of the training
-    images have 0, which shows that they were memorized. 50 % alone does not prove one distribution: a set that lies
+    distribution. Below 50 % if generated rows lie nearer to real ones than these to each other: copies of
+    `real_features` have 0, where all of both are drawn. Of memorized training images that shows only if these are the
+    real ones. 50 % alone does not prove one distribution: a set that lies
     inside the other may be told always and the other never, which `of_real` and `of_generated` show.
 
     The interval is Wilson's of `n` trials, though there are `2n` rows: two rows that are each other's nearest
@@ -87,9 +88,7 @@ def two_sample_accuracy(
     same_width(real, fake, "real_features", "fake_features")
     count = min(len(real), len(fake), whole_number(images, "images", low=2))
     # Two permutations: a draw of the same places would find every copy in its original's place, or none.
-    rows = np.concatenate(
-        [features[np.sort(order(len(features), seed, stream)[:count])] for stream, features in enumerate((real, fake))]
-    )
+    rows = np.concatenate([drawn(features, count, seed, stream) for stream, features in enumerate((real, fake))])
     own, other = _nearest_distances(rows, count)
     outcomes = (own < other) + 0.5 * (own == other)
     accuracy = float(outcomes.mean())

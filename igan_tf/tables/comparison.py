@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from igan_tf.errors import ConfigError
+from igan_tf.evaluation.protocol import scored_by
 from igan_tf.experiments.configs import RunConfig
 from igan_tf.experiments.run_directory import holds_weights_alone, read_config, read_result
 from igan_tf.files import StrPath, durable
@@ -28,12 +29,14 @@ class ComparedRun:
         config: Its settings.
         epochs: The lines of `metrics.jsonl` that end epochs.
         result: Its `result.json`; empty where it has not been finished.
+        scored_by: The classifier of its scores; empty where it has none.
     """
 
     name: str
     config: RunConfig
     epochs: Sequence[Mapping[str, Any]]
     result: Mapping[str, Any]
+    scored_by: str
 
     def latest(self, name: str) -> float | None:
         """The last value of an error, a score or a loss, or None."""
@@ -65,16 +68,20 @@ def _read(name: str, run_dir: StrPath) -> ComparedRun:
     if holds_weights_alone(run_dir):
         raise ConfigError(f"`run_dir={run_dir}` has weights alone, and no figures of its training")
     lines = [line for line in read_metrics(Path(run_dir) / METRICS_FILE) if "epoch" in line]
-    return ComparedRun(name, config, lines, read_result(run_dir) or {})
+    return ComparedRun(name, config, lines, read_result(run_dir) or {}, scored_by(run_dir))
 
 
 def compare(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """A row for each run, all with the same columns; "" stands for what a run does not have.
 
-    The columns: the run's name; each setting that is not the same for all; epochs that are done, of how many; the last
-    test errors and scores that any of them has, or losses where none has either.
+    The columns: the run's name; each setting that is not the same for all, and the classifier of scores where they have
+    several; epochs that are done, of how many; the last test errors and scores that any of them has, or losses where
+    none has either.
     """
     settings = [_settings(run.config) for run in runs]
+    if len({run.scored_by for run in runs} - {""}) > 1:
+        # Such scores cannot be held against each other.
+        settings = [one | {"scored_by": run.scored_by} for one, run in zip(settings, runs)]
     names = dict.fromkeys(name for one in settings for name in one)
     differing = [name for name in names if len({str(one.get(name, "")) for one in settings}) > 1]
     figures = [name for name in (*_ERRORS, *curve_names()) if any(run.latest(name) is not None for run in runs)]

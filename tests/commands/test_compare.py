@@ -1,6 +1,7 @@
 """`igan-tf compare`: what differs between runs, beside their figures."""
 
 import csv
+import json
 
 import pytest
 from PIL import Image
@@ -46,6 +47,19 @@ def runs(tmp_path, monkeypatch):
 def compare(capsys, *arguments):
     main(["compare", *arguments])
     return capsys.readouterr().out.splitlines()
+
+
+def test_scores_of_several_classifiers_are_told_apart(runs, capsys):
+    protocol = {"num_samples": 60, "seed": 1, "classifier": {"name": "domain", "sha256": "0" * 64, "protocol": "p"}}
+    (runs / "runs/a/score_protocol.json").write_text(json.dumps(protocol))
+    assert "scored_by" not in compare(capsys, "runs/a", "runs/b")[0]
+    protocol["classifier"] = {"name": "m.tflite", "sha256": "1" * 64, "protocol": "p"}
+    (runs / "runs/b/score_protocol.json").write_text(json.dumps(protocol))
+    names, first, second, *_ = compare(capsys, "runs/a", "runs/b", "runs/begun")
+    assert "scored_by" in names and "domain 00000000" in first and "m.tflite 11111111" in second
+    (runs / "runs/b/score_protocol.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"score_protocol\.json is damaged"):
+        main(["compare", "runs/a", "runs/b"])
 
 
 def test_what_differs_stands_beside_the_figures(runs, capsys):

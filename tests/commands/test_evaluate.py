@@ -404,6 +404,16 @@ def test_in_a_process_of_its_own(here, cache):
         ),
         (["--source=nan.npz"], ["must be finite", "NaN"]),
         (["--source=colour.npz"], ["1 channel for this classifier"]),
+        (["--source=colour.npz", "--reference=digits:test"], ["1 channel for this classifier"]),
+        (
+            ["--source=digits:test", "--reference=mixed", "--top_dir=mixed/top"],
+            ["--top_dir must not lie in --reference", "Received: --top_dir=mixed/top --reference=mixed"],
+        ),
+        (
+            ["--source=digits:test", "--classifier=free.keras", "--output=free.keras"],
+            ["--output must be another file than --classifier", "--output=free.keras --classifier=free.keras"],
+        ),
+        (["--source=own.npz"], ["--source=own.npz holds statistics, for --reference, and no images"]),
         (["--source=digits:test", "--reference=nowhere"], ["--reference must be", "Received: --reference=nowhere"]),
         (
             ["--source=digits:test", "--reference=empty"],
@@ -502,6 +512,7 @@ def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypa
     np.savez(here / "two.npz", x=np.zeros((20, 8, 8, 1)), y=np.zeros((20, 8, 8, 1)))
     np.savez(here / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
     np.savez(here / "no_covariance.npz", mu=np.zeros(3), sigma=np.eye(3, k=1))
+    np.savez(here / "own.npz", about=np.zeros(3, "uint8"), mean=np.zeros(3), covariance=np.eye(3))
     np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
     np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
     np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))

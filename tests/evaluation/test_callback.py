@@ -273,6 +273,19 @@ def test_the_real_images_score_is_computed_once(monkeypatch):
     assert scores() == scores() and len(counted) == 1 + 2
 
 
+@pytest.mark.parametrize(("real", "splits"), [(31, 2), (5, 1), (600, 3)])
+def test_the_mark_is_of_splits_as_large_as_the_samples(real, splits):
+    """Of fewer images the score is lower, by about (K - 1) / 2n: that alone would let samples pass the mark."""
+    model = Brightness([1.0])
+    scores = PeriodicScores(
+        mean_classifier(), model.generate, 60, ArraySource(images(real)), splits=3, seed=2, kernel_block_size=60
+    )
+    model.brightness.assign(1.0)
+    expected = inception_score(mean_classifier()(images(real)).values, splits, 2)[0]
+    assert scores()["real_inception_score"] == pytest.approx(expected, rel=1e-6)
+    assert scores.protocol()["real_images"] == real
+
+
 def test_a_curve_is_not_continued_with_another_classifier(tmp_path):
     model = Brightness([0.2])
     fit(model, tmp_path)
@@ -292,7 +305,12 @@ def test_a_curve_is_not_continued_with_another_classifier(tmp_path):
             model.fit(np.zeros((2, 1)), np.zeros(2), epochs=2, verbose=0, callbacks=[ScoreCallback(scores, tmp_path)])
         text = str(caught.value)
         assert f"{tmp_path}/score_protocol.json has" in text and "`log_dir`" in text and text.endswith(difference)
+    fewer = PeriodicScores(mean_classifier(), model.generate, 60, ArraySource(images(70)), splits=3, seed=2)
+    with pytest.raises(EvaluationError, match="real_images: 80 there, 70 now"):
+        model.fit(np.zeros((2, 1)), np.zeros(2), epochs=2, verbose=0, callbacks=[ScoreCallback(fewer, tmp_path)])
     assert lines(tmp_path) == before and (tmp_path / "score_protocol.json").read_text() == written
+    # Early protocols do not say it.
+    (tmp_path / "score_protocol.json").write_text(json.dumps({**json.loads(written), "real_images": None}))
     fit(model, tmp_path, initial_epoch=1)
     assert [line["epoch"] for line in lines(tmp_path)] == [1, 2]
 

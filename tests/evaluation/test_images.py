@@ -125,6 +125,11 @@ def test_fits_of_arrays(kind):
     assert (padded[:, :2] == edge).all() and (padded[:, 6:] == edge).all()
     source.fitting = DecodingSettings(fit="stretch")
     np.testing.assert_array_equal(gather(source), array)
+    # In grey images a colour's luma, rounded as Pillow rounds it: lime's is 149.7.
+    grey = ArraySource(array[..., :1])
+    grey.fit((9, 9))
+    grey.fitting = DecodingSettings(fit="pad", background="lime")
+    assert (gather(grey)[:, :2] == (150 if bright else np.float32(150 / 255))).all()
 
 
 def test_several_sizes_are_brought_to_one(tmp_path):

@@ -1,11 +1,13 @@
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 if keras.backend.backend() != "tensorflow":
     pytest.skip("images are resized by TensorFlow", allow_module_level=True)
 
 from igan_tf.evaluation import inception_score
+from igan_tf.evaluation.folder_images import FolderSource
 from igan_tf.evaluation.images import ArraySource
 from igan_tf.evaluation.ranking import rank, take
 
@@ -38,3 +40,11 @@ def test_images_are_taken_with_their_rank():
     assert taken == [(1, pytest.approx(2 / 255)), (0, pytest.approx(7 / 255)), (2, pytest.approx(9 / 255))]
     source = ArraySource(images / 4.5 - 1, image_range=(-1, 1))
     assert {index: image[0, 0, 0] for index, image in take(source, np.array([9, 0]))} == pytest.approx({0: 1, 1: 0})
+
+
+def test_images_of_several_sizes_keep_theirs(tmp_path):
+    for index, size in enumerate((4, 6)):
+        Image.new("L", (size, size), 100).save(tmp_path / f"{index}.png")
+    source = FolderSource(tmp_path)
+    source.fit((3, 3))
+    assert [image.shape[:2] for _, image in take(source, np.array([0, 1]))] == [(4, 4), (6, 6)]

@@ -201,7 +201,7 @@ def test_what_is_refused():
     with pytest.raises(EvaluationError, match=r"`images` must be finite"):
         evaluate_images(ArraySource(nan), mean_classifier())
     broken = as_classifier(lambda pixels: np.full((len(pixels), 3), np.nan), "broken", (0, 1))
-    with pytest.raises(EvaluationError, match=r"must be finite"):
+    with pytest.raises(EvaluationError, match=r"must give finite values"):
         evaluate_images(ArraySource(images()), broken)
 
 
@@ -319,6 +319,30 @@ def test_memory_does_not_grow_with_the_number_of_images():
 
     classify(GeneratedSource(rows, 40 * 64, "many", image_range=None), as_classifier(function, "f", (0, 1)))
     assert seen == 40 * 64 and most_ahead <= 5 * 64
+
+
+def test_products_are_of_whole_float32_factors():
+    import tensorflow as tf
+
+    seen = []
+
+    def function(images):
+        seen.append(tf.config.experimental.tensor_float_32_execution_enabled())
+        return np.asarray(images)[:, 0, 0], np.asarray(images)[:, 0, 1]
+
+    classifier = as_classifier(function, "f", (0, 1))
+    record, *_ = evaluate_images(ArraySource(images(20)), classifier)
+    classify(ArraySource(images(20)), classifier)
+    assert record["tensor_float_32"] is False and seen == [False, False]
+    assert tf.config.experimental.tensor_float_32_execution_enabled()
+
+
+def test_faults_of_an_earlier_draw_are_not_counted_again():
+    source = ArraySource(images(20))
+    source.unreadable = {19: "cut short"}
+    drawn = classify(source, mean_classifier(), np.arange(10))
+    assert len(drawn.indices) == 10 and drawn.warnings == []
+    assert "1 unreadable image left out" in classify(source, mean_classifier()).warnings[0]
 
 
 def test_scores_need_no_tensorflow():

@@ -171,6 +171,23 @@ def test_statistics_of_others(tmp_path, write):
         found.moments.update(FEATURES)
 
 
+@pytest.mark.parametrize("kind", ["float32", "float16"])
+def test_statistics_of_others_that_were_rounded(tmp_path, kind):
+    """Of a singular covariance rounding leaves eigenvalues below 0, and products of float32 leave halves apart."""
+    half = np.random.default_rng(0).normal(size=(6, 3))
+    sigma = (half @ half.T).astype(kind)
+    sigma[0, 1] = np.nextafter(sigma[0, 1], np.array(np.inf, kind))
+    assert np.linalg.eigvalsh(sigma.astype(float))[0] < -1e-8 * sigma.max()
+    np.savez(tmp_path / "fid.npz", mu=np.zeros(6, kind), sigma=sigma)
+    found = load_statistics(tmp_path / "fid.npz").moments.covariance
+    np.testing.assert_allclose(found, sigma, rtol=0, atol=4 * np.finfo(kind).eps * float(sigma.max()))
+    np.testing.assert_array_equal(found, found.T)
+    sigma[0, 0] = sigma[0, 0] / 2
+    np.savez(tmp_path / "fid.npz", mu=np.zeros(6, kind), sigma=sigma)
+    with pytest.raises(EvaluationError, match=r"negative eigenvalue|must be symmetric"):
+        load_statistics(tmp_path / "fid.npz")
+
+
 _SIGMA = np.eye(4)
 
 

@@ -306,3 +306,12 @@ def test_fits_by_hand():
     long = fitted(Image.new("L", (100_000, 1), 9), (4, 4), DecodingSettings(fit="pad", background="black"))
     assert np.asarray(long).tolist() == [[0] * 4, [9] * 4, [0] * 4, [0] * 4]
     assert levels_of("stretch", (2, 4)) == [[10, 20, 30, 40], [50, 60, 70, 80]]
+
+
+def test_what_is_behind_transparency_is_part_of_how_images_are_fitted():
+    words = [
+        DecodingSettings(fit=fit, background=colour).fit_in_words
+        for fit in ("crop", "pad")
+        for colour in ("white", "red")
+    ]
+    assert words == ["crop", "crop, transparency over red", "pad with white", "pad with red"]

@@ -72,6 +72,7 @@ def test_huge_logits_neither_overflow_nor_underflow():
     logits = 1e4 * np.eye(4)[np.arange(40) % 4] - 5e3
     mean, deviation = inception_score(logits, splits=1)
     assert mean == pytest.approx(4, rel=1e-12) and deviation == 0
+    assert inception_score(np.array([[1e308, -1e308], [-1e308, 1e308]]), splits=1) == (2.0, 0.0)
 
 
 def test_probabilities_equal_their_logits():

@@ -86,6 +86,11 @@ class Classifier:
         outputs = "logits" if self.from_logits else "probabilities"
         return f"resize: {size}; {self.channels} channels in [{low:g}, {high:.6g}]{pixels}; {outputs}"
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What tells it from others, for a record of scores."""
+        return {"name": self.name, "sha256": self.digest, "protocol": self.protocol}
+
     def __call__(self, images: Any, image_range: tuple[float, float] | None = None, batch_size: int = 64) -> Outputs:
         """Classifies images.
 
@@ -99,7 +104,8 @@ class Classifier:
 
         Raises:
             EvaluationError: for another shape or type, values outside of the range, NaN; for a network that does not
-                give one row of values and one of features for each image.
+                give one row of values and one of features for each image, all finite, or whose values are not the
+                logits or probabilities that they are said to be.
         """
         images = check_images(images, image_range, self.channels)
         low, high = (0.0, 255.0) if images.dtype == "uint8" else (image_range or (0.0, 1.0))
@@ -118,14 +124,28 @@ class Classifier:
                 )
             for parts, output in zip((all_values, all_features), outputs):
                 parts.append(output.reshape(len(batch), -1))
-        values = np.concatenate(all_values)
-        if self.from_logits and are_probabilities(values):
+        together = Outputs(np.concatenate(all_values), np.concatenate(all_features))
+        self._check(together)
+        return together
+
+    def _check(self, outputs: Outputs) -> None:
+        """Refuses what scores would refuse once all images are classified."""
+        values = outputs.values
+        for what, numbers in (("values", values), ("features", outputs.features)):
+            if not np.isfinite(numbers).all():
+                raise EvaluationError(f"{self.name} must give finite {what}. Received: NaN or infinity among them")
+        if not self.from_logits and (values.min() < 0 or not values.sum(axis=1).all()):
+            raise EvaluationError(
+                f"{self.name} must give probabilities, none of them negative and not all of a row 0: logits go with "
+                f"from_logits=True. Received: values from {values.min():.6g} to {values.max():.6g}"
+            )
+        # The logits of one image may sum to 1 by chance.
+        if self.from_logits and len(values) > 1 and are_probabilities(values):
             # A softmax may hide in an inner model: scores of a softmax of it would be small and wrong.
             raise EvaluationError(
                 f"{self.name} gives probabilities where logits are expected; leave out its softmax, make it the last "
                 "layer, or say from_logits=False"
             )
-        return Outputs(values, np.concatenate(all_features))
 
     def _prepared(self, images: tf.Tensor, low: float, high: float) -> tf.Tensor:
         """Scales pixels to the network's range and resizes the images once."""

@@ -109,6 +109,33 @@ def test_outputs_that_are_not_a_row_for_each_image_are_refused(outputs, message)
         classifier(np.zeros((3, 4, 4, 3), "uint8"))
 
 
+@pytest.mark.parametrize(
+    ("values", "features", "from_logits", "message"),
+    [
+        (
+            [[0.5, 0.5], [-1.0, 2.0]],
+            1.0,
+            False,
+            r"none of them negative .*=True\. Received: values from -1 to",
+        ),
+        ([[0.5, 0.5], [0.0, 0.0]], 1.0, False, "not all of a row 0"),
+        ([[0.5, 0.7], [-np.inf, 2.0]], 1.0, True, "odd must give finite values"),
+        ([[0.5, 0.7], [1.0, 2.0]], np.nan, True, "odd must give finite features"),
+        ([[0.5, 0.5], [0.25, 0.75]], 1.0, True, "probabilities where logits are expected"),
+    ],
+)
+def test_outputs_that_no_score_can_take_are_refused_at_once(values, features, from_logits, message):
+    outputs = (np.array(values, "float32"), np.full((2, 3), features, "float32"))
+    classifier = as_classifier(lambda images: outputs, "odd", (0, 1), from_logits=from_logits)
+    with pytest.raises(EvaluationError, match=message):
+        classifier(uint8_images(2))
+
+
+def test_one_images_logits_may_sum_to_one():
+    values = np.array([[0.25, 0.75]], "float32")
+    np.testing.assert_array_equal(as_classifier(lambda images: values, "one", (0, 1))(uint8_images(1)).values, values)
+
+
 def test_the_protocol_says_what_happens():
     classifier, _ = recorder((-1, 1), input_size=(299, 299), from_logits=False)
     for word in ("299x299", "bilinear", "antialiased", "[-1, 1]", "3 channels", "probabilities"):
