@@ -1,6 +1,7 @@
 """The checks of `benchmarks.gpu_check`, each a generator of lines; in the order in which they run."""
 
 import functools
+import gc
 import statistics
 import time
 from pathlib import Path
@@ -63,6 +64,9 @@ def steps(machine):
     for batch_size in sizes.batches:
         for precision in sizes.precisions:
             for jit_compile in (False, True)[: 1 + (batch_size in sizes.compiled_batches)]:
+                # The model before would count towards this one's peak.
+                function = batch = None
+                gc.collect()
                 if machine.gpus:
                     tf.config.experimental.reset_memory_stats("GPU:0")
                 function = TrainFunction(build_model(machine, precision), strategy, jit_compile)

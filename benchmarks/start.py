@@ -25,16 +25,16 @@ def main():
     """Prints the seconds up to the end of the first step, and those of the second."""
     import time
 
-    import tensorflow as tf
+    from igan_tf.commands.start import import_tensorflow
 
+    # As the commands do.
+    tf = import_tensorflow()
     from benchmarks import imagenet, mnist
-    from igan_tf.memory import keep_freed_memory
     from igan_tf.training.train_function import TrainFunction
 
     # What a training process has imported by then.
     for part in ("experiments.recipes", "layers", "models", "networks.mnist", "networks.imagenet", "optimizers"):
         importlib.import_module(f"igan_tf.{part}")
-    keep_freed_memory()
     module = {"mnist": mnist, "imagenet": imagenet}[sys.argv[1]]
     batch = module.training_batch()
     times = [time.perf_counter()]
