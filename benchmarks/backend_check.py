@@ -11,9 +11,9 @@ import sys
 import keras
 from keras import ops
 
+from benchmarks.forms import noises, pairs
 from benchmarks.timing import median_seconds
 from igan_tf.devices import has_gpu
-from igan_tf.layers import TableGaussianNoise, pairwise_distances
 
 TESTS = ("tests/layers", "tests/losses", "tests/optimizers")
 
@@ -42,18 +42,10 @@ def forms(shapes=((32, 300, 50), (128, 300, 50)), images=(32, 128, 128, 3)):
     """Milliseconds by form of distances and their gradient, and of noise."""
     found = {}
     for shape in shapes:
-        points = keras.random.normal(shape, seed=0)
-        cotangent = keras.random.normal((shape[0], shape[0], shape[1]), seed=1)
-        for name in ("loops", "broadcasting"):
-            form = getattr(pairwise_distances, f"_by_{name}")
-
-            def both(points, cotangent, form=form):
-                distances, gradient = form(points)
-                return ops.sum(distances) + ops.sum(gradient(cotangent))
-
-            found[f"pairwise_distances {shape}, {name}"] = milliseconds(both, points, cotangent)
-    for name in ("exact", "table"):
-        layer = TableGaussianNoise(0.1, seed=1, exact=name == "exact")
+        functions, arguments = pairs(shape)
+        for name, both in functions.items():
+            found[f"pairwise_distances {shape}, {name}"] = milliseconds(both, *arguments)
+    for name, layer in noises().items():
         # Its seeds, which a step of JAX hands on, stay as they are here.
         with keras.StatelessScope([(layer.seed_generator.state, layer.seed_generator.state.value)]):
             found[f"noise, {name}"] = milliseconds(lambda x, layer=layer: layer(x, training=True), ops.zeros(images))

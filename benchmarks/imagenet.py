@@ -1,5 +1,7 @@
 """The full-width ImageNet training step, batch 16, and sampling."""
 
+import functools
+
 import tensorflow as tf
 
 from benchmarks.products import Product
@@ -59,11 +61,14 @@ def products():
     return [*generator(REFERENCE + BATCH, BATCH), *discriminator(2 * BATCH)]
 
 
-def build_model(precision="float32"):
+OPTIMIZER = functools.partial(FusedAdam, 0.0004, beta_1=0.5, epsilon=1e-8)
+
+
+def build_model(precision="float32", shape=(128, 128, 3), latent_size=8192, gf_dim=64, df_dim=64, optimizer=OPTIMIZER):
     with dtype_policy(precision):
-        model = ImageNetGAN(imagenet.build_generator(), imagenet.build_discriminator())
-        optimizers = [FusedAdam(0.0004, beta_1=0.5, epsilon=1e-8) for _ in range(2)]
-        model.compile(*optimizers, label_smoothing=0.25)
+        generator = imagenet.build_generator(shape, latent_size, reference_size=REFERENCE, gf_dim=gf_dim)
+        model = ImageNetGAN(generator, imagenet.build_discriminator(shape, df_dim=df_dim))
+        model.compile(optimizer(), optimizer(), label_smoothing=0.25)
     return model
 
 
