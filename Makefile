@@ -23,7 +23,7 @@ help:
 	@echo "make turing-demo    people telling real digits from generated ones in the browser; with IGAN_DATA_DIR, MNIST's"
 	@echo "make docs           the documentation site, into build/site; make notebooks: runs the notebooks of docs/notebooks"
 	@echo "make lint           ruff and mypy; make format: ruff's fixes"
-	@echo "make bench          speed and memory ratios, medians of three processes; an hour, on a quiet machine"
+	@echo "make bench          speed and memory ratios, medians of three processes; an hour or more, on a quiet machine"
 
 $(INSTALLED): setup.py
 	test -d .venv || $(PYTHON) -m venv .venv

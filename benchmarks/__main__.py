@@ -9,41 +9,39 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from benchmarks import cifar10, evaluation, imagenet, minibatch, mnist, records, replicas, start
 from benchmarks.timing import ROOT
-from igan_tf.memory import keep_freed_memory
+from igan_tf.commands.start import import_tensorflow
 
 BENCHMARKS = {
-    benchmark.__name__: benchmark
-    for benchmark in (
-        mnist.mnist_step_ratio,
-        mnist.mnist_bfloat16_ratio,
-        mnist.mnist_pytorch_ratio,
-        start.mnist_first_step_seconds,
-        replicas.mnist_replicas_ratio,
-        cifar10.cifar10_step_ratio,
-        cifar10.cifar10_bfloat16_ratio,
-        cifar10.cifar10_pytorch_ratio,
-        cifar10.cifar10_bfloat16_pytorch_ratio,
-        imagenet.imagenet_step_ratio,
-        imagenet.imagenet_bfloat16_ratio,
-        start.imagenet_first_step_seconds,
-        replicas.imagenet_replicas_ratio,
-        imagenet.imagenet_two_tape_ratio,
-        imagenet.frozen_sampling_ratio,
-        mnist.noise_time_ratio,
-        minibatch.minibatch_time_ratio,
-        minibatch.minibatch_memory_ratio,
-        evaluation.evaluation_throughput_ratio,
-        evaluation.evaluation_throughput_mobilenet_ratio,
-        evaluation.frechet_time_ratio,
-        evaluation.evaluation_peak_gigabytes,
-        records.records_throughput_ratio,
-        records.folder_reading_ratio,
-        records.records_reading_rate,
-    )
+    "mnist_step_ratio": mnist.EXPERIMENT.step_ratio,
+    "mnist_bfloat16_ratio": mnist.EXPERIMENT.bfloat16_ratio,
+    "mnist_pytorch_ratio": mnist.EXPERIMENT.pytorch_ratio,
+    "mnist_first_step_seconds": partial(start.first_step_seconds, "mnist"),
+    "mnist_replicas_ratio": partial(replicas.replicas_ratio, "mnist", repetitions=40),
+    "cifar10_step_ratio": cifar10.EXPERIMENT.step_ratio,
+    "cifar10_bfloat16_ratio": cifar10.EXPERIMENT.bfloat16_ratio,
+    "cifar10_pytorch_ratio": cifar10.EXPERIMENT.pytorch_ratio,
+    "cifar10_bfloat16_pytorch_ratio": partial(cifar10.EXPERIMENT.pytorch_ratio, "mixed_bfloat16"),
+    "imagenet_step_ratio": imagenet.EXPERIMENT.step_ratio,
+    "imagenet_bfloat16_ratio": imagenet.EXPERIMENT.bfloat16_ratio,
+    "imagenet_first_step_seconds": partial(start.first_step_seconds, "imagenet"),
+    "imagenet_replicas_ratio": partial(replicas.replicas_ratio, "imagenet", repetitions=3),
+    "imagenet_two_tape_ratio": imagenet.imagenet_two_tape_ratio,
+    "frozen_sampling_ratio": imagenet.frozen_sampling_ratio,
+    "noise_time_ratio": mnist.noise_time_ratio,
+    "minibatch_time_ratio": minibatch.minibatch_time_ratio,
+    "minibatch_memory_ratio": minibatch.minibatch_memory_ratio,
+    "evaluation_throughput_ratio": evaluation.evaluation_throughput_ratio,
+    "evaluation_throughput_mobilenet_ratio": evaluation.evaluation_throughput_mobilenet_ratio,
+    "frechet_time_ratio": evaluation.frechet_time_ratio,
+    "evaluation_peak_gigabytes": evaluation.evaluation_peak_gigabytes,
+    "records_throughput_ratio": records.records_throughput_ratio,
+    "folder_reading_ratio": records.folder_reading_ratio,
+    "records_reading_rate": records.records_reading_rate,
 }
 
 
@@ -68,8 +66,8 @@ def main():
 
 def _here(names):
     """Yields, after each benchmark, the values so far."""
-    # As in the package's commands.
-    keep_freed_memory()
+    # As the package's commands do; it also chooses Keras's backend for the processes that a benchmark starts.
+    import_tensorflow()
     values = {}
     for name in names:
         result = BENCHMARKS[name]()

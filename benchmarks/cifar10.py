@@ -1,10 +1,10 @@
 """One full-width CIFAR-10 training step against the convolutions and products that it cannot do without."""
 
-import tensorflow as tf
+import functools
 
-from benchmarks import steps
 from benchmarks.products import Product
-from benchmarks.steps import BATCH
+from benchmarks.steps import BATCH, Experiment, build_model, training_batch
+from igan_tf.networks import cifar10
 
 
 def generator(what, rows, kinds, first_kinds):
@@ -50,29 +50,9 @@ def products():
     ]
 
 
-def cifar10_step_ratio():
-    """Seconds of CIFAR-10's feature matching `train_step`, batch 100, over those of its products alone."""
-    return steps.ratio_to_products(products(), training_step(), repetitions=5)
-
-
-def cifar10_bfloat16_ratio():
-    """Seconds of CIFAR-10's step in mixed_bfloat16 over those in float32."""
-    return steps.ratio_of_precisions(training_step, repetitions=5)
-
-
-def cifar10_pytorch_ratio():
-    """Seconds of PyTorch's CIFAR-10 step over those of ours, float32."""
-    return steps.ratio_to_pytorch("cifar10", "float32", training_step, repetitions=5)
-
-
-def cifar10_bfloat16_pytorch_ratio():
-    """Seconds of PyTorch's CIFAR-10 step under bfloat16's autocast over those of ours in mixed_bfloat16."""
-    return steps.ratio_to_pytorch("cifar10", "mixed_bfloat16", training_step, repetitions=5)
-
-
-def training_step(precision="float32"):
-    """`train_step` on one fixed batch, as a function that finishes its work."""
-    from igan_tf.networks import cifar10
-
-    model = steps.build_model(cifar10, 0.0003, precision, feature_matching_norm="l1")
-    return steps.finishing(tf.function(model.train_step), steps.training_batch((32, 32, 3)))
+EXPERIMENT = Experiment(
+    "cifar10",
+    functools.partial(build_model, cifar10, 0.0003, feature_matching_norm="l1"),
+    functools.partial(training_batch, (32, 32, 3)),
+    products,
+)

@@ -9,9 +9,8 @@ import time
 
 import numpy as np
 
-from benchmarks.minibatch import peak_bytes_so_far
-from benchmarks.timing import alternate, output_of
-from igan_tf.memory import keep_freed_memory
+from benchmarks.timing import output_of, peak_bytes_so_far, ratio
+from igan_tf.commands.start import import_tensorflow
 
 # More than features, so that FID's root is that of a full matrix.
 IMAGES, BATCH = 2112, 64
@@ -40,7 +39,6 @@ def _throughput(name, size, repetitions):
 
     import tensorflow as tf
 
-    from igan_tf.evaluation import FeatureMoments, FeatureStatistics
     from igan_tf.evaluation.array_sources import ArrayFileSource
     from igan_tf.evaluation.scores import evaluate_images
 
@@ -54,10 +52,7 @@ def _throughput(name, size, repetitions):
     # Features like a network's: not negative, correlated.
     generator = np.random.default_rng(1)
     features = np.maximum(generator.normal(size=(IMAGES, dimensions)) @ generator.normal(size=2 * (dimensions,)), 0)
-    reference = FeatureStatistics(
-        FeatureMoments.of(features), features.astype("float32"), classifier.name, classifier.digest,
-        classifier.protocol, "real", "",
-    )  # fmt: skip
+    reference = _reference(features, classifier)
     with tempfile.TemporaryDirectory() as folder:
         np.savez(Path(folder) / "images.npz", images=images)
         source = ArrayFileSource(Path(folder) / "images.npz")
@@ -69,12 +64,15 @@ def _throughput(name, size, repetitions):
             for number in range(IMAGES // BATCH):
                 [output.numpy() for output in network(batches[number % len(batches)])]
 
-        evaluation_seconds, alone_seconds = alternate(evaluation, alone, repetitions, warm_up=0)
-    details = {
-        "every score": f"{IMAGES / evaluation_seconds:.1f} images/s",
-        "classifier alone": f"{IMAGES / alone_seconds:.1f} images/s",
-    }
-    return {"value": alone_seconds / evaluation_seconds, "details": details}
+        return ratio(("classifier alone", alone), ("every score", evaluation), repetitions, warm_up=0, images=IMAGES)
+
+
+def _reference(features, classifier):
+    """Saved statistics of real images with these features."""
+    from igan_tf.evaluation import FeatureMoments, FeatureStatistics
+
+    moments, features = FeatureMoments.of(features), features.astype("float32")
+    return FeatureStatistics(moments, features, classifier.name, classifier.digest, classifier.protocol, "real", "")
 
 
 def _network(name, size):
@@ -114,9 +112,9 @@ def frechet_time_ratio():
     def theirs():
         results["TF-GAN's"] = float(trace(*tensors))
 
-    seconds = alternate(ours, theirs, repetitions=3, warm_up=0)
-    details = {"seconds": seconds, **results, "relative difference": results["ours"] / results["TF-GAN's"] - 1}
-    return {"value": seconds[0] / seconds[1], "details": details}
+    found = ratio(("ours, time", ours), ("TF-GAN's, time", theirs), repetitions=3, warm_up=0)
+    found["details"] |= {**results, "relative difference": results["ours"] / results["TF-GAN's"] - 1}
+    return found
 
 
 def evaluation_peak_gigabytes():
@@ -125,17 +123,17 @@ def evaluation_peak_gigabytes():
     With 1008 logits and 2048 features of a small stand-in network, every score: what is measured is what the
     evaluation holds, and TensorFlow itself, but not a large classifier.
     """
-    found = json.loads(output_of("benchmarks.evaluation"))
+    found = output_of("benchmarks.evaluation")
     return {"value": found["peak_bytes"] / 1e9, "details": found}
 
 
 def score_many(count=50000, size=128):
     """Scores `count` generated images of `size` x `size` against as many features; prints the peak as JSON."""
-    from igan_tf.evaluation import FeatureMoments, FeatureStatistics, as_classifier
+    import_tensorflow()
+    from igan_tf.evaluation import as_classifier
     from igan_tf.evaluation.images import GeneratedSource
     from igan_tf.evaluation.scores import evaluate_images
 
-    keep_freed_memory()
     started = time.perf_counter()
     classifier = as_classifier(_Projection(), "stand-in", (0.0, 1.0), input_size=(size, size))
 
@@ -144,10 +142,7 @@ def score_many(count=50000, size=128):
         for start in range(0, count, 64):
             yield generator.random((min(64, count - start), size, size, 3), "float32")
 
-    features = np.random.default_rng(1).random((count, DIMENSIONS), "float32")
-    reference = FeatureStatistics(
-        FeatureMoments.of(features), features, classifier.name, classifier.digest, classifier.protocol, "real", ""
-    )
+    reference = _reference(np.random.default_rng(1).random((count, DIMENSIONS), "float32"), classifier)
     source = GeneratedSource(lambda: generate(0), count, "generated")
     record, _, _ = evaluate_images(source, classifier, reference)
     found = {"peak_bytes": peak_bytes_so_far(), "seconds": time.perf_counter() - started, "count": count}

@@ -1,6 +1,7 @@
 """The checks of `benchmarks.gpu_check`, each a generator of lines; in the order in which they run."""
 
 import functools
+import gc
 import statistics
 import time
 from pathlib import Path
@@ -9,13 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.gpu_check import Line
-from benchmarks.gpu_models import batch_of, build_model
+from benchmarks.forms import noises, pairs
+from benchmarks.gpu_machine import Line
 from benchmarks.gpu_surroundings import continued, products, reader, surroundings
 from benchmarks.placement import placement
 from benchmarks.timing import median_seconds
 from igan_tf.devices import unused_gpus
-from igan_tf.layers import BlockedConv2DTranspose, TableGaussianNoise, pairwise_distances
+from igan_tf.layers import BlockedConv2DTranspose
 from igan_tf.optimizers import ReplicaLossScaleOptimizer
 from igan_tf.training.distribution import mirrored_strategy
 from igan_tf.training.train_function import TrainFunction
@@ -63,10 +64,13 @@ def steps(machine):
     for batch_size in sizes.batches:
         for precision in sizes.precisions:
             for jit_compile in (False, True)[: 1 + (batch_size in sizes.compiled_batches)]:
+                # The model before would count towards this one's peak.
+                function = batch = None
+                gc.collect()
                 if machine.gpus:
                     tf.config.experimental.reset_memory_stats("GPU:0")
-                function = TrainFunction(build_model(machine, precision), strategy, jit_compile)
-                batch = batch_of(machine, batch_size)
+                function = TrainFunction(machine.build_model(precision), strategy, jit_compile)
+                batch = machine.batch(batch_size)
                 seconds, returned = _seconds(function, batch, sizes.steps)
                 machine.step_seconds = machine.step_seconds or seconds
                 figures = {"ms": 1e3 * seconds, "images/s": batch_size / seconds, "ms until return": 1e3 * returned}
@@ -95,8 +99,8 @@ def replicas(machine):
         yield Line("replicas", {"devices": count}, "", "one device: nothing to compare")
         return
     strategy, batch_size = mirrored_strategy(), machine.sizes.batches[0]
-    function = TrainFunction(build_model(machine, strategy=strategy), strategy, False)
-    batch = _distributed(strategy, batch_of(machine, batch_size))
+    function = TrainFunction(machine.build_model(strategy=strategy), strategy, False)
+    batch = _distributed(strategy, machine.batch(batch_size))
     seconds, _ = _seconds(function, batch, machine.sizes.steps)
     kinds = placement(function.function.get_concrete_function(batch, *function.arguments(0, False))).kinds
     figures = {"replicas": count, "ms": 1e3 * seconds, "images/s": count * batch_size / seconds}
@@ -126,24 +130,15 @@ def replicas(machine):
 def forms(machine):
     """What has a form for CPUs and one for GPUs: which is quicker here."""
     for shape in machine.sizes.pairs:
-        points, cotangent = tf.random.normal(shape), tf.random.normal((shape[0], shape[0], shape[1]))
+        functions, arguments = pairs(shape)
         taken = {}
-        for name, form in (
-            ("loops", pairwise_distances._by_loops),
-            ("broadcasting", pairwise_distances._by_broadcasting),
-        ):
-
-            def both(points, cotangent, form=form):
-                distances, gradient = form(points)
-                return tf.reduce_sum(distances) + tf.reduce_sum(gradient(cotangent))
-
+        for name, both in functions.items():
             function = tf.function(both, autograph=False)
-            taken[name] = median_seconds(lambda function=function, of=(points, cotangent): function(*of).numpy())
+            taken[name] = median_seconds(lambda function=function, of=arguments: function(*of).numpy())
         yield _two_forms(machine, f"pairwise_distances {shape}", taken, "broadcasting" if machine.gpus else "loops")
     sizes = machine.sizes
     inputs = tf.zeros((2 * sizes.batches[0], sizes.side, sizes.side, 3))
-    layers = {name: TableGaussianNoise(0.1, seed=1, exact=name == "exact") for name in ("exact", "table")}
-    yield _two_forms(machine, "noise", _layers(layers, inputs, training=True), "exact" if machine.gpus else "table")
+    yield _two_forms(machine, "noise", _layers(noises(), inputs, training=True), "exact" if machine.gpus else "table")
     inputs = tf.random.normal((sizes.batches[0], sizes.side, sizes.side, 9 * sizes.gf_dim // 8))
     kinds = {"plain": keras.layers.Conv2DTranspose, "blocks": BlockedConv2DTranspose}
     layers = {name: kind(3, 5, padding="same") for name, kind in kinds.items()}
@@ -191,10 +186,10 @@ def reliability(machine):
     whole = bool(np.all(variable.numpy() == 1)) and float(optimizer.dynamic_scale.numpy()) == 4
     figures = {"weights": variable.numpy().tolist(), "scale": float(optimizer.dynamic_scale.numpy())}
     yield Line("infinity on the last replica", figures, "ok" if whole else "look")
-    model = build_model(machine, optimizer=functools.partial(keras.optimizers.SGD, 0.01), strategy=strategy)
+    model = machine.build_model(optimizer=functools.partial(keras.optimizers.SGD, 0.01), strategy=strategy)
     function = TrainFunction(model, strategy, False)
-    batch_of_one = batch_of(machine, machine.sizes.batches[-1])
-    batch = _distributed(strategy, batch_of_one)
+    single = machine.batch(machine.sizes.batches[-1])
+    batch = _distributed(strategy, single)
     for step in range(3):
         logs = function(batch, step, False).numpy()
     different = 0
@@ -211,9 +206,9 @@ def reliability(machine):
     losses = []
     for device in (machine.devices[0].name, "/CPU:0"):
         with tf.device(device):
-            one = build_model(machine, optimizer=functools.partial(keras.optimizers.SGD, 0.01))
+            one = machine.build_model(optimizer=functools.partial(keras.optimizers.SGD, 0.01))
             # Generators of random numbers are the same on both.
-            losses.append({name: float(value) for name, value in one.train_step(batch_of_one).items()})
+            losses.append({name: float(value) for name, value in one.train_step(single).items()})
     first, other = losses
     worst = max(abs(first[name] - other[name]) / max(abs(other[name]), 1e-3) for name in first)
     yield Line("one step against the CPU's", {"largest relative difference": worst}, "ok" if worst < 0.02 else "look")

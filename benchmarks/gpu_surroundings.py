@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.gpu_check import Line
-from benchmarks.gpu_models import build_model
+from benchmarks.gpu_machine import Line
 from benchmarks.timing import median_seconds
 from igan_tf.experiments.configs import build_config
 from igan_tf.training.checkpoints import Checkpoints, state_of
@@ -51,7 +50,7 @@ def continued(machine):
 
 def reader(machine):
     """The reader of records against what the replicas take."""
-    from benchmarks.records import PHOTOS, _photos
+    from benchmarks.records import PHOTOS, make_photos
     from igan_tf.data import RecordBatches
     from igan_tf.records.converter import convert
     from igan_tf.records.reader import ImageRecords
@@ -59,7 +58,7 @@ def reader(machine):
 
     count, batch_size = max(machine.sizes.images, PHOTOS), machine.sizes.batches[0] * len(machine.devices)
     with tempfile.TemporaryDirectory() as folder:
-        source = _photos(Path(folder) / "photos", count)
+        source = make_photos(Path(folder) / "photos", count)
         settings = ConversionSettings(image_size=machine.sizes.side)
         convert(source, Path(folder) / "records", settings, 1, 0.0, report=lambda *line: None)
         batches = RecordBatches(ImageRecords(Path(folder) / "records"), batch_size, seed=0, as_float=False)
@@ -76,7 +75,7 @@ def reader(machine):
 
 def surroundings(machine):
     """What a checkpoint costs, and what samples and scores cost."""
-    model, sizes = build_model(machine), machine.sizes
+    model, sizes = machine.build_model(), machine.sizes
     start = time.perf_counter()
     arrays = state_of(model.state_variables())
     copied = time.perf_counter()

@@ -1,10 +1,16 @@
 """The full-width ImageNet training step, batch 16, and sampling."""
 
+import functools
+
 import tensorflow as tf
 
 from benchmarks.products import Product
-from benchmarks.steps import finishing, ratio_of_precisions, ratio_to_products
-from benchmarks.timing import alternate
+from benchmarks.steps import Experiment, finishing
+from benchmarks.timing import ratio
+from igan_tf.layers import freeze_reference
+from igan_tf.models import ImageNetGAN
+from igan_tf.networks import imagenet
+from igan_tf.optimizers import FusedAdam
 from igan_tf.precision import dtype_policy
 
 BATCH = REFERENCE = 16
@@ -55,35 +61,22 @@ def products():
     return [*generator(REFERENCE + BATCH, BATCH), *discriminator(2 * BATCH)]
 
 
-def build_model(precision="float32"):
-    from igan_tf.models import ImageNetGAN
-    from igan_tf.networks import imagenet
-    from igan_tf.optimizers import FusedAdam
+OPTIMIZER = functools.partial(FusedAdam, 0.0004, beta_1=0.5, epsilon=1e-8)
 
+
+def build_model(precision="float32", shape=(128, 128, 3), latent_size=8192, gf_dim=64, df_dim=64, optimizer=OPTIMIZER):
     with dtype_policy(precision):
-        model = ImageNetGAN(imagenet.build_generator(), imagenet.build_discriminator())
-        optimizers = [FusedAdam(0.0004, beta_1=0.5, epsilon=1e-8) for _ in range(2)]
-        model.compile(*optimizers, label_smoothing=0.25)
+        generator = imagenet.build_generator(shape, latent_size, reference_size=REFERENCE, gf_dim=gf_dim)
+        model = ImageNetGAN(generator, imagenet.build_discriminator(shape, df_dim=df_dim))
+        model.compile(optimizer(), optimizer(), label_smoothing=0.25)
     return model
-
-
-def training_step(precision="float32"):
-    """`train_step` on one fixed batch, as a function that finishes its work."""
-    return finishing(tf.function(build_model(precision).train_step), training_batch())
 
 
 def training_batch():
     return {"images": tf.random.uniform((BATCH, 128, 128, 3)), "labels": tf.range(BATCH, dtype=tf.int64)}
 
 
-def imagenet_step_ratio():
-    """Seconds of ImageNet's `train_step` at full width, batch 16, over those of its products alone."""
-    return ratio_to_products(products(), training_step(), repetitions=5)
-
-
-def imagenet_bfloat16_ratio():
-    """Seconds of ImageNet's step at full width in mixed_bfloat16 over those in float32."""
-    return ratio_of_precisions(training_step, repetitions=5)
+EXPERIMENT = Experiment("imagenet", build_model, training_batch, products)
 
 
 def two_tape_step(model):
@@ -113,22 +106,15 @@ def imagenet_two_tape_ratio():
     """Seconds of the step in its plain form over those of ImageNet's `train_step`, both at full width, batch 16."""
     model, batch = build_model(), training_batch()
     plain, ours = (finishing(tf.function(step), batch) for step in (two_tape_step(model), model.train_step))
-    plain_seconds, our_seconds = alternate(plain, ours, repetitions=5, warm_up=1)
-    details = {"a pass for each player": f"{plain_seconds:.2f} s", "one for both": f"{our_seconds:.2f} s"}
-    return {"value": plain_seconds / our_seconds, "details": details}
+    return ratio(("a pass for each player", plain), ("one for both", ours), repetitions=5)
 
 
 def frozen_sampling_ratio():
     """Seconds of sampling 16 images with the reference's pass over those with stored statistics, full width."""
-    from igan_tf.layers import freeze_reference
-    from igan_tf.networks import imagenet
-
     latents = tf.random.uniform((BATCH, imagenet.LATENT_SIZE), *imagenet.LATENT_RANGE)
     samplers = []
     for prepare in (lambda generator: generator, freeze_reference):
         generator = prepare(imagenet.build_generator())
         function = tf.function(lambda latents, generator=generator: generator(latents, training=False))
         samplers.append(lambda function=function: function(latents).numpy())
-    reference_seconds, frozen_seconds = alternate(*samplers, repetitions=7)
-    details = {"with the reference": f"{reference_seconds:.3f} s", "frozen": f"{frozen_seconds:.3f} s"}
-    return {"value": reference_seconds / frozen_seconds, "details": details}
+    return ratio(*zip(("with the reference", "frozen"), samplers), repetitions=7)

@@ -4,12 +4,9 @@ Both take M (128, 300, 50), N = 128 rows, 300 kernels of dimension 50, to sum_j 
 excluded, and a fixed cotangent back to the gradient of M, each in one `tf.function` without XLA.
 """
 
-import json
-import re
 import sys
-from pathlib import Path
 
-from benchmarks.timing import alternate, output_of
+from benchmarks.timing import output_of, peak_bytes_so_far, ratio
 
 SHAPE = (128, 300, 50)
 ROUNDS = 9
@@ -22,10 +19,8 @@ def minibatch_time_ratio():
     difference = max(
         float(abs(ours - other).numpy().max()) for ours, other in zip(results["ours"], results["broadcasting"])
     )
-    forms = [lambda step=step: step(projections)[1].numpy() for step in steps.values()]
-    seconds = dict(zip(steps, alternate(*forms, repetitions=ROUNDS)))
-    details = {"shape": SHAPE, "seconds": seconds, "largest difference": difference}
-    return {"value": seconds["ours"] / seconds["broadcasting"], "details": details}
+    forms = [(name, lambda step=step: step(projections)[1].numpy()) for name, step in steps.items()]
+    return ratio(*forms, ROUNDS, **{"shape": SHAPE, "largest difference": difference})
 
 
 def minibatch_memory_ratio():
@@ -34,7 +29,7 @@ def minibatch_memory_ratio():
     Each runs in a fresh process, three times over the same input; what a process has that only makes the input is
     subtracted from both. Freed memory is not kept, as in a program that is not one of this package's commands.
     """
-    peaks = {name: _peak_bytes(name) for name in ("imports_only", "ours", "broadcasting")}
+    peaks = {name: output_of("benchmarks.minibatch", name) for name in ("imports_only", "ours", "broadcasting")}
     details = {"shape": SHAPE, "peak_bytes": peaks}
     ours, broadcasting = (peaks[name] - peaks["imports_only"] for name in ("ours", "broadcasting"))
     return {"value": ours / broadcasting, "details": details}
@@ -74,25 +69,11 @@ def _steps():
     return projections, {"ours": step_of(ours), "broadcasting": step_of(broadcasting)}
 
 
-def _peak_bytes(name):
-    return json.loads(output_of("benchmarks.minibatch", name))["peak_bytes"]
-
-
 def _measure_peak(name):
     projections, steps = _steps()
     for _ in range(3 if name in steps else 0):
         steps[name](projections)[1].numpy()
-    print(json.dumps({"peak_bytes": peak_bytes_so_far()}))
-
-
-def peak_bytes_so_far():
-    status = Path("/proc/self/status")
-    if status.exists():
-        # On Linux ru_maxrss starts at the parent's peak; VmHWM is this program's own.
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status.read_text())[1]) * 1024
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(peak_bytes_so_far())
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """The steps of `mnist_step_ratio` and `cifar10_step_ratio` in PyTorch, taken when another process says so.
 
-`steps.ratio_to_pytorch` starts `python -m benchmarks.pytorch mnist float32`. It is PyTorch's usual mode, eager, with
-what is fast on a CPU: one pass of D over all of a batch, gradients of one player alone, its fused Adam, channels last,
-bfloat16 by `torch.autocast`, as many threads as processors. The running average that this package keeps beside is left
-out.
+`steps.Experiment.pytorch_ratio` starts `python -m benchmarks.pytorch mnist float32`. It is PyTorch's usual mode, eager,
+with what is fast on a CPU: one pass of D over all of a batch, gradients of one player alone, its fused Adam, channels
+last, bfloat16 by `torch.autocast`, as many threads as processors. The running average that this package keeps beside is
+left out.
 """
 
 import sys

@@ -34,7 +34,7 @@ def records_throughput_ratio():
     processes, settings = available_processors(), ConversionSettings()
     rates = {"conversion": [], "image work alone": []}
     with tempfile.TemporaryDirectory() as folder:
-        source = _photos(Path(folder) / "photos", CONVERTED)
+        source = make_photos(Path(folder) / "photos", CONVERTED)
         for number in range(ROUNDS):
             rates["image work alone"].append(_rate_alone(source, settings, processes))
             start = time.perf_counter()
@@ -60,7 +60,7 @@ def folder_reading_ratio():
     rates = {"folder": [], "image work alone": []}
     with tempfile.TemporaryDirectory() as folder:
         photos = Path(folder) / "photos"
-        source = _photos(photos, READ)
+        source = make_photos(photos, READ)
         for number in range(PHOTOS):
             (photos / f"{number}.JPEG").unlink()
         config = build_config(dataset="folder", data_dir=str(photos), image_size=128, test_fraction=0.0)
@@ -84,7 +84,7 @@ def records_reading_rate():
     from igan_tf.records.converter import convert
 
     with tempfile.TemporaryDirectory() as folder:
-        source = _photos(Path(folder) / "photos", READ)
+        source = make_photos(Path(folder) / "photos", READ)
         convert(source, Path(folder) / "records", ConversionSettings(), available_processors(), 0.0, report=_ignore)
         start = time.perf_counter()
         records = ImageRecords(Path(folder) / "records")
@@ -108,7 +108,7 @@ def _ignore(line):
     pass
 
 
-def _photos(folder, count):
+def make_photos(folder, count):
     """A source of `count` JPEG files with coarse and fine structure."""
     from PIL import Image
 

@@ -10,6 +10,7 @@ import numpy as np
 from igan_tf.data import load_data
 from igan_tf.experiments import run_directory, runs
 from igan_tf.experiments.recipes import recipe_of
+from igan_tf.images.arrays import as_unit_range
 from igan_tf.images.grids import image_grid, write_png
 
 COLUMNS = 20
@@ -34,8 +35,8 @@ def main():
     np.add.at(matrix, (data.test_labels, predicted), 1)
     print(matrix)
     # Labelled ones fill whole rows of their own, one row left free below them.
-    free = np.zeros((-len(labelled) % COLUMNS + COLUMNS, *data.image_shape), "uint8")
-    images = np.concatenate([labelled, free, confused]).astype("float32") / 255
+    free = np.zeros((-len(labelled) % COLUMNS + COLUMNS, *data.image_shape), labelled.dtype)
+    images = as_unit_range(np.concatenate([labelled, free, confused]))
     write_png(arguments.output, image_grid(images, columns=COLUMNS))
 
 

@@ -11,7 +11,8 @@ if keras.backend.backend() != "tensorflow":
 import tensorflow as tf
 
 from benchmarks import gpu_check, gpu_checks
-from benchmarks.gpu_check import SMALL, Line, Machine, check
+from benchmarks.gpu_check import check
+from benchmarks.gpu_machine import SMALL, Line, Machine
 
 
 @pytest.fixture
