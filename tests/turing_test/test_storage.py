@@ -4,6 +4,7 @@ import os
 import sqlite3
 import stat
 import threading
+import time
 
 import pytest
 
@@ -149,6 +150,18 @@ def test_the_first_answer_stands(study):
 
 def test_an_enrolment_twice_is_one(study):
     assert study.enrol("form").result() == study.enrol("form").result() != study.enrol("other").result()
+
+
+def test_the_consent_says_what_is_stored(study):
+    numbers = [study.enrol(str(form)).result().number for form in range(3)]
+    assert numbers == [1, 2, 3]
+    annotator = study.enrol("0").result()
+    study.answer(annotator, study.tokens(annotator, 0, 1)[0], "real", 10).result()
+    (stored,) = study.connect().execute("SELECT * FROM answers").fetchall()
+    assert stored[:4] == (1, 0, "real", 10) and abs(stored[4] - time.time()) < 60
+    consent = StudySettings().consent
+    assert "random" not in consent and "its time and how long it took" in consent
+    assert "a number that says how many began before me" in consent
 
 
 # The writer.
