@@ -285,14 +285,14 @@ def _say_what_is_unchecked(study: Storage) -> None:
 
 def _report(settings: CommandSettings) -> None:
     """Writes the report's files and prints the numbers."""
-    from igan_tf.turing_test.export import write_report
+    from igan_tf.turing_test.export import report_folder, write_report
     from igan_tf.turing_test.report import in_words
     from igan_tf.turing_test.storage import Storage
 
     study = Storage(settings.study_dir)
     _say_what_is_unchecked(study)
     try:
-        folder = Path(settings.output or Path(settings.study_dir) / "report")
+        folder = report_folder(settings.study_dir, settings.output)
         result = write_report(study, folder)
     finally:
         study.close()

@@ -55,6 +55,18 @@ def annotators_csv(report: Report) -> str:
     return _csv(list(people[0]) if people else ["annotator"], (person.values() for person in people))
 
 
+def report_folder(study_dir: StrPath, output: StrPath = "") -> Path:
+    """Where a study's report goes: `output`, or report/ in `study_dir`, which must be no link: nobody has named it.
+
+    Raises:
+        StudyError: for a link.
+    """
+    folder = Path(output or Path(study_dir) / "report")
+    if not output and folder.is_symlink():
+        raise StudyError(f"{folder} is a symbolic link; name the report's folder by `output`")
+    return folder
+
+
 def write_report(storage: Storage, folder: StrPath) -> Report:
     """Writes `report.json`, `answers.csv`, `annotators.csv` and every figure as PNG into `folder`.
 

@@ -56,10 +56,9 @@ def new_secret() -> str:
 
 
 def open_file(path: StrPath) -> sqlite3.Connection:
-    """A connection to a study's file whose commits are on the disk when they return."""
+    """A connection to a study's file whose commits are on the disk when they return. It changes nothing by itself."""
     # Autocommit: transactions begin and end where the code says so.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCK_SECONDS)
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -86,6 +85,8 @@ class Storage:
         path = self.study_dir / FILE
         if not path.is_file():
             raise StudyError(f"`study_dir={study_dir}` holds no study: {FILE} is missing")
+        if path.is_symlink():
+            raise StudyError(f"{path} is a symbolic link: a study lies in its own folder")
         with contextlib.ExitStack() as opened:
             refusal = StudyError(f"`study_dir={study_dir}` is being served by another process")
             # A report holds it for a moment: a server may start beside it.
@@ -112,6 +113,8 @@ class Storage:
                     "practice) FROM sources s ORDER BY source"
                 ).fetchall()
                 self._reader.execute("COMMIT")
+                # Stays in the file, which is a study's: another program's is left as it is.
+                self._reader.execute("PRAGMA journal_mode = WAL")
                 self._reader.execute("PRAGMA query_only = ON")
                 self._writer = opened.enter_context(contextlib.closing(Writer(open_file(path)))) if serve else None
             # A UnicodeDecodeError is of a message that quotes damaged bytes.

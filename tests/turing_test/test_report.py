@@ -209,6 +209,15 @@ def test_an_output_that_cannot_be_written_is_named(study, tmp_path):
         export.write_report(study, tmp_path / "file")
 
 
+def test_no_report_goes_by_itself_where_a_link_leads(tmp_path):
+    assert export.report_folder(tmp_path) == tmp_path / "report"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StudyError, match=f"{tmp_path}/report is a symbolic link; name .* by `output`"):
+        export.report_folder(tmp_path)
+    assert export.report_folder(tmp_path, tmp_path / "report") == tmp_path / "report"
+
+
 def test_the_papers_figures_stand_beside(study):
     report = build_report(study)
     assert [entry["accuracy"] for entry in report["paper"]] == [0.524, 0.787, 0.714]

@@ -1,5 +1,6 @@
 """The study's file: whole or not there, one server at a time, answers final, changes grouped and apart."""
 
+import contextlib
 import os
 import sqlite3
 import stat
@@ -84,6 +85,40 @@ def test_a_foreign_database_is_refused(tmp_path):
         connection.execute("CREATE TABLE study (x)")
     with pytest.raises(StudyError, match=r"is not a study of this version\. Received: id 0, version 0"):
         Storage(tmp_path)
+
+
+@pytest.mark.parametrize("serve", [False, True])
+def test_a_foreign_database_is_left_as_it_is(tmp_path, serve):
+    path = tmp_path / FILE
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE study (x)")
+    before = path.read_bytes()
+    with pytest.raises(StudyError, match="is not a study of this version"):
+        Storage(tmp_path, serve=serve)
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} <= {FILE, ".lock"}
+
+
+def test_a_study_whose_log_was_switched_off_has_one_again(tmp_path):
+    """As another program may have left it: answers are acknowledged by the log."""
+    make_study(tmp_path / "study")
+    with contextlib.closing(sqlite3.connect(tmp_path / "study" / FILE)) as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    storage = Storage(tmp_path / "study", serve=True)
+    assert storage._writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    storage.close()
+
+
+def test_a_link_to_a_file_is_no_study(tmp_path):
+    make_study(tmp_path / "study")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / FILE).symlink_to(tmp_path / "study" / FILE)
+    with pytest.raises(StudyError, match=f"{tmp_path}/other/{FILE} is a symbolic link"):
+        Storage(tmp_path / "other")
+    assert not list((tmp_path / "other").glob(".lock"))
+    # The whole folder may be one.
+    (tmp_path / "linked").symlink_to(tmp_path / "study")
+    Storage(tmp_path / "linked", serve=True).close()
 
 
 def test_a_missing_study_is_named(tmp_path):
