@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 from igan_tf.errors import InputError
 from igan_tf.images.settings import FITS, ImageFileSettings
@@ -9,6 +10,8 @@ from igan_tf.settings import setting
 
 CHOICES = ("real", "generated")
 FEEDBACK = ("off", "on", "both")
+# The first is a letter or digit: a spreadsheet takes a field that begins with + or - for a formula.
+SOURCE_NAME = re.compile(r"[^\W_][\w .+-]{0,39}")
 
 
 class StudyError(InputError):
