@@ -384,6 +384,7 @@ def test_the_results_page_and_its_files(server):
         assert reply.status == 200 and reply.body.startswith(b"\x89PNG"), name
         assert f"{base}/{name}.png" in page.body.decode()
     assert client.get(f"{base}/secret.png").status == 404
+    assert "Where people cannot tell, accuracy is 50% and d′ is 0;" in page.body.decode()
     # The report follows the answers.
     votes = client.get(f"{base}/report.json").json()["votes"]
     client = server.client().enrol()
