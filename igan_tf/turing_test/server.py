@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from igan_tf.errors import counted
 from igan_tf.turing_test import figures, security
-from igan_tf.turing_test.report import plan_in_words
+from igan_tf.turing_test.report import FEEDBACK_IN_WORDS, plan_in_words
 from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.session import outcome, state
 from igan_tf.turing_test.settings import CHOICES
@@ -80,7 +80,7 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("igan_tf.turing_test"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._templates.globals["counted"] = counted
+        self._templates.globals.update(counted=counted, feedback_in_words=FEEDBACK_IN_WORDS)
 
     # Pages for annotators.
 
