@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import importlib.util
 import re
-import socket
 import sys
 from collections.abc import Sequence
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -88,12 +88,13 @@ class ServingSettings(Settings):
 
     def check(self) -> None:
         super().check()
-        if self.host not in _OWN_MACHINE and not self.public_url and not self.insecure_lan:
+        own = self.host.lower() in _OWN_MACHINE
+        if not (own or self.public_url or self.insecure_lan):
             raise StudyError(
                 "`host` other than 127.0.0.1 needs `public_url`, the address that annotators use, or `insecure_lan`. "
                 f"Received: host={self.host} public_url="
             )
-        if self.insecure_lan and (self.public_url or self.host in _OWN_MACHINE):
+        if self.insecure_lan and (self.public_url or own):
             raise StudyError(
                 "`insecure_lan` goes with `host=0.0.0.0`, or this machine's address in the network, and without "
                 f"`public_url`. Received: host={self.host} public_url={self.public_url}"
@@ -102,12 +103,12 @@ class ServingSettings(Settings):
             return
         received = f"Received: public_url={self.public_url}"
         try:
-            parts = urlsplit(self.public_url)
+            parts = urlsplit(_as_browsers_name_it(self.public_url))
         except ValueError as error:
             raise StudyError(f"`public_url` is no address: {error}. {received}") from error
-        more = parts.path.strip("/") or parts.query or parts.fragment or parts.username
+        more = parts.path.strip("/") or parts.query or parts.fragment or parts.username or not parts.netloc.isascii()
         if parts.scheme not in ("http", "https") or not parts.netloc or more:
-            raise StudyError(f"`public_url` must be of the form https://name or https://name:port. {received}")
+            raise StudyError(f"`public_url` must be https://name or https://name:port, in punycode. {received}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +175,11 @@ def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySe
     from igan_tf.turing_test.sources import has_image_files, needs_tensorflow, parse_sources, read_sources
 
     if not (Path(place.study_dir) / storage.FILE).exists():
+        if not (place.real or place.generated):
+            raise StudyError(
+                f"`study_dir={place.study_dir}` holds no study to go on with, and for a new one `real` and `generated` "
+                f"must name images. Received: study_dir={place.study_dir} real= generated="
+            )
         sources = parse_sources(place.real, place.generated)
         of_files = [field.name for field in dataclasses.fields(StudyImageSettings) if field.name in line.typed]
         # Folders are searched only where it matters.
@@ -204,10 +210,9 @@ def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySe
 
 def _refuse_differences(given: set[str], place: CommandSettings, settings: StudySettings, study: Storage) -> None:
     """Raises a StudyError if a flag was given that says something else than the study that is there."""
+    pairs = [(name, getattr(study.settings, name), getattr(settings, name)) for name in dataclasses.asdict(settings)]
     changed = [
-        f"`{field.name}`: the study has {getattr(study.settings, field.name)!r}, now {getattr(settings, field.name)!r}"
-        for field in dataclasses.fields(StudySettings)
-        if field.name in given and getattr(settings, field.name) != getattr(study.settings, field.name)
+        f"`{name}`: the study has {old!r}, now {new!r}" for name, old, new in pairs if name in given and new != old
     ]
     (_, _, real, _), *generated = study.sources
     if "real" in given and place.real != real:
@@ -246,28 +251,23 @@ def _serve(line: CommandLine, settings: CommandSettings, study_settings: StudySe
 
 def _origins(public_url: str, host: str, port: int) -> list[str]:
     """The origins under which browsers reach the server, the one for links first, as browsers name them."""
-    origins = [public_url.rstrip("/").lower()] if public_url else []
+    from igan_tf.turing_test.serving import address_in_network
+
+    origins = [public_url.rstrip("/")] if public_url else []
+    host = host.lower()
     lan = not public_url and host not in _OWN_MACHINE
     if lan:
-        address = _address_in_network() if host in _EVERY_ADDRESS else host
+        address = address_in_network() if host in _EVERY_ADDRESS else host
         origins = [f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"]
     if host in _OWN_MACHINE or (lan and host in _EVERY_ADDRESS):
         origins += [f"http://{name}:{port}" for name in _OWN_MACHINE]
-    # They leave out the scheme's own port.
-    return [re.sub(r"^(http://[^/]*):80$|^(https://[^/]*):443$", r"\1\2", origin) for origin in origins]
+    return [_as_browsers_name_it(origin) for origin in origins]
 
 
-def _address_in_network() -> str:
-    """This machine's address in its network, from which it would reach others; nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            # An address that RFC 5737 keeps for documents.
-            probe.connect(("192.0.2.1", 9))
-            return probe.getsockname()[0]
-        except OSError:
-            raise StudyError(
-                "`host=0.0.0.0`: this machine has no address in a network; name the one to use. Received: host=0.0.0.0"
-            ) from None
+def _as_browsers_name_it(origin: str) -> str:
+    """An origin in lower case, its IPv6 address compressed, and without the scheme's own port."""
+    origin = re.sub(r"(?<=\[)[^]]*(?=])", lambda address: str(ip_address(address[0])), origin.lower())
+    return re.sub(r"^(http://[^/]*):80$|^(https://[^/]*):443$", r"\1\2", origin)
 
 
 def _announce(study: Storage, origin: str) -> None:
@@ -285,14 +285,14 @@ def _say_what_is_unchecked(study: Storage) -> None:
 
 def _report(settings: CommandSettings) -> None:
     """Writes the report's files and prints the numbers."""
-    from igan_tf.turing_test.export import write_report
+    from igan_tf.turing_test.export import report_folder, write_report
     from igan_tf.turing_test.report import in_words
     from igan_tf.turing_test.storage import Storage
 
     study = Storage(settings.study_dir)
     _say_what_is_unchecked(study)
     try:
-        folder = Path(settings.output or Path(settings.study_dir) / "report")
+        folder = report_folder(settings.study_dir, settings.output)
         result = write_report(study, folder)
     finally:
         study.close()

@@ -49,9 +49,11 @@ def held(path: StrPath, refusal: Exception, *, shared: bool = False, patience: f
         patience: Seconds to wait for another before the refusal.
 
     Raises:
-        OSError: where `path` cannot be opened.
+        OSError: where `path` cannot be opened, or is a link to no folder.
     """
-    descriptor = os.open(path, os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT, 0o666)
+    # A file is made by no link, which may lead anywhere; a folder may be one.
+    flags = os.O_RDONLY if os.path.isdir(path) else os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    descriptor = os.open(path, flags, 0o666)
     try:
         deadline = time.monotonic() + patience
         while not lock(descriptor, wait=False, shared=shared):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import sqlite3
 from collections.abc import Iterable, Sequence
@@ -21,7 +22,7 @@ import google_crc32c
 from igan_tf.errors import prefixed
 from igan_tf.files import json_files
 from igan_tf.turing_test.encoding import png_head
-from igan_tf.turing_test.settings import StudyError, StudySettings
+from igan_tf.turing_test.settings import SOURCE_NAME, StudyError, StudySettings
 
 # "igtt", and the version of `schema.sql`.
 APPLICATION_ID = 0x69677474
@@ -169,8 +170,9 @@ def _check_structure(connection: sqlite3.Connection, path: Path, facts: dict[str
     for problem, query, values in (
         (
             "table items, item {}: it is no PNG file of the study's size",
-            "SELECT item FROM items WHERE substr(image, 1, length(?)) != ?",
-            (head, head),
+            # Stored, not compressed: a short file that asks for gigabytes is somebody else's.
+            "SELECT item FROM items WHERE substr(image, 1, length(?)) != ? OR length(image) < ?",
+            (head, head, math.prod(facts["image_shape"])),
         ),
         (
             "table trials, annotator {}: they are not those of the study's settings",
@@ -182,6 +184,9 @@ def _check_structure(connection: sqlite3.Connection, path: Path, facts: dict[str
     ):
         if found := connection.execute(query, values).fetchone():
             raise StudyError(f"{path} is damaged: {problem.format(*found)}")
+    for source, name in connection.execute("SELECT source, name FROM sources"):
+        if not SOURCE_NAME.fullmatch(name):
+            raise StudyError(f"{path} is damaged: table sources, source {source}: {name!a} is no name of a source")
     (found,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
     if found != "ok":
         raise StudyError(f"{path} is damaged: {in_a_line(found)}")

@@ -59,6 +59,7 @@ def create_study(
         with durable.durable_folder(study_dir) as folder:
             folder.chmod(0o700)
             with contextlib.closing(open_file(folder / FILE)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
                 connection.executescript(contents.schema())
                 connection.execute("BEGIN")
                 _fill(connection, settings, sources, items, files, seed)

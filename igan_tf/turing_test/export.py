@@ -13,10 +13,10 @@ from typing import Any
 
 from igan_tf.files import StrPath, durable
 from igan_tf.turing_test import figures
-from igan_tf.turing_test.report import Report, build_report
+from igan_tf.turing_test.report import FEEDBACK_IN_WORDS, Report, build_report
 from igan_tf.turing_test.settings import CHOICES, StudyError
 from igan_tf.turing_test.storage import Storage
-from igan_tf.turing_test.votes import load_votes
+from igan_tf.turing_test.votes import Votes, load_votes
 
 _ANSWER_COLUMNS = (
     *("annotator", "feedback", "block", "number", "item", "source", "truth", "choice", "correct", "response_ms"),
@@ -28,14 +28,24 @@ def report_json(report: Report) -> str:
     return json.dumps(report, indent=2, allow_nan=False) + "\n"
 
 
-def answers_csv(storage: Storage) -> str:
-    """Every answer that counts, a line each, by annotator and position."""
-    names = [name for name, *_ in storage.sources]
+def texts(storage: Storage) -> tuple[Report, dict[str, str]]:
+    """The report of a study, and by name its files that are text: all of the same answers."""
     with contextlib.closing(storage.connect()) as connection:
         votes = load_votes(connection)
+    report = build_report(storage, votes)
+    return report, {
+        "report.json": report_json(report),
+        "answers.csv": answers_csv(storage, votes),
+        "annotators.csv": annotators_csv(report),
+    }
+
+
+def answers_csv(storage: Storage, votes: Votes) -> str:
+    """Every answer that counts, a line each, by annotator and position."""
+    names = [name for name, *_ in storage.sources]
     rows = zip(
         votes.annotator.tolist(),
-        ("on" if told else "off" for told in votes.feedback),
+        (FEEDBACK_IN_WORDS[told] for told in votes.feedback.tolist()),
         (votes.position // storage.settings.block_size + 1).tolist(),
         (votes.position + 1).tolist(),
         votes.item.tolist(),
@@ -55,6 +65,18 @@ def annotators_csv(report: Report) -> str:
     return _csv(list(people[0]) if people else ["annotator"], (person.values() for person in people))
 
 
+def report_folder(study_dir: StrPath, output: StrPath = "") -> Path:
+    """Where a study's report goes: `output`, or report/ in `study_dir`, which must be no link: nobody has named it.
+
+    Raises:
+        StudyError: for a link.
+    """
+    folder = Path(output or Path(study_dir) / "report")
+    if not output and folder.is_symlink():
+        raise StudyError(f"{folder} is a symbolic link; name the report's folder by `output`")
+    return folder
+
+
 def write_report(storage: Storage, folder: StrPath) -> Report:
     """Writes `report.json`, `answers.csv`, `annotators.csv` and every figure as PNG into `folder`.
 
@@ -64,13 +86,12 @@ def write_report(storage: Storage, folder: StrPath) -> Report:
     Raises:
         StudyError: where the folder cannot be written.
     """
-    report = build_report(storage)
+    report, files = texts(storage)
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        durable.write_text(folder / "report.json", report_json(report))
-        durable.write_text(folder / "answers.csv", answers_csv(storage))
-        durable.write_text(folder / "annotators.csv", annotators_csv(report))
+        for name, text in files.items():
+            durable.write_text(folder / name, text)
         for name in figures.names(report):
             with durable.durable_file(folder / f"{name}.png") as file:
                 file.write(figures.draw(name, report, storage))

@@ -12,7 +12,7 @@ import numpy as np
 
 from igan_tf.errors import counted
 from igan_tf.turing_test.encoding import decode_image
-from igan_tf.turing_test.report import PAPER, Report
+from igan_tf.turing_test.report import FEEDBACK_IN_WORDS, PAPER, Report
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which the colour-blind tell apart.
 _COLOURS = {False: "#0072b2", True: "#d55e00", None: "#444444"}
-_CONDITIONS = {False: "no feedback", True: "feedback", None: "both"}
+_CONDITIONS = {told: f"feedback {word}" for told, word in FEEDBACK_IN_WORDS.items()}
 # The drawing library keeps fonts and the like in one place for all threads.
 _DRAWING = threading.Lock()
 

@@ -33,12 +33,18 @@ _STATISTICS = {
     "real_error": statistics.real_error,
     "d_prime": statistics.d_prime,
 }
+# Whether annotators were told the right answers, in words; None: those who were and those who were not.
+FEEDBACK_IN_WORDS = {False: "off", True: "on", None: "both"}
 MOST_MISTAKEN = 24
 ALL_SOURCES = "all"
 
 
-def build_report(storage: Storage) -> Report:
+def build_report(storage: Storage, votes: Votes | None = None) -> Report:
     """The report of a study.
+
+    Args:
+        storage: The open study.
+        votes: From `load_votes`; None: those of now.
 
     Returns:
         A dict with
@@ -51,7 +57,7 @@ def build_report(storage: Storage) -> Report:
         NaN is None everywhere.
     """
     with contextlib.closing(storage.connect()) as connection:
-        votes = load_votes(connection)
+        votes = load_votes(connection) if votes is None else votes
         (enrolled,) = connection.execute("SELECT count(*) FROM annotators").fetchone()
     sources: list[dict[str, Any]] = [
         {"name": name, "generated": bool(generated), "place": place, "images": images}
@@ -244,7 +250,7 @@ def in_words(report: Report) -> Iterator[str]:
     yield f"{report['study']['title']}: {votes} of {began}"
     yield f"  {people['enrolled']} enrolled, {people['finished']} finished"
     for entry in report["results"]:
-        told = {False: "off", True: "on", None: "both"}[entry["feedback"]]
+        told = FEEDBACK_IN_WORDS[entry["feedback"]]
         votes, annotators = counted(entry["votes"], "vote", ","), counted(entry["annotators"], "annotator", ",")
         yield f"{entry['source']}, feedback {told}: {votes} of {annotators}"
         for name in _STATISTICS:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from igan_tf.turing_test import export, figures
-from igan_tf.turing_test.report import Report, build_report
+from igan_tf.turing_test.report import Report
 from igan_tf.turing_test.storage import Storage
 
 
@@ -21,6 +21,7 @@ class Results:
         self._lock = asyncio.Lock()
         self._answers: tuple[int, int] | None = None
         self._report: Report | None = None
+        self._texts: dict[str, str] = {}
         self._figures: dict[str, bytes] = {}
 
     async def report(self) -> Report:
@@ -32,12 +33,8 @@ class Results:
         """(content, media type, whether to offer it for saving) of a file of the report; None for another name."""
         async with self._lock:
             report = await self._current()
-            if name == "report.json":
-                return export.report_json(report), "application/json", True
-            if name == "annotators.csv":
-                return export.annotators_csv(report), "text/csv", True
-            if name == "answers.csv":
-                return await asyncio.to_thread(export.answers_csv, self._storage), "text/csv", True
+            if name in self._texts:
+                return self._texts[name], "application/json" if name.endswith(".json") else "text/csv", True
             figure = name.removesuffix(".png")
             if figure == name or figure not in figures.names(report):
                 return None
@@ -48,7 +45,7 @@ class Results:
     async def _current(self) -> Report:
         answers = self._storage.num_answers(), self._storage.num_annotators()
         if answers != self._answers:
-            self._report = await asyncio.to_thread(build_report, self._storage)
+            self._report, self._texts = await asyncio.to_thread(export.texts, self._storage)
             self._answers, self._figures = answers, {}
         assert self._report is not None
         return self._report

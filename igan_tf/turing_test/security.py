@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import Callable, Collection, Hashable, Iterable
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -125,6 +125,16 @@ async def read_body(request: Request, limit: int = BODY_LIMIT, seconds: float | 
         raise HTTPException(408, "The request took too long.", _CLOSE) from None
     except ClientDisconnect:
         raise HTTPException(400, "The request was cut off.") from None
+
+
+async def read_form(request: Request) -> dict[str, str]:
+    """The fields of a request's form, the first of each name."""
+    body = await read_body(request)
+    try:
+        fields = parse_qs(body.decode("utf-8"), max_num_fields=10, errors="strict")
+    except ValueError:
+        raise HTTPException(400, "The form cannot be read.") from None
+    return {name: values[0] for name, values in fields.items()}
 
 
 class RateLimit:

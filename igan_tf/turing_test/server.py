@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import urlsplit
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.applications import Starlette
@@ -19,7 +19,7 @@ from starlette.routing import Route
 
 from igan_tf.errors import counted
 from igan_tf.turing_test import figures, security
-from igan_tf.turing_test.report import plan_in_words
+from igan_tf.turing_test.report import FEEDBACK_IN_WORDS, plan_in_words
 from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.session import outcome, state
 from igan_tf.turing_test.settings import CHOICES
@@ -27,6 +27,8 @@ from igan_tf.turing_test.storage import Annotator, OutOfOrder, Storage, UnknownT
 
 _STATIC = Path(__file__).parent / "static"
 _STATIC_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+# Names under which no other device reaches the server.
+_OWN_MACHINE = ("127.0.0.1", "localhost", "::1")
 _COOKIE_SECONDS = 90 * 24 * 3600
 # An hour: what takes longer was a coffee.
 _MOST_MILLISECONDS = 3_600_000
@@ -44,7 +46,7 @@ def build_app(storage: Storage, origins: Sequence[str]) -> security.Guard:
         Route("/", pages.home),
         Route("/study/{token}", pages.welcome),
         Route("/study/{token}/enrol", pages.enrol, methods=["POST"]),
-        Route("/resume/{token}", pages.resume),
+        Route("/resume/{token}", pages.resume, methods=["GET", "POST"]),
         Route("/annotate", pages.annotate),
         Route("/state", pages.state),
         Route("/image/{token}", pages.image),
@@ -78,7 +80,7 @@ class Pages:
         self._templates = Environment(
             loader=PackageLoader("igan_tf.turing_test"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
         )
-        self._templates.globals["counted"] = counted
+        self._templates.globals.update(counted=counted, feedback_in_words=FEEDBACK_IN_WORDS)
 
     # Pages for annotators.
 
@@ -106,7 +108,7 @@ class Pages:
         """Makes an annotator of who agrees; the same form sent again leads to the same annotator."""
         self._check_secret(request, self.storage.study_token)
         security.check_origin(request, self.origins)
-        fields = _form(await security.read_body(request))
+        fields = await security.read_form(request)
         visit, number = request.cookies.get(self._visit_cookie, ""), fields.get("number", "")
         security.check_form_token(self.storage.form_secret, "enrol", f"{visit}:{number}", fields.get("form_token"))
         self._enrolments.check(request.client.host if request.client else "")
@@ -122,10 +124,18 @@ class Pages:
         return response
 
     async def resume(self, request: Request) -> Response:
-        """The link to come back on another device."""
+        """The link to come back on another device; a browser that somebody else uses is asked first, by a form."""
         annotator = self.storage.resumed(request.path_params["token"])
         if annotator is None:
             raise HTTPException(404, "There is nothing here.")
+        known = self._known(request)
+        if request.method == "POST":
+            security.check_origin(request, self.origins)
+            received = (await security.read_form(request)).get("form_token")
+            security.check_form_token(self.storage.form_secret, "resume", _change(known, annotator), received)
+        elif known not in (None, annotator):
+            token = security.form_token(self.storage.form_secret, "resume", _change(known, annotator))
+            return self._page("resume.html", form_token=token, action=f"/resume/{annotator.resume}")
         response = RedirectResponse("/annotate", 303)
         self._set_cookie(request, response, self._session_cookie, annotator.session)
         return response
@@ -136,6 +146,7 @@ class Pages:
             "annotate.html",
             form_token=security.form_token(self.storage.form_secret, "answer", annotator.session),
             resume=f"{self.origins[0]}/resume/{annotator.resume}",
+            elsewhere=urlsplit(self.origins[0]).hostname not in _OWN_MACHINE,
             again=f"/study/{self.storage.study_token}",
             storage=self.storage,
         )
@@ -261,13 +272,9 @@ class Pages:
         return security.form_token(self.storage.form_secret, "enrol", f"{visit}:{number}")
 
 
-def _form(body: bytes) -> dict[str, str]:
-    """The fields of a form, the first of each name."""
-    try:
-        fields = parse_qs(body.decode("utf-8"), max_num_fields=10, errors="strict")
-    except ValueError:
-        raise HTTPException(400, "The form cannot be read.") from None
-    return {name: values[0] for name, values in fields.items()}
+def _change(known: Annotator | None, annotator: Annotator) -> str:
+    """The holder of the form that lets a browser go over from one annotator to another."""
+    return f"{known.session if known else ''}:{annotator.session}"
 
 
 def _read_answer(body: bytes) -> tuple[str, str, int]:

@@ -42,6 +42,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def address_in_network() -> str:
+    """This machine's address in its network, from which it would reach others; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            # An address that RFC 5737 keeps for documents.
+            probe.connect(("192.0.2.1", 9))
+            return probe.getsockname()[0]
+        except OSError:
+            raise StudyError(
+                "`host=0.0.0.0`: this machine has no address in a network; name the one to use. Received: host=0.0.0.0"
+            ) from None
+
+
 def serve(
     study: Storage,
     listener: socket.socket,

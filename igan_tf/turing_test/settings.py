@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 from igan_tf.errors import InputError
 from igan_tf.images.settings import FITS, ImageFileSettings
@@ -9,6 +10,8 @@ from igan_tf.settings import setting
 
 CHOICES = ("real", "generated")
 FEEDBACK = ("off", "on", "both")
+# The first is a letter or digit: a spreadsheet takes a field that begins with + or - for a formula.
+SOURCE_NAME = re.compile(r"[^\W_][\w .+-]{0,39}")
 
 
 class StudyError(InputError):
@@ -49,8 +52,8 @@ class StudySettings(StudyImageSettings):
 
     title: str = setting("Real or generated?", "Heading of the annotators' pages.")
     consent: str = setting(
-        "I take part of my own will. My answers and how long they take are stored under a random number, without my "
-        "name, and may be published. I may stop at any time.",
+        "I take part of my own will. Each of my answers, its time and how long it took are stored, without my name, "
+        "under a number that says how many began before me, and may be published. I may stop at any time.",
         "The sentence that an annotator agrees to before the first image.",
     )
     trials: int = setting(100, "Answers of each annotator that count; half of the images are real.", low=2, high=5000)

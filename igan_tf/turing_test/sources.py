@@ -1,7 +1,6 @@
 """Reads a study's real and generated images, and makes them alike."""
 
 import dataclasses
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,10 +13,8 @@ from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import image_files
 from igan_tf.images.settings import ImageFileSettings
 from igan_tf.pretrained import is_pretrained
-from igan_tf.turing_test.settings import STUDY_IMAGES, StudyError, StudyImageSettings
+from igan_tf.turing_test.settings import SOURCE_NAME, STUDY_IMAGES, StudyError, StudyImageSettings
 
-# The first is a letter or digit: a spreadsheet takes a field that begins with + or - for a formula.
-_NAME = re.compile(r"[^\W_][\w .+-]{0,39}")
 REAL = "real"
 
 
@@ -66,7 +63,7 @@ def parse_sources(real: str, generated: Sequence[str]) -> list[Source]:
     sources = [Source(REAL, False, real)]
     for value in generated:
         name, separator, place = value.partition("=")
-        if not (separator and place and _NAME.fullmatch(name)):
+        if not (separator and place and SOURCE_NAME.fullmatch(name)):
             raise StudyError(
                 "`generated` must be name=place, the name of up to 40 letters, digits, spaces and . + - _, the first a "
                 f"letter or digit. Received: generated={value}"

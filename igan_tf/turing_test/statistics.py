@@ -97,7 +97,10 @@ def balanced_accuracy(counts: np.ndarray) -> np.ndarray:
 
 
 def generated_error(counts: np.ndarray) -> np.ndarray:
-    """Part of the generated images that is taken for real: how often they deceive. One half is chance."""
+    """Part of the generated images that is taken for real.
+
+    Where people cannot tell, it is how often they say "real", which need not be one half: the accuracy is, and d' 0.
+    """
     return 1 - _ratio(counts[..., 2], counts[..., 3])
 
 
@@ -122,13 +125,17 @@ def d_prime(counts: np.ndarray) -> np.ndarray:
 def estimate(statistic: Statistic, counts: np.ndarray, seed: int = 0, draws: int = BOOTSTRAP_DRAWS) -> Estimate:
     """A statistic of a study with its interval.
 
-    With the bootstrap's standard error s over A annotators: value -+ t(A - 1) sqrt(A / (A - 1)) s, cut off at the
-    statistic's range. The root makes up for drawing from A annotators what the world draws from all; Student's t for
+    With the bootstrap's standard error s over annotators: value -+ t(A - 1) sqrt(A / (A - 1)) s, cut off at the
+    statistic's range. The root makes up for drawing from A people what the world draws from all; Student's t for
     s being an estimate. A percentile interval has neither, and misses far too often when there are few annotators.
 
-    A counts those alone who saw every kind of image that the statistic is of. One such annotator, or several in whom
-    s is 0, tell nothing of how people differ; then the votes are taken as independent: Wilson's interval, Newcombe's
-    (1998, sum of squares about two of Wilson's) for the balanced accuracy, Gourevitch and Galanter's (1967) for d'.
+    A is the effective number of people, (sum n_i)^2 / sum n_i^2 (L. Kish, 1965), at least 2. n_i is how many images
+    person i saw, of the kind that the statistic is of, or of the rarer kind. A is their number where all saw as many;
+    three who went to the end beside twelve who left early are hardly more than three.
+
+    One such annotator, or several in whom s is 0, tell nothing of how people differ; then the votes are taken as
+    independent: Wilson's interval, Newcombe's (1998, sum of squares about two of Wilson's) for the balanced accuracy,
+    Gourevitch and Galanter's (1967) for d'.
 
     Args:
         statistic: One of this module's functions of counts.
@@ -148,14 +155,16 @@ def estimate(statistic: Statistic, counts: np.ndarray, seed: int = 0, draws: int
         generated_error: counts[:, 3],
         real_error: counts[:, 1],
     }
-    people = int((kinds.get(statistic, np.minimum(counts[:, 1], counts[:, 3])) > 0).sum())
+    seen = kinds.get(statistic, np.minimum(counts[:, 1], counts[:, 3]))
+    people = int((seen > 0).sum())
     error = bootstrap_error(statistic, counts, seed, draws) if people > 1 else 0.0
     # Rounding alone is not spread.
     if error < 1e-9:
         low, high = _interval_of_votes(statistic, counts.sum(axis=0))
         return Estimate(value, low, high, "votes as independent")
-    freedom = people - 1
-    margin = stdtrit(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(people / freedom) * error
+    effective = max(2.0, float(seen.sum() ** 2 / (seen**2).sum()))
+    freedom = effective - 1
+    margin = stdtrit(freedom, (1 + CONFIDENCE) / 2) * math.sqrt(effective / freedom) * error
     lowest, highest = (-math.inf, math.inf) if statistic is d_prime else (0.0, 1.0)
     return Estimate(value, max(lowest, value - margin), min(highest, value + margin), "bootstrap over annotators")
 

@@ -56,10 +56,9 @@ def new_secret() -> str:
 
 
 def open_file(path: StrPath) -> sqlite3.Connection:
-    """A connection to a study's file whose commits are on the disk when they return."""
+    """A connection to a study's file whose commits are on the disk when they return. It changes nothing by itself."""
     # Autocommit: transactions begin and end where the code says so.
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=_LOCK_SECONDS)
-    connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA trusted_schema = OFF")
@@ -86,6 +85,8 @@ class Storage:
         path = self.study_dir / FILE
         if not path.is_file():
             raise StudyError(f"`study_dir={study_dir}` holds no study: {FILE} is missing")
+        if path.is_symlink():
+            raise StudyError(f"{path} is a symbolic link: a study lies in its own folder")
         with contextlib.ExitStack() as opened:
             refusal = StudyError(f"`study_dir={study_dir}` is being served by another process")
             # A report holds it for a moment: a server may start beside it.
@@ -111,7 +112,10 @@ class Storage:
                     "SELECT name, generated, place, (SELECT count(*) FROM items i WHERE i.source = s.source AND NOT "
                     "practice) FROM sources s ORDER BY source"
                 ).fetchall()
+                self._pools = _pools(self._reader, len(self.sources))
                 self._reader.execute("COMMIT")
+                # Stays in the file, which is a study's: another program's is left as it is.
+                self._reader.execute("PRAGMA journal_mode = WAL")
                 self._reader.execute("PRAGMA query_only = ON")
                 self._writer = opened.enter_context(contextlib.closing(Writer(open_file(path)))) if serve else None
             # A UnicodeDecodeError is of a message that quotes damaged bytes.
@@ -174,22 +178,13 @@ class Storage:
         row = (*dataclasses.astuple(annotator), time.time())
         contents.insert(connection, self.version, "annotators", [row])
         times_shown = dict(connection.execute("SELECT item, count(*) FROM trials GROUP BY item"))
-        plan = design.plan_trials(self.settings, self._pools(connection), times_shown, generator)
+        plan = design.plan_trials(self.settings, self._pools, times_shown, generator)
         trials = [
             (number, position, new_secret(), item, position < self.settings.practice)
             for position, item in enumerate(plan)
         ]
         contents.insert(connection, self.version, "trials", trials)
         return annotator
-
-    def _pools(self, connection: sqlite3.Connection) -> list[list[int]]:
-        """Items that count, a list a source, and a last list of those to practise on."""
-        rows = connection.execute("SELECT source, practice, item FROM items ORDER BY item").fetchall()
-        num_sources = 1 + max(source for source, _, _ in rows)
-        pools = [
-            [item for at, practice, item in rows if at == source and not practice] for source in range(num_sources)
-        ]
-        return [*pools, [item for _, practice, item in rows if practice]]
 
     # Trials.
 
@@ -259,6 +254,13 @@ class Storage:
             "SELECT choice FROM answers WHERE annotator = ? AND position = ?", (number, position)
         ).fetchone()
         return Recorded(position, stands, "generated" if generated else "real")
+
+
+def _pools(connection: sqlite3.Connection, num_sources: int) -> list[list[int]]:
+    """Items that count, a list a source, and a last list of those to practise on."""
+    rows = connection.execute("SELECT source, practice, item FROM items ORDER BY item").fetchall()
+    pools = [[item for at, practice, item in rows if at == source and not practice] for source in range(num_sources)]
+    return [*pools, [item for _, practice, item in rows if practice]]
 
 
 def _annotator(connection: sqlite3.Connection, column: str, value: str) -> Annotator | None:

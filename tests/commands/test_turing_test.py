@@ -60,6 +60,11 @@ def parsed(*arguments):
         (["--study_dir=x", "--public_url=ftp://a.example"], "Received: --public_url=ftp://a.example"),
         (["--study_dir=x", "--public_url=https://me@a.example"], "Received: --public_url=https://me@a.example"),
         (["--study_dir=x", "--public_url=https://a.example#b"], "Received: --public_url=https://a.example#b"),
+        (
+            ["--study_dir=x", "--public_url=https://münchen.example"],
+            "https://name:port, in punycode. Received: --public_url=",
+        ),
+        (["--study_dir=x", "--public_url=https://[v1.a]"], "--public_url is no address: "),
     ],
 )
 def test_flags_that_are_refused_before_anything_is_read(arguments, words):
@@ -137,6 +142,22 @@ def test_make_serve_go_on_and_report(tmp_path, sources):
     assert {"report.json", "answers.csv", "annotators.csv", "accuracy.png"} <= names
 
 
+def test_a_folder_without_a_study_is_not_gone_on_with(tmp_path):
+    code, output = run(f"--study_dir={tmp_path}/stduy", "--port=0")
+    assert code == 1 and f"igan_tf: --study_dir={tmp_path}/stduy holds no study to go on with" in output
+    assert f"--real and --generated must name images. Received: --study_dir={tmp_path}/stduy --real= " in output
+    assert not (tmp_path / "stduy").exists()
+
+
+def test_a_host_in_capitals_is_served_and_answered(tmp_path):
+    make_study(tmp_path / "study")
+    with Server(tmp_path / "study", "--host=LocalHost") as server:
+        port = server.study_link.rpartition(":")[2].partition("/")[0]
+        client = Client(f"127.0.0.1:{port}", f"http://localhost:{port}", server.path(server.study_link))
+        assert client.get(client.study_path, headers={"Host": f"LocalHost:{port}"}).status == 200
+        assert server.stop() == (130, "")
+
+
 def test_a_report_on_nothing(tmp_path):
     code, output = run(f"--study_dir={tmp_path}", "--report")
     assert code == 1 and f"--study_dir={tmp_path} holds no study: {FILE} is missing" in output
@@ -182,7 +203,7 @@ def test_a_study_in_ones_own_network(tmp_path, monkeypatch):
     """It answers at the machine's address there and on the machine itself, under no other name, and warns."""
     address = "127.0.0.2"
     make_study(tmp_path / "study")
-    before = f"from igan_tf.commands import turing_test\nturing_test._address_in_network = lambda: {address!r}"
+    before = f"from igan_tf.turing_test import serving\nserving.address_in_network = lambda: {address!r}"
     with Server(tmp_path / "study", "--host=0.0.0.0", "--insecure_lan", before=before) as server:
         port = server.study_link.rpartition(":")[2].partition("/")[0]
         assert server.study_link.startswith(f"http://{address}:{port}/study/")
@@ -202,6 +223,10 @@ def test_a_study_in_ones_own_network(tmp_path, monkeypatch):
         ("", "127.0.0.1", 80, "http://127.0.0.1"),
         ("", "192.168.7.9", 8765, "http://192.168.7.9:8765"),
         ("", "fd00::9", 80, "http://[fd00::9]"),
+        ("", "FD00:0:0:0:0:0:0:9", 8765, "http://[fd00::9]:8765"),
+        ("", "LAB.local", 8765, "http://lab.local:8765"),
+        ("", "LocalHost", 8765, "http://127.0.0.1:8765"),
+        ("https://[FD00:0::9]:443", "0.0.0.0", 8765, "https://[fd00::9]"),
         ("https://A.example/", "0.0.0.0", 8765, "https://a.example"),
         ("https://a.example:443", "0.0.0.0", 8765, "https://a.example"),
         ("http://a.example:80", "0.0.0.0", 80, "http://a.example"),

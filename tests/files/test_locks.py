@@ -88,6 +88,17 @@ def test_what_cannot_be_opened_is_an_os_error(tmp_path):
         pytest.fail("nothing can be locked")
 
 
+def test_no_file_is_made_through_a_link(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match="symbolic links"), locks.held(tmp_path / "lock", Refused()):
+        pytest.fail("it leads elsewhere")
+    assert not (tmp_path / "elsewhere").exists()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    with locks.held(tmp_path / "link", Refused()):
+        pass
+
+
 def test_a_sole_maker_lets_the_others_wait(tmp_path):
     path, made, waiting = tmp_path / "it", [], threading.Event()
     start, inside = threading.Barrier(4), threading.Semaphore(1)

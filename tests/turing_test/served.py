@@ -21,6 +21,7 @@ from igan_tf.turing_test.export import answers_csv
 from igan_tf.turing_test.settings import StudySettings
 from igan_tf.turing_test.sources import Source
 from igan_tf.turing_test.storage import FILE
+from igan_tf.turing_test.votes import load_votes
 
 REPOSITORY = Path(__file__).parent.parent.parent
 TABLES = ("study", "sources", "items", "annotators", "trials", "answers")
@@ -67,7 +68,10 @@ def as_version_1(folder):
 def everything(storage):
     """All that a study's file holds, and the export of its answers."""
     with contextlib.closing(storage.connect()) as connection:
-        return [answers_csv(storage), *(connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES)]
+        return [
+            answers_csv(storage, load_votes(connection)),
+            *(connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES),
+        ]
 
 
 def truth(png):

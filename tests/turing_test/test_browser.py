@@ -1,5 +1,6 @@
 """Whole studies in Chromium: by mouse, by keyboard alone, by touch at a phone's size; and what goes wrong there."""
 
+import signal
 import sqlite3
 
 import pytest
@@ -233,6 +234,31 @@ def test_a_held_or_hammered_key_counts_once(study):
     assert study.answers() == ["real"]
 
 
+def test_a_held_enter_presses_a_button_once(study):
+    study.enter()
+    prevented = (
+        "return [false, true].map(repeat => !document.getElementById('real').dispatchEvent("
+        "new KeyboardEvent('keydown', { key: 'Enter', repeat, bubbles: true, cancelable: true })))"
+    )
+    assert study.script(prevented) == [False, True]
+
+
+def test_the_number_changes_with_the_image(study):
+    study.enter()
+    # The next image does not come until it is let go.
+    study.script(
+        "window.plain = load; window.held = new Promise(resolve => { window.letGo = resolve; });"
+        "load = async (token) => { await window.held; return window.plain(token); }"
+    )
+    study.find("real").click()
+    study.wait(lambda: study.answers() == ["real"] and study.script("return !busy"), "never answered")
+    assert study.number() == "1 of 2"
+    study.script("window.letGo(); load = window.plain")
+    study.stands_at(1)
+    study.ready()
+    assert study.number() == "2 of 2"
+
+
 def test_reload_back_and_forward(study):
     study.enter()
     study.find("real").click()
@@ -276,6 +302,30 @@ def test_an_answer_survives_the_death_of_the_server(tmp_path, driver):
     with Server(tmp_path / "study", port=server.port):
         study.stands_at(1)
         assert study.answers() == ["generated"]
+    study.errors()
+
+
+def test_a_silent_connection_is_given_up(tmp_path, driver):
+    """A server that is stopped takes connections, and says nothing on them."""
+    make_study(tmp_path / "study", **SETTINGS)
+    with Server(tmp_path / "study") as server:
+        study = Study(server, tmp_path / "study", driver)
+        study.enter()
+        study.script(
+            "const plain = AbortSignal.timeout.bind(AbortSignal); AbortSignal.timeout = ms => plain(ms / 50);"
+            "window.late = []"
+        )
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            study.find("generated").click()
+            study.script("loadOnce('x', 300).catch(() => window.late.push('x'))")
+            study.wait(lambda: "Your answer is kept" in study.find("trouble").text, "nothing said")
+            study.wait(lambda: study.script("return window.late") == ["x"], "an image is waited for without end")
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        study.stands_at(1)
+        study.ready()
+        assert study.answers() == ["generated"] and study.find("trouble").text == ""
     study.errors()
 
 

@@ -1,6 +1,7 @@
 """Damage to a study's file is found when it is opened, and named; a study without checksums is still served."""
 
 import contextlib
+import io
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from igan_tf.errors import InputError
 from igan_tf.turing_test import contents
@@ -211,6 +213,27 @@ def test_an_image_of_another_size_is_refused(study):
         connection.execute("DELETE FROM items WHERE item = 3")
         contents.insert(connection, contents.VERSION, "items", [(*row, huge)])
     assert "table items, item 3: it is no PNG file of the study's size" in refusal(study)
+
+
+def test_a_compressed_image_is_refused(tmp_path):
+    """A study's own are stored: a few kilobytes could ask for gigabytes at the study's own size, too."""
+    make_study(tmp_path / "study", shape=(64, 64, 3))
+    buffer = io.BytesIO()
+    Image.fromarray(np.zeros((64, 64, 3), "uint8")).save(buffer, format="PNG")
+    assert buffer.getvalue().startswith(png_head((64, 64, 3)))
+    with editing(tmp_path / "study") as connection:
+        (row,) = connection.execute("SELECT item, source, practice FROM items WHERE item = 3")
+        connection.execute("DELETE FROM items WHERE item = 3")
+        contents.insert(connection, contents.VERSION, "items", [(*row, buffer.getvalue())])
+    assert "table items, item 3: it is no PNG file of the study's size" in refusal(tmp_path / "study")
+
+
+@pytest.mark.parametrize("name", ["", "-1+1", "a" * 41, "a=b", "a\n", "<b>", "\x1b[2J"])
+def test_a_source_has_a_name_that_the_command_would_take(study, name):
+    with editing(study) as connection:
+        connection.execute("DELETE FROM sources WHERE source = 1")
+        contents.insert(connection, contents.VERSION, "sources", [(1, name, 1, "gan.npz")])
+    assert f"table sources, source 1: {name!a} is no name of a source" in refusal(study)
 
 
 @pytest.fixture(scope="module")

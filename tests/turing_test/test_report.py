@@ -1,5 +1,6 @@
 """The report of studies whose answers are known, against counts taken loop by loop."""
 
+import asyncio
 import csv
 import io
 import json
@@ -10,8 +11,9 @@ import pytest
 from PIL import Image
 from scipy import stats
 
-from igan_tf.turing_test import export, figures, statistics
+from igan_tf.turing_test import export, figures, report, statistics
 from igan_tf.turing_test.report import build_report, in_words, plan, plan_in_words
+from igan_tf.turing_test.results import Results
 from igan_tf.turing_test.settings import StudyError, StudySettings
 from igan_tf.turing_test.storage import Storage
 from tests.turing_test.served import make_study, truth
@@ -207,6 +209,39 @@ def test_an_output_that_cannot_be_written_is_named(study, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StudyError, match=f"cannot be written to {tmp_path}/file"):
         export.write_report(study, tmp_path / "file")
+
+
+def test_the_files_of_a_report_are_of_the_same_answers(tmp_path, monkeypatch):
+    """An answer that comes while they are made is in none of them."""
+    make_study(tmp_path / "study", practice=0)
+    study = Storage(tmp_path / "study", serve=True)
+    annotator = study.enrol("form").result()
+    tokens = study.tokens(annotator, 0, 2)
+    study.answer(annotator, tokens[0], "real", 5).result()
+    plan_now = report.plan
+
+    def answered_meanwhile(settings):
+        study.answer(annotator, tokens[1], "real", 5).result()
+        return plan_now(settings)
+
+    monkeypatch.setattr(report, "plan", answered_meanwhile)
+    export.write_report(study, tmp_path / "report")
+    files = {path.name: path.read_text() for path in (tmp_path / "report").glob("*.[cj]s*")}
+    assert json.loads(files["report.json"])["votes"] == 1 and study.num_answers() == 2
+    assert len(files["answers.csv"].splitlines()) == len(files["annotators.csv"].splitlines()) == 2
+    served = Results(study)
+    found = [asyncio.run(served.file(name))[0] for name in ("report.json", "answers.csv")]
+    study.close()
+    assert json.loads(found[0])["votes"] == len(found[1].splitlines()) - 1
+
+
+def test_no_report_goes_by_itself_where_a_link_leads(tmp_path):
+    assert export.report_folder(tmp_path) == tmp_path / "report"
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "report").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StudyError, match=f"{tmp_path}/report is a symbolic link; name .* by `output`"):
+        export.report_folder(tmp_path)
+    assert export.report_folder(tmp_path, tmp_path / "report") == tmp_path / "report"
 
 
 def test_the_papers_figures_stand_beside(study):

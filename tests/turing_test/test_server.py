@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import re
 import sqlite3
 import threading
 import time
 
 import pytest
+from starlette.requests import Request
 
 from igan_tf.turing_test.security import form_token
-from igan_tf.turing_test.server import build_app
+from igan_tf.turing_test.server import Pages, build_app
 from igan_tf.turing_test.storage import FILE, Storage
 from tests.turing_test.served import Server, make_study, served
 
@@ -178,6 +180,46 @@ def test_coming_back_by_cookie_and_by_link(server):
     assert elsewhere.open().state() == state
     elsewhere.answer(state["trial"], "real")
     assert client.state()["answered"] == 2
+
+
+def send_resume(client, path, form_token, **headers):
+    headers = {"Content-Type": "application/x-www-form-urlencoded", **headers}
+    return client.request("POST", path, f"form_token={form_token}", headers)
+
+
+def test_a_link_to_come_back_replaces_nobody_without_being_asked(server):
+    client, other = server.client().enrol(), server.client().enrol()
+    cookies = dict(client.cookies)
+    reply = client.get(other.resume_path)
+    page = reply.body.decode()
+    assert reply.status == 200 and client.cookies == cookies
+    assert f'<form class="card" method="post" action="{other.resume_path}">' in page
+    form_token = re.search(r'name="form_token" value="(\w+)"', page)[1]
+    # Another page's form, another browser's, and one that would leave the cookies out.
+    assert send_resume(client, other.resume_path, form_token, Origin="http://evil.example").status == 403
+    assert send_resume(client, other.resume_path, "0" * 64).status == 403
+    assert send_resume(client, server.client().enrol().resume_path, form_token).status == 403
+    assert send_resume(server.client(), other.resume_path, form_token).status == 403
+    assert client.cookies == cookies
+    reply = send_resume(client, other.resume_path, form_token)
+    assert reply.status == 303 and reply.header("location") == "/annotate"
+    assert session_of(client) == session_of(other)
+    # One's own link asks nothing.
+    assert client.get(other.resume_path).status == 303
+
+
+@pytest.mark.parametrize(("origin", "elsewhere"), [("http://127.0.0.1:1", False), ("https://study.example", True)])
+def test_another_device_is_spoken_of_where_one_can_reach_the_server(tmp_path, origin, elsewhere):
+    make_study(tmp_path / "study")
+    storage = Storage(tmp_path / "study", serve=True)
+    annotator = storage.enrol("form").result()
+    pages = Pages(storage, [origin])
+    cookie = f"{pages._session_cookie}={annotator.session}".encode()
+    request = Request({"type": "http", "method": "GET", "path": "/annotate", "headers": [(b"cookie", cookie)]})
+    page = asyncio.run(pages.annotate(request)).body.decode()
+    storage.close()
+    assert f'href="{origin}/resume/{annotator.resume}"' in page
+    assert ("on another device" in page) == elsewhere == ("In another browser of this device" not in page)
 
 
 def test_a_form_sent_twice_enrols_once(server):
@@ -384,6 +426,7 @@ def test_the_results_page_and_its_files(server):
         assert reply.status == 200 and reply.body.startswith(b"\x89PNG"), name
         assert f"{base}/{name}.png" in page.body.decode()
     assert client.get(f"{base}/secret.png").status == 404
+    assert "Where people cannot tell, accuracy is 50% and d′ is 0;" in page.body.decode()
     # The report follows the answers.
     votes = client.get(f"{base}/report.json").json()["votes"]
     client = server.client().enrol()

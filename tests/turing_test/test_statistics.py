@@ -198,6 +198,26 @@ def test_the_interval_of_a_study_covers_the_accuracy_of_all_people(annotators, m
     assert covered >= at_least(400)
 
 
+@pytest.mark.parametrize("statistic", [accuracy, generated_error])
+@pytest.mark.parametrize("votes", [[100] * 4 + [4] * 16, [100] * 3 + [10] * 12])
+def test_the_interval_covers_where_many_leave_early(votes, statistic):
+    """The few who went to the end decide, and those who left are not as many people more."""
+    generator = np.random.default_rng(2016)
+    covered = 0
+    for study in range(400):
+        accuracies = np.clip(generator.normal(0.7, 0.1, len(votes)), 0, 1)
+        counts = np.concatenate([people(generator, [p], n) for p, n in zip(accuracies, votes)])
+        found = estimate(statistic, counts, study, DRAWS)
+        covered += found.low <= (0.7 if statistic is accuracy else 0.3) <= found.high
+    assert covered >= at_least(400)
+
+
+def test_who_cannot_tell_has_accuracy_one_half_whatever_they_like_to_say():
+    """Four of five answers "real": the error on generated images alone is no measure of whether images deceive."""
+    counts = np.array([800, 1000, 200, 1000])
+    assert accuracy(counts) == 0.5 and abs(d_prime(counts)) < CLOSE and generated_error(counts) == 0.8
+
+
 @pytest.mark.parametrize("annotators", [1, 10])
 def test_the_interval_covers_a_known_d_prime(annotators):
     generator = np.random.default_rng(2016)

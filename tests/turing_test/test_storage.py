@@ -1,9 +1,11 @@
 """The study's file: whole or not there, one server at a time, answers final, changes grouped and apart."""
 
+import contextlib
 import os
 import sqlite3
 import stat
 import threading
+import time
 
 import pytest
 
@@ -85,6 +87,40 @@ def test_a_foreign_database_is_refused(tmp_path):
         Storage(tmp_path)
 
 
+@pytest.mark.parametrize("serve", [False, True])
+def test_a_foreign_database_is_left_as_it_is(tmp_path, serve):
+    path = tmp_path / FILE
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE study (x)")
+    before = path.read_bytes()
+    with pytest.raises(StudyError, match="is not a study of this version"):
+        Storage(tmp_path, serve=serve)
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} <= {FILE, ".lock"}
+
+
+def test_a_study_whose_log_was_switched_off_has_one_again(tmp_path):
+    """As another program may have left it: answers are acknowledged by the log."""
+    make_study(tmp_path / "study")
+    with contextlib.closing(sqlite3.connect(tmp_path / "study" / FILE)) as connection:
+        assert connection.execute("PRAGMA journal_mode = DELETE").fetchone() == ("delete",)
+    storage = Storage(tmp_path / "study", serve=True)
+    assert storage._writer._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    storage.close()
+
+
+def test_a_link_to_a_file_is_no_study(tmp_path):
+    make_study(tmp_path / "study")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / FILE).symlink_to(tmp_path / "study" / FILE)
+    with pytest.raises(StudyError, match=f"{tmp_path}/other/{FILE} is a symbolic link"):
+        Storage(tmp_path / "other")
+    assert not list((tmp_path / "other").glob(".lock"))
+    # The whole folder may be one.
+    (tmp_path / "linked").symlink_to(tmp_path / "study")
+    Storage(tmp_path / "linked", serve=True).close()
+
+
 def test_a_missing_study_is_named(tmp_path):
     with pytest.raises(StudyError, match=f"`study_dir={tmp_path}` holds no study: {FILE} is missing"):
         Storage(tmp_path)
@@ -149,6 +185,18 @@ def test_the_first_answer_stands(study):
 
 def test_an_enrolment_twice_is_one(study):
     assert study.enrol("form").result() == study.enrol("form").result() != study.enrol("other").result()
+
+
+def test_the_consent_says_what_is_stored(study):
+    numbers = [study.enrol(str(form)).result().number for form in range(3)]
+    assert numbers == [1, 2, 3]
+    annotator = study.enrol("0").result()
+    study.answer(annotator, study.tokens(annotator, 0, 1)[0], "real", 10).result()
+    (stored,) = study.connect().execute("SELECT * FROM answers").fetchall()
+    assert stored[:4] == (1, 0, "real", 10) and abs(stored[4] - time.time()) < 60
+    consent = StudySettings().consent
+    assert "random" not in consent and "its time and how long it took" in consent
+    assert "a number that says how many began before me" in consent
 
 
 # The writer.

@@ -3,6 +3,8 @@
 
 // Shorter than anyone decides: a press so soon after an image appears was meant for the one before.
 const REST_MS = 250;
+// A connection that is silent for so long is given up, and the request made again.
+const SILENCE_MS = 15000;
 const RETRY_MS = [400, 800, 1600, 3200, 5000];
 const MOST_MS = 3600000;
 
@@ -41,7 +43,11 @@ class Refused extends Error {}
 async function ask(path, options, trouble) {
   for (let attempt = 0; ; attempt += 1) {
     try {
-      const response = await fetch(path, { cache: "no-store", ...options });
+      const response = await fetch(path, {
+        cache: "no-store",
+        signal: AbortSignal.timeout?.(SILENCE_MS),
+        ...options,
+      });
       if (response.ok) {
         byId("trouble").textContent = "";
         return await response.json();
@@ -57,11 +63,20 @@ async function ask(path, options, trouble) {
   }
 }
 
-async function loadOnce(token) {
+async function loadOnce(token, patience) {
   const image = new Image();
   image.src = `/image/${token}`;
   image.draggable = false;
-  await image.decode();
+  let timer;
+  const silence = new Promise((_, reject) => { timer = setTimeout(reject, patience); });
+  try {
+    await Promise.race([image.decode(), silence]);
+  } catch (error) {
+    image.src = ""; // Another attempt at the same address must not wait for this one.
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
   return image;
 }
 
@@ -70,7 +85,7 @@ function load(token) {
     loading.set(token, (async () => {
       for (let attempt = 0; ; attempt += 1) {
         try {
-          const image = await loadOnce(token);
+          const image = await loadOnce(token, SILENCE_MS * (attempt + 1)); // A large image may take longer.
           if (attempt) byId("trouble").textContent = "";
           return image;
         } catch {
@@ -110,15 +125,18 @@ function clearFeedback() {
   for (const button of Object.values(buttons)) button.classList.remove("pressed");
 }
 
-async function present(state) {
-  current = state;
-  accepting = false;
+function presentPlace(state) {
   byId("progress").max = state.all;
   byId("progress").value = state.answered;
   byId("count").textContent = state.phase === "done" ? "" : `${state.number} of ${state.total}`;
   byId("block").textContent = state.phase === "trial" ?
     `Block ${Math.ceil(state.number / main.dataset.blockSize)} of ${main.dataset.blocks}` :
     { practice: "Practice", done: "" }[state.phase];
+}
+
+async function present(state) {
+  current = state;
+  accepting = false;
   for (const token of loading.keys()) {
     if (token !== state.trial && token !== state.next) loading.delete(token);
   }
@@ -130,6 +148,7 @@ async function present(state) {
   if (current !== state) return undefined;
   if (!image) return refresh();
   const moved = byId("trial").hidden;
+  presentPlace(state);
   clearFeedback();
   image.alt = `Image ${state.number}`;
   byId("stage").replaceChildren(image);
@@ -150,6 +169,7 @@ async function present(state) {
 const part = (right, of) => `${right} of ${of}`;
 
 function presentPause(state) {
+  presentPlace(state);
   const pause = state.pause;
   const told = pause.right !== undefined;
   byId("pause-score").textContent = told ? part(pause.right, pause.of) : "";
@@ -168,6 +188,7 @@ function presentPause(state) {
 }
 
 function presentEnd(state) {
+  presentPlace(state);
   const { right, of } = state.result;
   byId("done-score").textContent = part(right, of);
   byId("done-text").textContent =
@@ -228,6 +249,8 @@ byId("continue").addEventListener("click", () => {
   present(current);
 });
 document.addEventListener("keydown", (event) => {
+  // Held on a button, Enter would press it again for each image that comes.
+  if (event.repeat && event.key === "Enter" && event.target.matches?.(".choice")) event.preventDefault();
   if (event.repeat || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
   const choice = { ArrowLeft: "real", ArrowRight: "generated" }[event.key];
   if (choice && !byId("trial").hidden) {
