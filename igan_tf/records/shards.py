@@ -203,7 +203,8 @@ def convert_image(data: bytes, settings: ConversionSettings) -> bytes:
     if settings.encoding == "raw":
         return image.tobytes()
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling=0)
+    # Pillow would take the comment of the file along.
+    image.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling=0, comment=b"")
     return buffer.getvalue()
 
 

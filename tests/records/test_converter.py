@@ -23,7 +23,7 @@ from igan_tf.records import converter, processes
 from igan_tf.records.manifest import read_manifest
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.sources import open_source
-from tests.records.image_files import damaged_files, odd_files, square_image
+from tests.records.image_files import damaged_files, jpeg, odd_files, square_image
 from tests.records.record_sets import (
     REPOSITORY,
     alive,
@@ -177,6 +177,13 @@ def test_tfds(real_data_dir, tmp_path):
 
 
 # Odd and damaged images.
+
+
+def test_images_with_long_comments_are_read_again(tmp_path):
+    make_photos(tmp_path / "photos", classes=1, images=1)
+    (tmp_path / "photos/n00/a.jpg").write_bytes(jpeg(7, comment=b"x" * 60_000))
+    convert_here(tmp_path / "photos", tmp_path / "records", image_size=32, num_shards=1)
+    assert len(ImageRecords(tmp_path / "records")) == 2
 
 
 def mixed_folder(root, odd, damaged):

@@ -3,7 +3,9 @@
 import io
 
 import numpy as np
+import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.shards import convert_image
@@ -31,6 +33,24 @@ def test_jpeg_has_the_quality_and_full_colour():
         error < 2
         and error < abs(np.asarray(images[30]).astype(int) - np.asarray(square_image(content, 64)).astype(int)).mean()
     )
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF", "PNG", "JPEG2000"])
+def test_a_comment_is_not_taken_along(kind):
+    image, text = Image.fromarray(picture(6)), b"by a camera " * 5
+    options = {"pnginfo": PngInfo()} if kind == "PNG" else {"comment": text}
+    if kind == "PNG":
+        options["pnginfo"].add_text("comment", text.decode())
+    with_comment, without = (saved(image, kind, **more) for more in (options, {}))
+    assert text in with_comment
+    assert convert_image(with_comment, ConversionSettings(image_size=12)) == convert_image(
+        without, ConversionSettings(image_size=12)
+    )
+
+
+def test_a_comment_longer_than_a_jpeg_holds():
+    content = saved(Image.fromarray(picture(6)), "GIF", comment=b"x" * 70_000)
+    assert b"x" * 200 not in convert_image(content, ConversionSettings(image_size=12))
 
 
 def _saved_at(quality):
