@@ -623,11 +623,29 @@ def test_a_forged_report_is_named_and_its_shard_written_anew(photos, converted, 
     assert contents(folder) == contents(converted)
 
 
-def test_records_of_something_else_are_left_alone(photos, tmp_path):
-    (tmp_path / "train-00000-of-00004.tfrecord").write_bytes(b"precious")
-    with pytest.raises(DataError, match=f"`output_dir={tmp_path}` holds records of something else"):
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    "name", ["train-00000-of-00004.tfrecord", "unfinished/notes.txt", "unfinished/plans/plan.json"]
+)
+def test_files_of_something_else_are_left_alone(photos, tmp_path, name, finished):
+    if finished:
+        if name.endswith(".tfrecord"):
+            pytest.skip("the set's own")
         convert_here(photos, tmp_path)
-    assert contents(tmp_path) == {"train-00000-of-00004.tfrecord": b"precious"}
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"precious")
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match=f"`output_dir={tmp_path}` holds files of something else, such as {name[:16]}"):
+        convert_here(photos, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_begun_before_its_plan_is_no_reason_to_overwrite(photos, tmp_path):
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished/.lock").write_bytes(b"")
+    (tmp_path / "train-00000-of-00004.tfrecord").write_bytes(b"precious")
+    with pytest.raises(DataError, match="something else, such as train-00000"):
+        convert_here(photos, tmp_path)
 
 
 @pytest.mark.parametrize(("path", "shared"), [(".lock", False), ("unfinished/.lock", True)], ids=["main", "process"])
