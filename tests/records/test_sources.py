@@ -257,6 +257,14 @@ def test_tfds_without_one_image_and_its_label_is_refused(tmp_path):
         open_source("tfds:tiny", str(tmp_path))
 
 
+def test_floats_of_tfds_are_refused(tmp_path):
+    prepare(tmp_path / "deep", dtype="uint16")
+    assert len(open_source("tfds:tiny", str(tmp_path / "deep")).entries) == 5
+    prepare(tmp_path, dtype="float32")
+    with pytest.raises(DataError, match=r"`source=tfds:tiny`: .* must be uint8 or uint16\. Received: float32$"):
+        open_source("tfds:tiny", str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("content_of", "words"), [("cut", "is cut at byte 5000"), ("short", "1 record instead of 10000")]
 )
