@@ -3,12 +3,16 @@
 import io
 import math
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from igan_tf.images import decoding
 from igan_tf.images.decoding import UnreadableImage, decode, fitted, window
 from igan_tf.images.folders import SIGNATURE_BYTES, begins_as_image
 from igan_tf.images.settings import IMAGE_FILES, DecodingSettings
@@ -306,3 +310,32 @@ def test_fits_by_hand():
     long = fitted(Image.new("L", (100_000, 1), 9), (4, 4), DecodingSettings(fit="pad", background="black"))
     assert np.asarray(long).tolist() == [[0] * 4, [9] * 4, [0] * 4, [0] * 4]
     assert levels_of("stretch", (2, 4)) == [[10, 20, 30, 40], [50, 60, 70, 80]]
+
+
+def test_threads_leave_warnings_as_they_were(monkeypatch):
+    both_inside, before = threading.Event(), list(warnings.filters)
+
+    def load(data, settings):
+        assert warnings.filters[0][0] == "ignore"
+        if data == b"second":
+            both_inside.set()
+            # It began later and ends later.
+            first.result(20)
+        else:
+            inside.set()
+            assert both_inside.wait(20)
+
+    monkeypatch.setattr(decoding, "_load", load)
+    inside = threading.Event()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(decode, b"first", IMAGE_FILES)
+        assert inside.wait(20)
+        threads.submit(decode, b"second", IMAGE_FILES).result(20)
+    assert warnings.filters == before
+
+
+def test_too_little_memory_does_not_make_a_file_unreadable(monkeypatch):
+    content = png(picture(0))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        decode(content, IMAGE_FILES)

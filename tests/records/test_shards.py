@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from igan_tf.records import shards
+from igan_tf.records.entries import Entry
 from igan_tf.records.settings import ConversionSettings
-from igan_tf.records.shards import convert_image
+from igan_tf.records.shards import ShardTask, convert_image
 from tests.records.image_files import jpeg, picture, png, saved, square_image
 
 
@@ -51,6 +53,22 @@ def test_a_comment_is_not_taken_along(kind):
 def test_a_comment_longer_than_a_jpeg_holds():
     content = saved(Image.fromarray(picture(6)), "GIF", comment=b"x" * 70_000)
     assert b"x" * 200 not in convert_image(content, ConversionSettings(image_size=12))
+
+
+@pytest.mark.parametrize("where", ["decode", "fitted", "encode_image"])
+def test_an_image_that_memory_does_not_hold_is_tried_again(tmp_path, monkeypatch, where):
+    content = jpeg(0)
+    (tmp_path / "a.jpg").write_bytes(content)
+    entry = Entry("n00/a.jpg", 0, str(tmp_path / "a.jpg"), 0, len(content))
+    path = tmp_path / "train-00000-of-00001.tfrecord"
+    task = ShardTask(path, tmp_path / "report.json", (entry,), (), 1, ConversionSettings(image_size=8, num_shards=1))
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, where, lambda *arguments: (_ for _ in ()).throw(MemoryError))
+        report = shards.write_shard(task)
+    assert report.unreadable == (("n00/a.jpg", "there is not enough memory for it"),) and report.unread
+    # So its report is not taken for a finished shard's.
+    assert shards.finished_report(task) is None
+    assert shards.write_shard(task).shard.records == 1
 
 
 def _saved_at(quality):
