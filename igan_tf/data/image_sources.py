@@ -14,7 +14,7 @@ import numpy as np
 from igan_tf.errors import DataError, counted, prefixed
 from igan_tf.images.array_files import SUFFIXES, ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import as_bytes
-from igan_tf.images.folders import in_words, list_images, refuse_unfinished
+from igan_tf.images.folders import in_words, list_images
 from igan_tf.images.settings import IMAGE_FILES, ImageFileSettings
 from igan_tf.images.tfds import PreparedData
 
@@ -85,7 +85,6 @@ def _read_folder(
     size: tuple[int, int] | None,
     report: Callable[[str], Any],
 ) -> np.ndarray:
-    refuse_unfinished(folder)
     if shards := array_files(folder):
         found = [(str(path), image) for path in shards for image in as_bytes(_read_array(path), path)]
         found = _chosen(found, limit, generator)

@@ -11,7 +11,6 @@ from igan_tf.evaluation.images import ImageSource
 from igan_tf.files import StrPath
 from igan_tf.images.array_files import ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import holds_range
-from igan_tf.images.folders import refuse_unfinished
 
 # What others store beside images, or alone: statistics of features.
 STATISTICS_KEYS = {"mu", "sigma"}
@@ -101,7 +100,6 @@ class ArrayFolderSource(ImageSource):
         channels_first: bool = False,
         likely_keys: Sequence[str] = (),
     ):
-        refuse_unfinished(root)
         self._files = [
             ArrayFileSource(path, key, image_range, channels_first, likely_keys) for path in array_files(root)
         ]

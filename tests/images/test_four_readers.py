@@ -258,6 +258,14 @@ def test_a_file_larger_than_any_image_is_not_read(tmp_path, reader):
     assert "huge.png: 1099511627776 bytes are more than `max_megapixels=89`" in found.words
 
 
+@pytest.mark.parametrize("place", [".", "cat"])
+@pytest.mark.parametrize("reader", READERS)
+def test_samples_of_which_files_are_missing_are_refused(tmp_path, reader, place):
+    write(tmp_path, {**PLAIN, f"{place}/samples.unfinished.json": b"{}"})
+    with pytest.raises(InputError, match=f"the folder {tmp_path / place} is not finished: it holds samples.unfinished"):
+        READERS[reader](tmp_path)
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_folders_too_deep_are_refused(tmp_path, reader):
     write(tmp_path, {"/".join(["cat", *["d"] * 150, "1.png"]): png(pixels(0))})
