@@ -100,6 +100,12 @@ def load_folder(config: DataSettings) -> ImageData:
     if not train:
         raise DataError(f"`data_dir={root}` holds no images to train on; {in_words(found.left_out) or 'it is empty'}")
     size = config.size or _FOLDER_IMAGE_SIZE
+    _refuse_too_large(
+        f"`data_dir={root}`",
+        len(train) + len(test),
+        (*size, config.channels),
+        f"; images of a smaller `image_size` need less. Received: image_size={config.image_size}",
+    )
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     numbers[None] = -1
     faults: list[str] = []
@@ -190,16 +196,21 @@ DATASETS = {
 }
 
 
-def in_memory(records: ImageRecords) -> ImageData:
-    """All images of `ImageRecords` as `ImageData`; none are held out."""
-    size = len(records) * math.prod(records.image_shape)
+def _refuse_too_large(where: str, count: int, shape: tuple[int, ...], more: str) -> None:
+    """Raises a DataError, which ends with `more`, for so many images of bytes that memory does not hold them."""
+    size = count * math.prod(shape)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # The images stand in memory twice: for the batches as a tensor.
     if 2 * size > memory:
         raise DataError(
-            f"{records.folder}: {len(records)} images of {records.image_shape} are {size / 1e9:.1f} GB, too many to be "
-            f"held in {memory / 1e9:.1f} GB of memory, as the recipe semi_supervised does"
+            f"{where}: {count} images of {shape} are {size / 1e9:.1f} GB, too many to be held in {memory / 1e9:.1f} GB "
+            f"of memory{more}"
         )
+
+
+def in_memory(records: ImageRecords) -> ImageData:
+    """All images of `ImageRecords` as `ImageData`; none are held out."""
+    _refuse_too_large(f"{records.folder}", len(records), records.image_shape, ", as the recipe semi_supervised does")
     images = np.empty((len(records), *records.image_shape), "uint8")
     labels = np.empty(len(records), "int64")
     for start in range(0, len(records), _RECORDS_AT_A_TIME):

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -251,3 +252,12 @@ def test_a_missing_folder_is_named(tmp_path):
     (tmp_path / "one.png").write_bytes(b"")
     with pytest.raises(DataError, match=f"Received: data_dir={tmp_path}/one.png, which is a file"):
         load_data(folder_config(tmp_path / "one.png"))
+
+
+def test_a_folder_that_memory_does_not_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    fill(tmp_path, {"a": 3})
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 2 * 3 * 16 * 3 - 1}.get)
+    words = rf"^`data_dir={tmp_path}`: 3 images of \(4, 4, 3\) are .* a smaller `image_size` .* image_size=4$"
+    with pytest.raises(DataError, match=words):
+        load_data(folder_config(tmp_path))
+    assert len(load_data(folder_config(tmp_path, channels=1)).train_images) == 3
