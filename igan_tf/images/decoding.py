@@ -167,12 +167,14 @@ def _load(data: bytes, settings: DecodingSettings) -> Image.Image:
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Brings the clear level of a PNG of 2 or 4 bits to eight, as Pillow brings its pixels alone."""
+    """Brings the clear level of a PNG of 2, 4 or 16 bits to eight, as Pillow brings its pixels alone."""
     tiles = getattr(image, "tile", None)
-    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0][3])) if image.format == "PNG" and tiles else None
+    mode = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
     clear = image.info.get("transparency")
-    if bits and isinstance(clear, int):
-        image.info["transparency"] = clear * 255 // (2**bits - 1)
+    if mode in ("L;2", "L;4") and isinstance(clear, int):
+        image.info["transparency"] = clear * 255 // (2 ** int(mode[2:]) - 1)
+    if mode == "RGB;16B" and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
 def _orientation(image: Image.Image) -> Any:

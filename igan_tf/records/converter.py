@@ -17,6 +17,7 @@ from igan_tf.errors import DataError, counted
 from igan_tf.files import StrPath, disk, durable
 from igan_tf.files.json_files import DamagedFile
 from igan_tf.files.locks import LOCK_NAME
+from igan_tf.images.folders import printable
 from igan_tf.images.reading import available_processors, too_many
 from igan_tf.records import shards
 from igan_tf.records.entries import Source
@@ -267,7 +268,7 @@ class _Conversion:
         lines = [json.dumps({"name": name, "reason": reason}) + "\n" for name, reason in unreadable]
         durable.write_text(path, "".join(lines))
         for name, reason in unreadable[:_MOST_SHOWN]:
-            self.report(f"left out: {name}: {reason}")
+            self.report(f"left out: {printable(name)}: {reason}")
         if len(unreadable) > _MOST_SHOWN:
             self.report(f"and {len(unreadable) - _MOST_SHOWN} more: {path}")
         total = len(self.source.entries)

@@ -83,6 +83,14 @@ def test_channels_first_are_named(tmp_path, channels):
             read_images(str(place))
 
 
+def test_three_grey_images_need_an_axis_more(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 28, 28), "uint8"))
+    with pytest.raises(
+        DataError, match=r"grey ones, 1 or 3 of them .*, \(N, height, width, 1\)\. Received: shape \(3,"
+    ):
+        read_images(str(tmp_path / "a.npy"))
+
+
 def test_npz_of_several_arrays(tmp_path):
     images = pixels()
     np.savez(tmp_path / "a.npz", images, np.arange(6))

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -150,6 +151,15 @@ def test_train_and_test_folders(tmp_path):
     assert data.test_labels.tolist() == [0, 1, 1]
     assert data.train_images[:, 0, 0, 0].tolist() == [1, 2, 3, 4]
     assert data.test_images[:, 0, 0, 0].tolist() == [5, 6, 7]
+
+
+def test_unlabelled_images_beside_splits_and_two_spellings_of_a_class(tmp_path):
+    spellings = [unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD")]
+    fill(tmp_path, {f"train/{spellings[0]}": 2, "unlabelled": 2, f"test/{spellings[1]}": 1, ".": 1})
+    data = load_data(folder_config(tmp_path))
+    assert data.class_names == (spellings[0],)
+    assert data.train_images[:, 0, 0, 0].tolist() == [1, 2, 3, 4] and data.train_labels.tolist() == [0, 0, -1, -1]
+    assert data.test_images[:, 0, 0, 0].tolist() == [5] and data.left_out == "left out: 1 beside train"
 
 
 def test_a_class_in_test_alone_is_named(tmp_path):

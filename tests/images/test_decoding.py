@@ -262,6 +262,16 @@ def test_the_clear_level_of_a_png_of_few_bits(bits, clear):
     assert np.asarray(decode(content, IMAGE_FILES).convert("RGB"))[0].tolist() == [[255] * 3, [0] * 3]
 
 
+def test_the_clear_colour_of_a_png_of_sixteen_bits():
+    _, content, shown = next(file for file in odd_files(20) if file[0] == "16-bit RGB")
+    clear = struct.pack(">HHH", *(int(level) << 8 for level in shown[0, 0]))
+    chunk = b"tRNS" + clear
+    place = content.index(b"IDAT") - 4
+    content = content[:place] + struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[place:]
+    expected = np.where((shown == shown[0, 0]).all(-1, keepdims=True), 255, shown)
+    np.testing.assert_array_equal(np.asarray(decode(content, IMAGE_FILES)), expected)
+
+
 def test_a_bmp_whose_fourth_byte_means_nothing():
     opaque = saved(Image.fromarray(np.dstack([picture(0), np.full((30, 40, 1), 255, "uint8")])), "BMP")
     start = int.from_bytes(opaque[10:14], "little")

@@ -270,6 +270,14 @@ def test_too_many_unreadable_images_are_an_error_and_finished_work_is_kept(tmp_p
     assert written == {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
 
 
+def test_names_that_cannot_be_printed_are_told_of(tmp_path):
+    source, lines = make_photos(tmp_path / "photos", classes=1, images=9), []
+    with open(os.fsencode(source / "n00") + b"/\xff.png", "wb") as file:
+        file.write(b"no image")
+    convert_here(source, tmp_path / "records", max_unreadable=0.1, report=lambda line: lines.append(line.encode()))
+    assert b"left out: n00/\\udcff.png: not an image of a known format" in lines
+
+
 def test_no_image_at_all_is_an_error(tmp_path):
     source = tmp_path / "photos"
     (source / "n00").mkdir(parents=True)
