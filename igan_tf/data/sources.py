@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -40,22 +41,8 @@ def load_digits(config: DataSettings) -> ImageData:
     return ImageData(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
 
 
-def load_mnist(config: DataSettings) -> ImageData:
-    """MNIST as prepared by TFDS in `data_dir`; nothing is downloaded."""
-    return _load_tfds(config, "mnist")
-
-
-def load_cifar10(config: DataSettings) -> ImageData:
-    """CIFAR-10 as prepared by TFDS in `data_dir`; nothing is downloaded."""
-    return _load_tfds(config, "cifar10")
-
-
-def load_svhn(config: DataSettings) -> ImageData:
-    """SVHN's cropped digits, `svhn_cropped` of TFDS, without the `extra` split; nothing is downloaded."""
-    return _load_tfds(config, "svhn_cropped")
-
-
 def _load_tfds(config: DataSettings, name: str) -> ImageData:
+    """A data set as prepared by TFDS in `data_dir`, by default its splits train and test; nothing is downloaded."""
     splits = {"train_split": config.train_split or "train", "test_split": config.test_split or "test"}
     with prefixed(f"`dataset={config.dataset}`"):
         prepared = PreparedData(name, config.data_dir)
@@ -187,9 +174,13 @@ class Dataset:
 
 DATASETS = {
     "digits": Dataset(load_digits, recipe="semi_supervised", network="digits"),
-    "mnist": Dataset(load_mnist, recipe="semi_supervised", network="mnist", tfds=True),
-    "cifar10": Dataset(load_cifar10, recipe="semi_supervised", network="cifar10", tfds=True),
-    "svhn": Dataset(load_svhn, recipe="semi_supervised", network="svhn", tfds=True),
+    "mnist": Dataset(functools.partial(_load_tfds, name="mnist"), recipe="semi_supervised", network="mnist", tfds=True),
+    "cifar10": Dataset(
+        functools.partial(_load_tfds, name="cifar10"), recipe="semi_supervised", network="cifar10", tfds=True
+    ),
+    "svhn": Dataset(
+        functools.partial(_load_tfds, name="svhn_cropped"), recipe="semi_supervised", network="svhn", tfds=True
+    ),
     # Of any size: the dense networks are the ones that take all of them.
     "folder": Dataset(load_folder, recipe="semi_supervised", network="mnist"),
     "imagenet": Dataset(load_imagenet, recipe="imagenet", network="cifar10", streamed=True),
