@@ -42,12 +42,7 @@ class SemiSupervisedBatches:
         worker: int = 0,
         num_workers: int = 1,
     ):
-        if not 1 <= batch_size <= len(images):
-            raise DataError(
-                f"`batch_size` must be from 1 to the number of training images, {len(images)}. "
-                f"Received: batch_size={batch_size}"
-            )
-        self._rows = worker_rows(batch_size, worker, num_workers)
+        self._rows = worker_rows(len(images), batch_size, worker, num_workers)
         self.labelled_indices = np.asarray(labelled_indices, "int64")
         self.labels = np.asarray(labels, "int64")
         self.batch_size = batch_size
@@ -128,12 +123,16 @@ def pipeline_options() -> tf.data.Options:
     return options
 
 
-def worker_rows(batch_size: int, worker: int, num_workers: int) -> slice:
-    """The slice of every batch that is a worker's part; the parts, put together in order, are the batch.
+def worker_rows(count: int, batch_size: int, worker: int, num_workers: int) -> slice:
+    """The slice of every batch of `count` images that is a worker's part; the parts, in order, are the batch.
 
     Raises:
-        DataError: for no such worker, and for a batch that cannot be divided.
+        DataError: for a batch larger than the data or that cannot be divided, and for no such worker.
     """
+    if not 1 <= batch_size <= count:
+        raise DataError(
+            f"`batch_size` must be from 1 to the number of training images, {count}. Received: batch_size={batch_size}"
+        )
     if not 0 <= worker < num_workers:
         raise DataError(
             f"`worker` must be from 0 to `num_workers` - 1. Received: worker={worker}, num_workers={num_workers}"

@@ -10,7 +10,6 @@ import tensorflow as tf
 from igan_tf.data.batches import pipeline_options, worker_rows
 from igan_tf.data.image_data import ImageData
 from igan_tf.devices import has_gpu
-from igan_tf.errors import DataError
 from igan_tf.images.arrays import as_unit_range
 from igan_tf.images.reading import available_processors
 from igan_tf.records.reader import ImageRecords
@@ -32,7 +31,7 @@ class ImageBatches:
     order: the workers' parts, put together, are the batch of one worker. A subclass reads the images.
 
     Args:
-        count: How many images there are.
+        data: The images, as the subclass takes them.
         batch_size: Images in a batch, over all workers and replicas.
         seed: Of order and flips.
         flip: Whether to mirror each image left to right with probability 1/2, anew each epoch.
@@ -41,6 +40,7 @@ class ImageBatches:
         num_workers: How many workers read parts of the same batches.
 
     Attributes:
+        count: How many images there are.
         steps_per_epoch: Batches in an epoch.
 
     Raises:
@@ -49,7 +49,7 @@ class ImageBatches:
 
     def __init__(
         self,
-        count: int,
+        data: Any,
         batch_size: int,
         seed: int,
         flip: bool = False,
@@ -57,17 +57,13 @@ class ImageBatches:
         worker: int = 0,
         num_workers: int = 1,
     ):
-        if not 1 <= batch_size <= count:
-            raise DataError(
-                f"`batch_size` must be from 1 to the number of images, {count}. Received: batch_size={batch_size}"
-            )
-        self._rows = worker_rows(batch_size, worker, num_workers)
-        self.count = count
+        self.count = self._open(data)
+        self._rows = worker_rows(self.count, batch_size, worker, num_workers)
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip
         self.as_float = as_float
-        self.steps_per_epoch = count // batch_size
+        self.steps_per_epoch = self.count // batch_size
 
     @property
     def num_labelled(self) -> int:
@@ -115,6 +111,10 @@ class ImageBatches:
     def _generator(self, epoch: int, stream: int) -> np.random.Generator:
         return np.random.default_rng([self.seed, epoch, stream])
 
+    def _open(self, data: Any) -> int:
+        """Keeps the images; returns how many there are."""
+        raise NotImplementedError
+
     def _look_up(self, indices: Any) -> Any:
         """What is to be decoded of some images."""
         return indices
@@ -141,22 +141,13 @@ class RecordBatches(ImageBatches):
     """Batches of sharded records, read and decoded while they are needed.
 
     Args:
-        records: The `ImageRecords`.
+        data: The `ImageRecords`.
         batch_size, seed, flip, as_float, worker, num_workers: See `ImageBatches`.
     """
 
-    def __init__(
-        self,
-        records: ImageRecords,
-        batch_size: int,
-        seed: int,
-        flip: bool = False,
-        as_float: bool = True,
-        worker: int = 0,
-        num_workers: int = 1,
-    ):
-        super().__init__(len(records), batch_size, seed, flip, as_float, worker, num_workers)
-        self.records = records
+    def _open(self, data: ImageRecords) -> int:
+        self.records = data
+        return len(data)
 
     def _look_up(self, indices: np.ndarray) -> tf.Tensor:
         return tf.constant(self.records.read(indices), tf.string)
@@ -182,19 +173,10 @@ class ArrayBatches(ImageBatches):
         batch_size, seed, flip, as_float, worker, num_workers: See `ImageBatches`.
     """
 
-    def __init__(
-        self,
-        data: ImageData,
-        batch_size: int,
-        seed: int,
-        flip: bool = False,
-        as_float: bool = True,
-        worker: int = 0,
-        num_workers: int = 1,
-    ):
-        super().__init__(len(data.train_images), batch_size, seed, flip, as_float, worker, num_workers)
+    def _open(self, data: ImageData) -> int:
         with tf.device("CPU"):
             self._images, self._labels = tf.constant(data.train_images), tf.constant(data.train_labels)
+        return len(data.train_images)
 
     @property
     def num_labelled(self) -> int:

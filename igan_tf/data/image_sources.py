@@ -14,7 +14,7 @@ import numpy as np
 from igan_tf.errors import DataError, counted, prefixed
 from igan_tf.images.array_files import SUFFIXES, ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import as_bytes
-from igan_tf.images.folders import in_words, list_images, refuse_unfinished
+from igan_tf.images.folders import in_words, list_images
 from igan_tf.images.settings import IMAGE_FILES, ImageFileSettings
 from igan_tf.images.tfds import PreparedData
 
@@ -56,25 +56,24 @@ def read_images(
             than those before it.
     """
     if matched := _TFDS.fullmatch(place):
-        images = _read_tfds(place, matched[1], matched[2], data_dir)
-        return as_bytes(_chosen(images, limit, generator), place)
+        return as_bytes(_read_tfds(place, matched[1], matched[2], data_dir, limit, generator), place)
     if place.startswith("digits:"):
-        return as_bytes(_chosen(_read_digits(place), limit, generator), place)
+        images = _read_digits(place)
+        return as_bytes(images[_drawn(len(images), limit, generator)], place)
     path = Path(place)
     if path.is_dir():
         return _read_folder(path, limit, generator, settings, size, report)
-    if path.suffix in SUFFIXES:
-        return as_bytes(_chosen(_read_array(path), limit, generator), place)
+    if path.suffix.lower() in SUFFIXES:
+        array = _open_array(path)
+        return as_bytes(_take(array, _drawn(array.shape[0], limit, generator)), place)
     raise DataError(f"`place` must name {FORMS}. Received: place={place}")
 
 
-def _chosen(items: Any, limit: int | None, generator: np.random.Generator | None) -> Any:
-    """Draws `limit` of the items, in their order; takes all where there are no more."""
-    if limit is None or len(items) <= limit:
-        return items
-    generator = generator or np.random.default_rng()
-    rows = np.sort(generator.permutation(len(items))[:limit])
-    return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows]
+def _drawn(count: int, limit: int | None, generator: np.random.Generator | None) -> np.ndarray:
+    """The sorted positions of `limit` of `count` items; of all where there are no more."""
+    if limit is None or count <= limit:
+        return np.arange(count)
+    return np.sort((generator or np.random.default_rng()).permutation(count)[:limit])
 
 
 def _read_folder(
@@ -85,18 +84,22 @@ def _read_folder(
     size: tuple[int, int] | None,
     report: Callable[[str], Any],
 ) -> np.ndarray:
-    refuse_unfinished(folder)
     if shards := array_files(folder):
-        found = [(str(path), image) for path in shards for image in as_bytes(_read_array(path), path)]
-        found = _chosen(found, limit, generator)
+        arrays = [_open_array(path) for path in shards]
+        starts = np.cumsum([0, *(array.shape[0] for array in arrays)])
+        rows = _drawn(int(starts[-1]), limit, generator)
+        found = []
+        for path, array, start, end in zip(shards, arrays, starts, starts[1:]):
+            if len(wanted := rows[(rows >= start) & (rows < end)] - start):
+                found += [(str(path), image) for image in as_bytes(_take(array, wanted), path)]
     else:
         found = _read_files(folder, limit, generator, settings, size, report)
     first_path, first = found[0]
-    for path, image in found:
+    for name, image in found:
         if image.shape[:2] != first.shape[:2]:
             raise DataError(
                 f"images must all have one size{'' if size else '; `fit` brings the image files of a folder to one'}. "
-                f"Received: {path} with {_size(image)}, {first_path} with {_size(first)}"
+                f"Received: {name} with {_size(image)}, {first_path} with {_size(first)}"
             )
     channels = max(image.shape[2] for _, image in found)
     return np.stack([np.broadcast_to(image, (*image.shape[:2], channels)) for _, image in found])
@@ -125,7 +128,7 @@ def _read_files(
         return array.reshape(*array.shape[:2], -1)
 
     listing = list_images(folder)
-    files = _chosen(listing.files, limit, generator)
+    files = [listing.files[row] for row in _drawn(len(listing.files), limit, generator)]
     if not files:
         raise DataError(f"the folder {folder} holds no images; {in_words(listing.left_out) or 'it is empty'}")
     read = list(zip(files, read_files(files, settings, pixels)))
@@ -139,7 +142,7 @@ def _read_files(
     return [(file.path, image) for file, image in read if not isinstance(image, UnreadableImage)]
 
 
-def _read_array(path: Path) -> np.ndarray:
+def _open_array(path: Path) -> ArrayFile:
     key = image_key(path)
     if key is None:
         raise DataError(
@@ -151,7 +154,17 @@ def _read_array(path: Path) -> np.ndarray:
             f"{array.name} must have its channels last: array.transpose(0, 2, 3, 1). Received: shape "
             f"{array.stored_shape}, channels first"
         )
-    return np.concatenate(list(array.rows()))
+    return array
+
+
+def _take(array: ArrayFile, rows: np.ndarray) -> np.ndarray:
+    """The images at sorted positions; no others stay in memory."""
+    images, start = np.empty((len(rows), *array.shape[1:]), array.dtype), 0
+    for piece in array.rows():
+        first, last = np.searchsorted(rows, (start, start + len(piece)))
+        images[first:last] = piece[rows[first:last] - start]
+        start += len(piece)
+    return images
 
 
 def _read_digits(place: str) -> np.ndarray:
@@ -165,10 +178,17 @@ def _read_digits(place: str) -> np.ndarray:
     return splits[place]
 
 
-def _read_tfds(place: str, name: str, split: str, data_dir: str) -> np.ndarray:
+def _read_tfds(
+    place: str, name: str, split: str, data_dir: str, limit: int | None, generator: np.random.Generator | None
+) -> np.ndarray:
     with prefixed(place):
-        images = list(PreparedData(name, data_dir).images(split))
-    sizes = sorted({image.shape for image in images})
+        data = PreparedData(name, data_dir)
+        rows = set(_drawn(data.count_images(split), limit, generator).tolist())
+        images, sizes = [], set()
+        for row, image in enumerate(data.images(split)):
+            sizes.add(image.shape)
+            if row in rows:
+                images.append(image)
     if len(sizes) != 1:
-        raise DataError(f"{place}: images must all have one size. Received: {sizes[:3]}")
+        raise DataError(f"{place}: images must all have one size. Received: {sorted(sizes)[:3]}")
     return np.stack(images)

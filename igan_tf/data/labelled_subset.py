@@ -81,7 +81,8 @@ def read_label_file(label_file: StrPath, num_examples: int, num_classes: int) ->
     labels: list[int] = []
     seen: dict[int, int] = {}
     try:
-        lines = Path(label_file).read_text(encoding="utf-8").splitlines()
+        # Spreadsheets begin a file with a mark.
+        lines = Path(label_file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"`label_file={label_file}` cannot be read: {error}") from error
     for number, line in enumerate(lines, start=1):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -40,22 +41,8 @@ def load_digits(config: DataSettings) -> ImageData:
     return ImageData(images[~test], labels[~test], images[test], labels[test], tuple("0123456789"))
 
 
-def load_mnist(config: DataSettings) -> ImageData:
-    """MNIST as prepared by TFDS in `data_dir`; nothing is downloaded."""
-    return _load_tfds(config, "mnist")
-
-
-def load_cifar10(config: DataSettings) -> ImageData:
-    """CIFAR-10 as prepared by TFDS in `data_dir`; nothing is downloaded."""
-    return _load_tfds(config, "cifar10")
-
-
-def load_svhn(config: DataSettings) -> ImageData:
-    """SVHN's cropped digits, `svhn_cropped` of TFDS, without the `extra` split; nothing is downloaded."""
-    return _load_tfds(config, "svhn_cropped")
-
-
 def _load_tfds(config: DataSettings, name: str) -> ImageData:
+    """A data set as prepared by TFDS in `data_dir`, by default its splits train and test; nothing is downloaded."""
     splits = {"train_split": config.train_split or "train", "test_split": config.test_split or "test"}
     with prefixed(f"`dataset={config.dataset}`"):
         prepared = PreparedData(name, config.data_dir)
@@ -100,6 +87,12 @@ def load_folder(config: DataSettings) -> ImageData:
     if not train:
         raise DataError(f"`data_dir={root}` holds no images to train on; {in_words(found.left_out) or 'it is empty'}")
     size = config.size or _FOLDER_IMAGE_SIZE
+    _refuse_too_large(
+        f"`data_dir={root}`",
+        len(train) + len(test),
+        (*size, config.channels),
+        f"; images of a smaller `image_size` need less. Received: image_size={config.image_size}",
+    )
     numbers: dict[str | None, int] = {name: number for number, name in enumerate(names)}
     numbers[None] = -1
     faults: list[str] = []
@@ -181,25 +174,34 @@ class Dataset:
 
 DATASETS = {
     "digits": Dataset(load_digits, recipe="semi_supervised", network="digits"),
-    "mnist": Dataset(load_mnist, recipe="semi_supervised", network="mnist", tfds=True),
-    "cifar10": Dataset(load_cifar10, recipe="semi_supervised", network="cifar10", tfds=True),
-    "svhn": Dataset(load_svhn, recipe="semi_supervised", network="svhn", tfds=True),
+    "mnist": Dataset(functools.partial(_load_tfds, name="mnist"), recipe="semi_supervised", network="mnist", tfds=True),
+    "cifar10": Dataset(
+        functools.partial(_load_tfds, name="cifar10"), recipe="semi_supervised", network="cifar10", tfds=True
+    ),
+    "svhn": Dataset(
+        functools.partial(_load_tfds, name="svhn_cropped"), recipe="semi_supervised", network="svhn", tfds=True
+    ),
     # Of any size: the dense networks are the ones that take all of them.
     "folder": Dataset(load_folder, recipe="semi_supervised", network="mnist"),
     "imagenet": Dataset(load_imagenet, recipe="imagenet", network="cifar10", streamed=True),
 }
 
 
-def in_memory(records: ImageRecords) -> ImageData:
-    """All images of `ImageRecords` as `ImageData`; none are held out."""
-    size = len(records) * math.prod(records.image_shape)
+def _refuse_too_large(where: str, count: int, shape: tuple[int, ...], more: str) -> None:
+    """Raises a DataError, which ends with `more`, for so many images of bytes that memory does not hold them."""
+    size = count * math.prod(shape)
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     # The images stand in memory twice: for the batches as a tensor.
     if 2 * size > memory:
         raise DataError(
-            f"{records.folder}: {len(records)} images of {records.image_shape} are {size / 1e9:.1f} GB, too many to be "
-            f"held in {memory / 1e9:.1f} GB of memory, as the recipe semi_supervised does"
+            f"{where}: {count} images of {shape} are {size / 1e9:.1f} GB, too many to be held in {memory / 1e9:.1f} GB "
+            f"of memory{more}"
         )
+
+
+def in_memory(records: ImageRecords) -> ImageData:
+    """All images of `ImageRecords` as `ImageData`; none are held out."""
+    _refuse_too_large(f"{records.folder}", len(records), records.image_shape, ", as the recipe semi_supervised does")
     images = np.empty((len(records), *records.image_shape), "uint8")
     labels = np.empty(len(records), "int64")
     for start in range(0, len(records), _RECORDS_AT_A_TIME):

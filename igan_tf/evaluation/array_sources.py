@@ -12,7 +12,6 @@ from igan_tf.evaluation.statistics import is_statistics_file
 from igan_tf.files import StrPath
 from igan_tf.images.array_files import ArrayFile, array_files, array_names, image_key
 from igan_tf.images.arrays import holds_range
-from igan_tf.images.folders import refuse_unfinished
 
 # Ranges that floats commonly have, narrow ones first.
 _RANGES = ((0.0, 1.0), (-1.0, 1.0), (0.0, 255.0))
@@ -100,7 +99,6 @@ class ArrayFolderSource(ImageSource):
         channels_first: bool = False,
         likely_keys: Sequence[str] = (),
     ):
-        refuse_unfinished(root)
         self._files = [
             ArrayFileSource(path, key, image_range, channels_first, likely_keys) for path in array_files(root)
         ]

@@ -11,8 +11,8 @@ from PIL import Image
 from igan_tf.errors import EvaluationError
 from igan_tf.evaluation.images import ImageSource
 from igan_tf.images.decoding import UnreadableImage
-from igan_tf.images.folders import in_words, list_images, refuse_unfinished
-from igan_tf.images.reading import fault_of, read_files, refuse_too_many
+from igan_tf.images.folders import in_words, list_images
+from igan_tf.images.reading import fault_of, read_files, refuse_too_many, too_many
 from igan_tf.images.settings import IMAGE_FILES, ImageFileSettings
 
 
@@ -34,7 +34,6 @@ class FolderSource(ImageSource):
     """
 
     def __init__(self, root: str | Path, channels: int = 3, settings: ImageFileSettings = IMAGE_FILES):
-        refuse_unfinished(root)
         listing = list_images(root)
         self._files = listing.files
         if not self._files:
@@ -55,7 +54,7 @@ class FolderSource(ImageSource):
         for place, image in zip(places, pixels):
             if not isinstance(image, UnreadableImage):
                 # Past the limit, read on only to list every fault.
-                if len(faults) <= self._settings.max_unreadable * len(places):
+                if not too_many(len(faults), len(places), self._settings.max_unreadable):
                     yield image
                 continue
             self.unreadable[place] = fault_of(self._files[place], image)

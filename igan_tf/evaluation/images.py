@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from igan_tf.errors import EvaluationError, counted, prefixed
+from igan_tf.errors import DataError, EvaluationError, counted, prefixed
 from igan_tf.evaluation.classifiers.classifier import resize
 from igan_tf.images.decoding import window
 from igan_tf.images.folders import in_words
@@ -222,14 +222,17 @@ class TfdsSource(ImageSource):
         data_dir: Folder of the prepared data; empty: TFDS's own.
 
     Raises:
-        DataError: for a data set that is not there or has no images, or a split that it has not or that is empty; while
-            reading, for one that is damaged.
+        DataError: for a data set that is not there or has no images of bytes, or a split that it has not or that is
+            empty; while reading, for one that is damaged.
     """
 
     def __init__(self, name: str, split: str, data_dir: str | Path = ""):
         with prefixed(f"tfds:{name}:{split}"):
             self._data = PreparedData(name, data_dir)
             count = self._data.count_images(split)
+            # Of other pixels nothing says which are black and white.
+            if (dtype := np.dtype(self._data.features["image"].np_dtype)) != "uint8":
+                raise DataError(f"its images must be uint8. Received: {dtype}")
         super().__init__(count, f"tfds:{self._data.full_name}", split)
 
     def rows(self) -> Iterator[np.ndarray]:

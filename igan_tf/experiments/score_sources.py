@@ -103,7 +103,7 @@ def kind_of(argument: str, spec: str) -> str:
         return "arrays" if set(array_names(spec)).intersection(IMAGE_KEYS) else "statistics"
     if spec and Path(spec).is_dir():
         return "arrays" if array_files(spec) else "folder"
-    if Path(spec).suffix in SUFFIXES and Path(spec).is_file():
+    if Path(spec).suffix.lower() in SUFFIXES and Path(spec).is_file():
         return "arrays"
     more = f"; {RUN_DATA}; a file of statistics" if argument == "reference" else ""
     raise EvaluationError(f"`{argument}` must be one of: {SOURCES}{more}. Received: {argument}={spec}")

@@ -21,6 +21,7 @@ from igan_tf.images.folders import image_files, is_hidden
 SUFFIXES = (".npy", ".npz")
 # Names that say which array of several holds the images: this package's, and NumPy's for arrays that got none.
 IMAGE_KEYS = ("images", "arr_0")
+_OF_THREE_AXES = "; grey ones, 1 or 3 of them or as many pixels wide, (N, height, width, 1)"
 # Images in a piece.
 _ROWS = 64
 
@@ -106,7 +107,8 @@ class ArrayFile:
         if not (first or last or grey) or 0 in shape or fortran or not pixels:
             raise DataError(
                 f"{self.name} must be images, (N, height, width) or (N, height, width, 1 or 3 channels), in C order, "
-                f"uint8, or floating point of at most 64 bits. Received: shape {shape}, dtype {dtype}"
+                f"uint8, or floating point of at most 64 bits{_OF_THREE_AXES if len(shape) == 3 else ''}. "
+                f"Received: shape {shape}, dtype {dtype}"
                 f"{', Fortran order' if fortran else ''}"
             )
         # Under a damaged header that promises fewer images, the checksum behind the others would not be read.

@@ -63,4 +63,9 @@ def as_bytes(images: np.ndarray, place: Any) -> np.ndarray:
             f"{place}: images of type {images.dtype} must be in [0, 1]. "
             f"Received: values from {images.min()} to {images.max()}"
         )
+    return rounded(images)
+
+
+def rounded(images: np.ndarray) -> np.ndarray:
+    """Floats from 0 to 1, clipped, as the nearest bytes."""
     return np.round(np.clip(images, 0, 1) * 255).astype("uint8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 from igan_tf.errors import DataError
@@ -44,7 +45,8 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
     """Finds the images of a folder of class folders, or of one of splits that are such folders.
 
     Images beside class folders, and those in a folder `unlabelled`, have no label. `train`, by itself or with `val` and
-    `test`, is a split and never a class. The test split is `test` if it has labels, else `val`.
+    `test`, is a split and never a class; `unlabelled` beside it is a part of it. The test split is `test` if it has
+    labels, else `val`.
 
     Args:
         folder: The folder.
@@ -68,8 +70,9 @@ def list_classes(folder: StrPath, argument: str) -> ClassListing:
         return ClassListing(_class_names(files), files, None, left_out)
     labelled = {split: _with_classes(where, f"{folder}/{name}", parts[name], 1) for split, name in splits.items()}
     train = labelled.pop("train")
-    if beside := sum(len(files) for name, files in parts.items() if not name or _is_unlabelled(name)):
-        left_out[f"beside {splits['train']}"] = beside
+    train += tuple((file, None) for name in parts if _is_unlabelled(name) for file in parts[name])
+    if "" in parts:
+        left_out[f"beside {splits['train']}"] = len(parts[""])
     test = next((labelled[split] for split in ("test", "val") if _class_names(labelled.get(split, ()))), None)
     for split, files in labelled.items():
         if files is not test:
@@ -119,7 +122,8 @@ def _with_classes(
         if _is_unlabelled(class_name) or not inner:
             pairs.append((file, None))
         elif len(inner) == 1:
-            pairs.append((file, printable(class_name)))
+            # Two spellings of an accented letter are one class.
+            pairs.append((file, printable(unicodedata.normalize("NFC", class_name))))
         else:
             raise DataError(
                 f"{where}: the class folder {printable(class_name)} must hold images, and holds the folder "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
+import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,10 @@ _UPRIGHT = {
 _GREY = ("1", "L", "LA", "La")
 _BITS_PER_SAMPLE = 258
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+# Of threads that decode.
+_lock = threading.Lock()
+_threads_inside = 0
+_caught = contextlib.ExitStack()
 
 
 class UnreadableImage(ValueError):
@@ -52,17 +58,38 @@ def decode(data: bytes, settings: DecodingSettings) -> Image.Image:
 
     Raises:
         UnreadableImage: with the reason.
+        MemoryError: where there is not enough for this image.
     """
     try:
-        with warnings.catch_warnings():
-            # Pillow warns of large images and of damaged metadata.
-            warnings.simplefilter("ignore")
+        with _without_warnings():
             return _load(data, settings)
-    except UnreadableImage:
+    # Another time there may be enough memory.
+    except (UnreadableImage, MemoryError):
         raise
     # Damaged files make Pillow's readers raise nearly everything; none of it may end a training or a conversion.
     except Exception as error:
         raise UnreadableImage(_reason(error)) from error
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Keeps warnings off, in all threads while one is in the scope: Pillow warns of large images and damaged metadata.
+
+    `catch_warnings` in each thread would put back what another one had set.
+    """
+    global _threads_inside
+    with _lock:
+        if not _threads_inside:
+            _caught.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+        _threads_inside += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _threads_inside -= 1
+            if not _threads_inside:
+                _caught.close()
 
 
 def fitted(image: Image.Image, size: tuple[int, int], settings: DecodingSettings) -> Image.Image:
@@ -140,12 +167,14 @@ def _load(data: bytes, settings: DecodingSettings) -> Image.Image:
 
 
 def _scale_transparency(image: Image.Image) -> None:
-    """Brings the clear level of a PNG of 2 or 4 bits to eight, as Pillow brings its pixels alone."""
+    """Brings the clear level of a PNG of 2, 4 or 16 bits to eight, as Pillow brings its pixels alone."""
     tiles = getattr(image, "tile", None)
-    bits = {"L;2": 2, "L;4": 4}.get(str(tiles[0][3])) if image.format == "PNG" and tiles else None
+    mode = str(tiles[0][3]) if image.format == "PNG" and tiles else ""
     clear = image.info.get("transparency")
-    if bits and isinstance(clear, int):
-        image.info["transparency"] = clear * 255 // (2**bits - 1)
+    if mode in ("L;2", "L;4") and isinstance(clear, int):
+        image.info["transparency"] = clear * 255 // (2 ** int(mode[2:]) - 1)
+    if mode == "RGB;16B" and isinstance(clear, tuple):
+        image.info["transparency"] = tuple(level >> 8 for level in clear)
 
 
 def _orientation(image: Image.Image) -> Any:

@@ -77,7 +77,8 @@ def list_images(folder: StrPath) -> Listing:
     left out.
 
     Raises:
-        DataError: for a folder that cannot be read, and for a symbolic link to a folder that it lies in.
+        DataError: for a folder that cannot be read, for a symbolic link to a folder that it lies in, and for a folder
+            of samples of which files are missing.
     """
     left_out: collections.Counter[str] = collections.Counter()
     found = list(_walk(Path(folder), "", (), left_out))
@@ -115,14 +116,6 @@ def image_files(folder: StrPath) -> list[Path]:
     return [] if not os.path.isdir(folder) else [Path(file.path) for file in list_images(folder).files]
 
 
-def refuse_unfinished(folder: StrPath) -> None:
-    """Raises a DataError for a folder of samples of which files are missing."""
-    if (Path(folder) / UNFINISHED_SAMPLES).exists():
-        raise DataError(
-            f"the folder {folder} is not finished: it holds {UNFINISHED_SAMPLES}; the command that began it continues"
-        )
-
-
 def is_hidden(name: str) -> bool:
     """Whether a file or folder of this name is hidden, or an operating system's."""
     return name.startswith(".") or name.lower() in _SYSTEM_NAMES
@@ -157,6 +150,11 @@ def _walk(
             # Of samples; not worth a word.
             if entry.name == FINISHED_SAMPLES:
                 continue
+            if entry.name == UNFINISHED_SAMPLES:
+                raise DataError(
+                    f"the folder {printable(str(folder))} is not finished: it holds {UNFINISHED_SAMPLES}; the command "
+                    "that began it continues"
+                )
             if is_hidden(entry.name):
                 what = f"in {entry.name}" if entry.is_dir(follow_symlinks=False) else "hidden"
                 if count := _count(entry):

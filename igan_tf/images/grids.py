@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from igan_tf.files import StrPath, durable
+from igan_tf.images.arrays import rounded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,17 +54,13 @@ def as_picture(pixels: np.ndarray) -> Image.Image:
 
 def write_gif(path: StrPath, images: np.ndarray, milliseconds: int = 100) -> None:
     """Writes images `(N, height, width, channels)` in [0, 1] as the frames of a film without an end."""
-    first, *others = map(as_picture, _as_bytes(_enlarged(images)))
+    first, *others = map(as_picture, rounded(_enlarged(images)))
     with durable.durable_file(path) as file:
         first.save(file, format="GIF", save_all=True, append_images=others, duration=milliseconds, loop=0)
 
 
 def write_png(path: StrPath, image: np.ndarray) -> None:
     """Writes an image `(height, width, channels)` in [0, 1]."""
-    picture = as_picture(_as_bytes(image))
+    picture = as_picture(rounded(image))
     with durable.durable_file(path) as file:
         picture.save(file, format="PNG")
-
-
-def _as_bytes(images: np.ndarray) -> np.ndarray:
-    return np.round(np.clip(images, 0, 1) * 255).astype("uint8")

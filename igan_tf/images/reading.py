@@ -78,7 +78,7 @@ def fault_of(file: ImageFile, error: UnreadableImage) -> str:
 
 def too_many(faults: int, total: int, max_unreadable: float) -> bool:
     """Whether more of `total` images are unreadable than `max_unreadable` allows; all of them always are."""
-    return faults > max_unreadable * total or 0 < faults == total
+    return faults > 0 and (faults / total > max_unreadable or faults == total)
 
 
 def refuse_too_many(faults: Sequence[str], total: int, max_unreadable: float, where: str) -> None:

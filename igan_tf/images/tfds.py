@@ -75,7 +75,7 @@ class PreparedData:
         """
         try:
             count = self._builder.info.splits[split].num_examples
-        except (KeyError, ValueError) as error:
+        except (KeyError, ValueError, NotImplementedError) as error:
             raise DataError(
                 f"`split` must be one of {', '.join(self.splits)}, or a part of it such as {self.splits[0]}[:100]. "
                 f"Received: split={split}"
@@ -188,4 +188,12 @@ def _refusing(what: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         lines = _FRAMES.sub("", getattr(error, "message", None) or str(error)).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
-        raise DataError(f"{what}: {reason}. {remedy}") from error
+        raise DataError(f"{what}: {reason}{'' if _is_the_machines(error) else f'. {remedy}'}") from error
+
+
+def _is_the_machines(error: Exception) -> bool:
+    """Whether memory or a permission is wanting, which no other copy of the data would mend."""
+    import tensorflow as tf
+
+    of_tensorflow = (tf.errors.ResourceExhaustedError, tf.errors.PermissionDeniedError)
+    return isinstance(error, (MemoryError, PermissionError, *of_tensorflow))

@@ -17,6 +17,7 @@ from igan_tf.errors import DataError, counted
 from igan_tf.files import StrPath, disk, durable
 from igan_tf.files.json_files import DamagedFile
 from igan_tf.files.locks import LOCK_NAME
+from igan_tf.images.folders import printable
 from igan_tf.images.reading import available_processors, too_many
 from igan_tf.records import shards
 from igan_tf.records.entries import Source
@@ -267,7 +268,7 @@ class _Conversion:
         lines = [json.dumps({"name": name, "reason": reason}) + "\n" for name, reason in unreadable]
         durable.write_text(path, "".join(lines))
         for name, reason in unreadable[:_MOST_SHOWN]:
-            self.report(f"left out: {name}: {reason}")
+            self.report(f"left out: {printable(name)}: {reason}")
         if len(unreadable) > _MOST_SHOWN:
             self.report(f"and {len(unreadable) - _MOST_SHOWN} more: {path}")
         total = len(self.source.entries)
@@ -281,15 +282,16 @@ class _Conversion:
 
 
 def _refuse_foreign(output_dir: Path) -> None:
-    """Raises a DataError where `output_dir` holds records that this program would overwrite or mix with its own."""
-    if any((output_dir / name).exists() for name in (MANIFEST_NAME, UNFINISHED_NAME)):
-        return
+    """Raises a DataError where `output_dir` holds what this program would overwrite, remove or mix with its own."""
     if output_dir.exists() and not output_dir.is_dir():
         raise DataError(f"`output_dir` must be a folder. Received: output_dir={output_dir}")
-    if found := next(output_dir.glob("*tfrecord*"), None):
-        raise DataError(
-            f"`output_dir={output_dir}` holds records of something else, such as {found.name}; name another folder"
-        )
+    unfinished = output_dir / UNFINISHED_NAME
+    found = [file for file in unfinished.glob("[!.]*") if not (file.name == PLAN_NAME or file.match("train-*.json"))]
+    if not any(path.exists() for path in (output_dir / MANIFEST_NAME, unfinished / PLAN_NAME)):
+        found += output_dir.glob("*tfrecord*")
+    if found:
+        name = found[0].relative_to(output_dir)
+        raise DataError(f"`output_dir={output_dir}` holds files of something else, such as {name}; name another folder")
 
 
 def _bar(images: int) -> tqdm:

@@ -5,6 +5,7 @@ before the first of them is used.
 """
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -46,6 +47,7 @@ _OF_ANY_VERSION = json_files.record({"format": json_files.whole(1, MANY)}, other
 _COMMAND = "python -m igan_tf.data.imagenet_records"
 _AGAIN = f"Remove {{}} and run the converter ({_COMMAND}) again."
 _MOST_SHOWN = 10
+_TOO_MANY_OPEN = "too many open files"
 
 
 def settings_schema(version: int) -> json_files.Schema:
@@ -129,12 +131,18 @@ class Manifest:
         """Opens every shard in `folder`, and compares what it then holds with what was written.
 
         Raises:
-            DataError: that names each that is missing, empty, cut, altered or exchanged, and says how to mend it.
+            DataError: that names each that is missing, empty, cut, altered or exchanged, and says how to mend it; or
+                where this process may not open so many files.
         """
         files, found = self._checked(folder, lambda file: file)
         if found:
             for file in files:
                 file.close()
+            if _TOO_MANY_OPEN in found.values():
+                raise DataError(
+                    f"{folder}: {counted(len(self.shards), 'shard')} must be open at once, more files than this "
+                    "process may open: raise its limit, `ulimit -n`"
+                )
             shown = [f"{name}: {fault}" for name, fault in found.items()]
             if len(shown) > _MOST_SHOWN:
                 shown = [*shown[:_MOST_SHOWN], f"and {len(shown) - _MOST_SHOWN} more"]
@@ -161,7 +169,7 @@ class Manifest:
             except disk.UnusableFile:
                 return [], "no regular file of this folder"
             except OSError as error:
-                return [], f"cannot be read: {error.strerror}"
+                return [], _TOO_MANY_OPEN if error.errno == errno.EMFILE else f"cannot be read: {error.strerror}"
             if fault := self._fault(file, shard):
                 file.close()
                 return [], fault

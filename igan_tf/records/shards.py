@@ -69,7 +69,7 @@ class ShardReport:
     Attributes:
         shard: The `Shard`, as in the manifest.
         unreadable: Pairs of name and reason of the images left out.
-        unread: Whether a file could not be read, which may pass: the shard is then written anew.
+        unread: Whether a file could not be read, or not held in memory, which may pass: the shard is then written anew.
     """
 
     shard: Shard
@@ -155,8 +155,9 @@ def _write_shard(task: ShardTask) -> ShardReport:
                 framed = frame(_example(entry, task))
             except UnreadableImage as error:
                 unreadable.append((entry.name, str(error)))
-            except _UnreadFile as error:
-                unreadable.append((entry.name, str(error)))
+            except (_UnreadFile, MemoryError) as error:
+                few = "there is not enough memory for it"
+                unreadable.append((entry.name, few if isinstance(error, MemoryError) else str(error)))
                 unread = True
             else:
                 file.write(framed)
@@ -203,7 +204,8 @@ def convert_image(data: bytes, settings: ConversionSettings) -> bytes:
     if settings.encoding == "raw":
         return image.tobytes()
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling=0)
+    # Pillow would take the comment of the file along.
+    image.save(buffer, "JPEG", quality=settings.jpeg_quality, subsampling=0, comment=b"")
     return buffer.getvalue()
 
 

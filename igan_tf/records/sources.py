@@ -112,21 +112,23 @@ def _list_folder(root: Path) -> Source:
 
 def _list_tar(path: Path) -> Source:
     classes = {}
-    for member in _members(path, 0, path.stat().st_size, path.name):
+    left_out: collections.Counter[str] = collections.Counter()
+    for member in _members(path, 0, path.stat().st_size, path.name, left_out):
         name = PurePosixPath(member.name).name
-        if name.endswith(".tar") and not name.startswith("."):
-            class_name = name.removesuffix(".tar")
-            if class_name in classes:
-                raise DataError(f"`source={path}` holds {name} twice")
-            classes[class_name] = member
+        if is_hidden(name) or not name.endswith(".tar"):
+            left_out["hidden" if is_hidden(name) else "beside the tars"] += 1
+            continue
+        class_name = name.removesuffix(".tar")
+        if class_name in classes:
+            raise DataError(f"`source={path}` holds {name} twice")
+        classes[class_name] = member
     if not classes:
         raise DataError(f"`source={path}` must hold one tar a class, as ILSVRC2012_img_train.tar, and holds none")
     entries = []
-    left_out: collections.Counter[str] = collections.Counter()
     for label, class_name in enumerate(sorted(classes)):
         outer = classes[class_name]
         images = {}
-        for member in _members(path, outer.offset_data, outer.size, f"{class_name}.tar in it"):
+        for member in _members(path, outer.offset_data, outer.size, f"{class_name}.tar in it", left_out):
             file = PurePosixPath(member.name).name
             if is_hidden(file):
                 left_out["hidden"] += 1
@@ -149,8 +151,10 @@ def _begins_as_image(path: Path, offset: int, size: int) -> bool:
         return begins_as_image(os.pread(file.fileno(), min(size, SIGNATURE_BYTES), offset))
 
 
-def _members(path: Path, offset: int, size: int, what: str) -> list[tarfile.TarInfo]:
-    """The regular files of the tar that stands in `path` at `offset`.
+def _members(
+    path: Path, offset: int, size: int, what: str, left_out: collections.Counter[str]
+) -> list[tarfile.TarInfo]:
+    """The regular files of the tar that stands in `path` at `offset`; counts in `left_out` what else there is.
 
     Raises:
         DataError: where it is compressed, cut or damaged, most of which `tarfile` takes for the end of the archive.
@@ -169,6 +173,8 @@ def _members(path: Path, offset: int, size: int, what: str) -> list[tarfile.TarI
     if sparse := next((member for member in members if member.issparse()), None):
         # Its bytes do not stand as they are in the archive.
         raise DataError(f"`source={path}`: {what} holds the sparse file {sparse.name}, which cannot be read in place")
+    if others := sum(not (member.isfile() or member.isdir()) for member in members):
+        left_out["that are links, pipes or devices"] += others
     return [member for member in members if member.isfile()]
 
 

@@ -1,5 +1,7 @@
 """Lists the images of a data set that TFDS has prepared, where they stand in its files."""
 
+import numpy as np
+
 from igan_tf.errors import DataError, counted
 from igan_tf.images.tfds import PreparedData
 from igan_tf.records import tfrecords
@@ -21,6 +23,9 @@ def list_tfds(name: str, data_dir: str, split: str) -> Source:
     if split not in prepared.splits:
         raise DataError(f"`split` must be one of {', '.join(prepared.splits)}. Received: split={split}")
     image_key, label_key = _image_and_label(prepared)
+    # TFDS keeps the bytes of floats as the colours of a PNG.
+    if (dtype := np.dtype(prepared.features[image_key].np_dtype)).kind != "u":
+        raise DataError(f"the images of {name} must be uint8 or uint16. Received: {dtype}")
     entries: list[Entry] = []
     for path, expected in prepared.record_files(split):
         try:

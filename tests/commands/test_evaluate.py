@@ -674,6 +674,12 @@ def test_the_data_of_a_run_on_a_folder_has_the_runs_size_and_channels(here, monk
     np.testing.assert_array_equal(next(source.batches(99)), data.test_images if count == 4 else data.train_images)
 
 
+def test_the_suffix_of_an_array_may_be_in_capitals(tmp_path):
+    with open(tmp_path / "A.NPY", "wb") as file:
+        np.save(file, np.zeros((5, 8, 8, 1), "uint8"))
+    assert score_sources.kind_of("source", str(tmp_path / "A.NPY")) == "arrays"
+
+
 def test_what_is_wrong_shows_before_a_classifier_is_trained(here, capsys, monkeypatch):
     monkeypatch.setattr(scoring, "load_classifier", lambda *arguments, **named: pytest.fail("a classifier was loaded"))
     (here / "unfinished").mkdir()

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -80,6 +81,14 @@ def test_channels_first_are_named(tmp_path, channels):
     for place in (tmp_path / "a.npy", tmp_path):
         with pytest.raises(DataError, match=words):
             read_images(str(place))
+
+
+def test_three_grey_images_need_an_axis_more(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((3, 28, 28), "uint8"))
+    with pytest.raises(
+        DataError, match=r"grey ones, 1 or 3 of them .*, \(N, height, width, 1\)\. Received: shape \(3,"
+    ):
+        read_images(str(tmp_path / "a.npy"))
 
 
 def test_npz_of_several_arrays(tmp_path):
@@ -222,6 +231,32 @@ def test_tfds(real_data_dir):
 def test_tfds_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DataError, match=f"^tfds:mnist:test: no prepared data set mnist in `data_dir={tmp_path}`"):
         read_images("tfds:mnist:test", data_dir=str(tmp_path))
+
+
+def test_a_limit_holds_no_more_than_it_draws(tmp_path):
+    images = pixels(3000, (32, 32, 3))
+    (tmp_path / "parts").mkdir()
+    np.savez(tmp_path / "a.NPZ", images=images)
+    (tmp_path / "a.NPZ.npz").rename(tmp_path / "a.NPZ")
+    for number, part in enumerate(np.split(images, [1000, 1007])):
+        np.save(tmp_path / "parts" / f"{number}.npy", part)
+    expected = images[np.sort(np.random.default_rng(4).permutation(3000)[:20])]
+    for place in ("a.NPZ", "parts"):
+        tracemalloc.start()
+        found = read_images(str(tmp_path / place), limit=20, generator=np.random.default_rng(4))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        np.testing.assert_array_equal(found, expected)
+        # Of 9.2 MB.
+        assert peak < 2e6, place
+
+
+def test_a_limit_of_tfds_is_the_same_draw(tmp_path):
+    prepare(tmp_path)
+    whole, found = (
+        read_images("tfds:tiny:train", limit, np.random.default_rng(1), str(tmp_path)) for limit in (None, 3)
+    )
+    np.testing.assert_array_equal(found, whole[np.sort(np.random.default_rng(1).permutation(5)[:3])])
 
 
 def test_tfds_images_of_several_sizes_are_refused(tmp_path):

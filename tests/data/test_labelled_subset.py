@@ -77,6 +77,8 @@ def test_a_label_file_is_read_in_its_order(tmp_path):
     indices, labels = read_label_file(path, num_examples=10, num_classes=2)
     assert (indices.tolist(), labels.tolist()) == ([7, 3, 9, 0], [1, 0, 1, 1])
     assert (indices.dtype, labels.dtype) == ("int64", "int64")
+    path.write_text("7,1\n", encoding="utf-8-sig")
+    assert read_label_file(path, num_examples=10, num_classes=2)[0].tolist() == [7]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 import dataclasses
+import os
+import unicodedata
 
 import numpy as np
 import pytest
@@ -151,6 +153,15 @@ def test_train_and_test_folders(tmp_path):
     assert data.test_images[:, 0, 0, 0].tolist() == [5, 6, 7]
 
 
+def test_unlabelled_images_beside_splits_and_two_spellings_of_a_class(tmp_path):
+    spellings = [unicodedata.normalize(form, "caf\u00e9") for form in ("NFC", "NFD")]
+    fill(tmp_path, {f"train/{spellings[0]}": 2, "unlabelled": 2, f"test/{spellings[1]}": 1, ".": 1})
+    data = load_data(folder_config(tmp_path))
+    assert data.class_names == (spellings[0],)
+    assert data.train_images[:, 0, 0, 0].tolist() == [1, 2, 3, 4] and data.train_labels.tolist() == [0, 0, -1, -1]
+    assert data.test_images[:, 0, 0, 0].tolist() == [5] and data.left_out == "left out: 1 beside train"
+
+
 def test_a_class_in_test_alone_is_named(tmp_path):
     fill(tmp_path, {"train/a": 1, "test/a": 1, "test/zebra": 1})
     with pytest.raises(DataError, match=f"`data_dir={tmp_path}`: .*classes that train has not: zebra"):
@@ -251,3 +262,12 @@ def test_a_missing_folder_is_named(tmp_path):
     (tmp_path / "one.png").write_bytes(b"")
     with pytest.raises(DataError, match=f"Received: data_dir={tmp_path}/one.png, which is a file"):
         load_data(folder_config(tmp_path / "one.png"))
+
+
+def test_a_folder_that_memory_does_not_hold_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    fill(tmp_path, {"a": 3})
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 2 * 3 * 16 * 3 - 1}.get)
+    words = rf"^`data_dir={tmp_path}`: 3 images of \(4, 4, 3\) are .* a smaller `image_size` .* image_size=4$"
+    with pytest.raises(DataError, match=words):
+        load_data(folder_config(tmp_path))
+    assert len(load_data(folder_config(tmp_path, channels=1)).train_images) == 3

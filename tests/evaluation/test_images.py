@@ -415,6 +415,13 @@ def test_a_slice_that_ends_before_it_begins(real_data_dir):
         TfdsSource("mnist", "test[20:10]", str(real_data_dir / "tfds"))
 
 
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_images_of_tfds_that_are_no_bytes(tmp_path, dtype):
+    prepare(tmp_path, dtype=dtype)
+    with pytest.raises(DataError, match=rf"^tfds:tiny:test: its images must be uint8\. Received: {dtype}$"):
+        TfdsSource("tiny", "test", str(tmp_path))
+
+
 def test_a_data_set_without_images(tmp_path):
     prepare(tmp_path, image="picture")
     with pytest.raises(DataError, match=r"tfds:tiny:test: tiny has no feature image\. Received: \w+, \w+$"):

@@ -1,6 +1,7 @@
 """Any recipe on any data set whose sizes it takes."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -155,6 +156,22 @@ def test_a_class_without_a_line_in_the_file_is_named(noisy):
     noisy.write_text("0,1\n")
     config = build_config(dataset="digits", label_file=str(noisy), labels=10, balance=True)
     with pytest.raises(ConfigError, match=f"is of class '0'. Received: labels=10 label_file={noisy}"):
+        recipe_of(config).labelled_examples(load_data(config))
+
+
+def test_unreadable_images_leave_no_place_for_a_label_file_and_are_named_where_a_class_is_missing(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "images")
+    (tmp_path / "images/cat/3.png").write_bytes(b"")
+    labels = tmp_path / "labels.csv"
+    labels.write_text("4,0\n")
+    settings = {"dataset": "folder", "data_dir": str(tmp_path / "images"), "max_unreadable": 0.9, "test_fraction": 0.0}
+    config = build_config(label_file=str(labels), **settings)
+    with pytest.raises(ConfigError, match=rf"1 file, the first cat/3.png: .*\. Received: label_file={labels}$"):
+        recipe_of(config).labelled_examples(load_data(config))
+    for path in (tmp_path / "images/cat").iterdir():
+        path.write_bytes(b"")
+    config = build_config(labels=2, **settings)
+    with pytest.raises(ConfigError, match=r"class 'cat'\. .* train_images=0 and 10 images that cannot be read$"):
         recipe_of(config).labelled_examples(load_data(config))
 
 

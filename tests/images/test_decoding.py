@@ -3,12 +3,16 @@
 import io
 import math
 import struct
+import threading
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
+from igan_tf.images import decoding
 from igan_tf.images.decoding import UnreadableImage, decode, fitted, window
 from igan_tf.images.folders import SIGNATURE_BYTES, begins_as_image
 from igan_tf.images.settings import IMAGE_FILES, DecodingSettings
@@ -258,6 +262,16 @@ def test_the_clear_level_of_a_png_of_few_bits(bits, clear):
     assert np.asarray(decode(content, IMAGE_FILES).convert("RGB"))[0].tolist() == [[255] * 3, [0] * 3]
 
 
+def test_the_clear_colour_of_a_png_of_sixteen_bits():
+    _, content, shown = next(file for file in odd_files(20) if file[0] == "16-bit RGB")
+    clear = struct.pack(">HHH", *(int(level) << 8 for level in shown[0, 0]))
+    chunk = b"tRNS" + clear
+    place = content.index(b"IDAT") - 4
+    content = content[:place] + struct.pack(">I", 6) + chunk + struct.pack(">I", zlib.crc32(chunk)) + content[place:]
+    expected = np.where((shown == shown[0, 0]).all(-1, keepdims=True), 255, shown)
+    np.testing.assert_array_equal(np.asarray(decode(content, IMAGE_FILES)), expected)
+
+
 def test_a_bmp_whose_fourth_byte_means_nothing():
     opaque = saved(Image.fromarray(np.dstack([picture(0), np.full((30, 40, 1), 255, "uint8")])), "BMP")
     start = int.from_bytes(opaque[10:14], "little")
@@ -315,3 +329,32 @@ def test_what_is_behind_transparency_is_part_of_how_images_are_fitted():
         for colour in ("white", "red")
     ]
     assert words == ["crop", "crop, transparency over red", "pad with white", "pad with red"]
+
+
+def test_threads_leave_warnings_as_they_were(monkeypatch):
+    both_inside, before = threading.Event(), list(warnings.filters)
+
+    def load(data, settings):
+        assert warnings.filters[0][0] == "ignore"
+        if data == b"second":
+            both_inside.set()
+            # It began later and ends later.
+            first.result(20)
+        else:
+            inside.set()
+            assert both_inside.wait(20)
+
+    monkeypatch.setattr(decoding, "_load", load)
+    inside = threading.Event()
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(decode, b"first", IMAGE_FILES)
+        assert inside.wait(20)
+        threads.submit(decode, b"second", IMAGE_FILES).result(20)
+    assert warnings.filters == before
+
+
+def test_too_little_memory_does_not_make_a_file_unreadable(monkeypatch):
+    content = png(picture(0))
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: (_ for _ in ()).throw(MemoryError))
+    with pytest.raises(MemoryError):
+        decode(content, IMAGE_FILES)

@@ -199,6 +199,13 @@ def test_too_many_damaged_files_are_an_error_with_the_whole_list(tmp_path, reade
     assert all(f"x{index}.jpg: " in str(caught.value) for index in range(30))
 
 
+@pytest.mark.parametrize("reader", READERS)
+def test_as_many_damaged_files_as_allowed(tmp_path, reader):
+    files = {f"cat/{index}.png": png(pixels(0)) for index in range(71)} | {f"cat/x{i}.png": b"" for i in range(29)}
+    # In floating point 0.29 * 100 is less than 29.
+    assert READERS[reader](write(tmp_path, files), max_unreadable=0.29).images.total() == 71
+
+
 @pytest.mark.parametrize("layout", ["train and val", "train and test", "train alone"])
 @pytest.mark.parametrize("reader", ["training", "records"])
 def test_splits_are_never_classes(tmp_path, layout, reader):
@@ -256,6 +263,14 @@ def test_a_file_larger_than_any_image_is_not_read(tmp_path, reader):
         pytest.skip("the converter reads ranges of bytes")
     found = READERS[reader](tmp_path, max_unreadable=0.2)
     assert "huge.png: 1099511627776 bytes are more than `max_megapixels=89`" in found.words
+
+
+@pytest.mark.parametrize("place", [".", "cat"])
+@pytest.mark.parametrize("reader", READERS)
+def test_samples_of_which_files_are_missing_are_refused(tmp_path, reader, place):
+    write(tmp_path, {**PLAIN, f"{place}/samples.unfinished.json": b"{}"})
+    with pytest.raises(InputError, match=f"the folder {tmp_path / place} is not finished: it holds samples.unfinished"):
+        READERS[reader](tmp_path)
 
 
 @pytest.mark.parametrize("reader", READERS)

@@ -4,6 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from igan_tf.data import load_data
 from igan_tf.data.image_sources import read_images
@@ -61,7 +62,7 @@ def test_images_and_arrays(tiny):
         assert arrays["label"][order].tolist() == [number % 2 for number in range(SPLITS[split])]
 
 
-@pytest.mark.parametrize("split", ["validation", "", "train[", "train[2:9]"])
+@pytest.mark.parametrize("split", ["validation", "", "train[", "train[2:9]", "all[:50%]"])
 def test_a_split_that_it_has_not(tiny, split):
     words = rf"`split` must be one of .*, or a part of it such as \w+\[:100\]\. Received: split={re.escape(split)}$"
     for read in (PreparedData.count, lambda data, split: next(data.images(split)), PreparedData.arrays):
@@ -82,6 +83,23 @@ def test_a_split_that_it_has_not(tiny, split):
 def test_what_splits_have_in_common(tiny, one, other, shared):
     data = PreparedData("tiny", tiny)
     assert data.count_shared(one, other) == data.count_shared(other, one) == shared
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        PermissionError(13, "Permission denied"),
+        tf.errors.ResourceExhaustedError(None, None, "allocating"),
+        tf.errors.PermissionDeniedError(None, None, "denied"),
+    ],
+)
+def test_nothing_is_to_be_removed_for_want_of_memory_or_permission(tiny, monkeypatch, error):
+    data = PreparedData("tiny", str(tiny))
+    monkeypatch.setattr(data._builder, "as_dataset", lambda **options: (_ for _ in ()).throw(error))
+    with pytest.raises(DataError, match="cannot be read: ") as caught:
+        data.arrays("train")
+    assert "remove" not in str(caught.value)
 
 
 def test_an_empty_split(tiny):

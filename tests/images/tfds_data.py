@@ -16,7 +16,7 @@ def tiny_images(split):
     return np.tile(numbers[:, None, None, None], (1, 4, 4, 1))
 
 
-def prepare(data_dir, file_format="tfrecord", image="image", sizes=(4,)):
+def prepare(data_dir, file_format="tfrecord", image="image", sizes=(4,), dtype="uint8"):
     """Prepares the data set "tiny", image i with label i % 2.
 
     Args:
@@ -24,6 +24,7 @@ def prepare(data_dir, file_format="tfrecord", image="image", sizes=(4,)):
         file_format: TFDS's name of it.
         image: The name of the images' feature; None: no such feature.
         sizes: Height and width of the images in turn; 4 are `tiny_images`, others black.
+        dtype: Of the pixels.
 
     Returns:
         The folder of its files.
@@ -39,7 +40,9 @@ def prepare(data_dir, file_format="tfrecord", image="image", sizes=(4,)):
             def _info(self):
                 features = {"label": tfds.features.ClassLabel(names=LABELS)}
                 if image:
-                    features[image] = tfds.features.Image(shape=(None, None, 1))
+                    features[image] = tfds.features.Image(
+                        shape=(None, None, 1), dtype=np.dtype(dtype).type, encoding_format="png"
+                    )
                 return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
 
             def _split_generators(self, download_manager):
@@ -49,7 +52,7 @@ def prepare(data_dir, file_format="tfrecord", image="image", sizes=(4,)):
                 for number, pixels in enumerate(tiny_images(split)):
                     size = sizes[number % len(sizes)]
                     pixels = pixels if size == 4 else np.zeros((size, size, 1), "uint8")
-                    yield number, {"label": number % 2, **({image: pixels} if image else {})}
+                    yield number, {"label": number % 2, **({image: pixels.astype(dtype)} if image else {})}
 
     Tiny(data_dir=data_dir, file_format=file_format).download_and_prepare()
     return Path(data_dir) / "tiny" / "1.0.0"

@@ -23,7 +23,7 @@ from igan_tf.records import converter, processes
 from igan_tf.records.manifest import read_manifest
 from igan_tf.records.settings import ConversionSettings
 from igan_tf.records.sources import open_source
-from tests.records.image_files import damaged_files, odd_files, square_image
+from tests.records.image_files import damaged_files, jpeg, odd_files, square_image
 from tests.records.record_sets import (
     REPOSITORY,
     alive,
@@ -179,6 +179,13 @@ def test_tfds(real_data_dir, tmp_path):
 # Odd and damaged images.
 
 
+def test_images_with_long_comments_are_read_again(tmp_path):
+    make_photos(tmp_path / "photos", classes=1, images=1)
+    (tmp_path / "photos/n00/a.jpg").write_bytes(jpeg(7, comment=b"x" * 60_000))
+    convert_here(tmp_path / "photos", tmp_path / "records", image_size=32, num_shards=1)
+    assert len(ImageRecords(tmp_path / "records")) == 2
+
+
 def mixed_folder(root, odd, damaged):
     """Distinct odd and damaged files, `odd` and `damaged` of them, beside what is in `root`; returns the damaged."""
     expected, bad = {}, {}
@@ -261,6 +268,14 @@ def test_too_many_unreadable_images_are_an_error_and_finished_work_is_kept(tmp_p
     written = {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
     assert convert_here(source, folder, max_unreadable=0.03).images == 97
     assert written == {path.name: path.stat().st_mtime_ns for path in folder.glob("*.tfrecord")}
+
+
+def test_names_that_cannot_be_printed_are_told_of(tmp_path):
+    source, lines = make_photos(tmp_path / "photos", classes=1, images=9), []
+    with open(os.fsencode(source / "n00") + b"/\xff.png", "wb") as file:
+        file.write(b"no image")
+    convert_here(source, tmp_path / "records", max_unreadable=0.1, report=lambda line: lines.append(line.encode()))
+    assert b"left out: n00/\\udcff.png: not an image of a known format" in lines
 
 
 def test_no_image_at_all_is_an_error(tmp_path):
@@ -616,11 +631,32 @@ def test_a_forged_report_is_named_and_its_shard_written_anew(photos, converted, 
     assert contents(folder) == contents(converted)
 
 
-def test_records_of_something_else_are_left_alone(photos, tmp_path):
-    (tmp_path / "train-00000-of-00004.tfrecord").write_bytes(b"precious")
-    with pytest.raises(DataError, match=f"`output_dir={tmp_path}` holds records of something else"):
+@pytest.mark.parametrize(
+    ("name", "finished"),
+    [
+        ("train-00000-of-00004.tfrecord", False),
+        ("unfinished/notes.txt", False),
+        ("unfinished/notes.txt", True),
+        ("unfinished/plans/plan.json", False),
+    ],
+)
+def test_files_of_something_else_are_left_alone(photos, tmp_path, name, finished):
+    if finished:
         convert_here(photos, tmp_path)
-    assert contents(tmp_path) == {"train-00000-of-00004.tfrecord": b"precious"}
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_bytes(b"precious")
+    before = contents(tmp_path)
+    with pytest.raises(DataError, match=f"`output_dir={tmp_path}` holds files of something else, such as {name[:16]}"):
+        convert_here(photos, tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_begun_before_its_plan_is_no_reason_to_overwrite(photos, tmp_path):
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished/.lock").write_bytes(b"")
+    (tmp_path / "train-00000-of-00004.tfrecord").write_bytes(b"precious")
+    with pytest.raises(DataError, match="something else, such as train-00000"):
+        convert_here(photos, tmp_path)
 
 
 @pytest.mark.parametrize(("path", "shared"), [(".lock", False), ("unfinished/.lock", True)], ids=["main", "process"])

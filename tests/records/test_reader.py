@@ -363,12 +363,17 @@ def test_records_that_are_larger_than_images_can_be_are_refused(tmp_path):
         ImageRecords(folder)
 
 
-def test_a_set_of_many_shards_is_opened_within_the_limit_of_open_files(tmp_path):
+def test_a_set_of_many_shards_is_opened_within_the_limit_of_open_files(tmp_path, monkeypatch):
     convert_here(make_numbered(tmp_path / "photos", images=20), tmp_path / "records", num_shards=60)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    in_use = max(int(name) for name in os.listdir("/proc/self/fd"))
+    in_use = set(map(int, os.listdir("/proc/self/fd")))
+    limit = [number for number in range(len(in_use) + 60) if number not in in_use][20]
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (in_use + 20, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+        with monkeypatch.context() as patch:
+            patch.setattr("igan_tf.records.reader._allow_open_files", lambda count: None)
+            with pytest.raises(DataError, match=r"60 shards must be open at once, .*: raise its limit, `ulimit -n`$"):
+                ImageRecords(tmp_path / "records")
         assert len(ImageRecords(tmp_path / "records").read(np.arange(60))) == 60
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -143,6 +143,25 @@ def test_what_is_left_out_is_said(tmp_path):
     )
 
 
+def test_what_is_left_out_of_a_tar_is_said(tmp_path):
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w") as archive:
+        for name in ("a.JPEG", "notes.txt", ".hidden"):
+            add(archive, name, b"x")
+        for name, kind in (("soft.JPEG", tarfile.SYMTYPE), ("hard.JPEG", tarfile.LNKTYPE), ("sub", tarfile.DIRTYPE)):
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = kind, "a.JPEG"
+            archive.addfile(member)
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        for name in ("n01.tar", ".n02.tar", "n03.tar.gz", "loose.JPEG"):
+            add(archive, name, inner.getvalue())
+    source = open_source(str(tmp_path / "a.tar"))
+    assert [entry.name for entry in source.entries] == ["n01/a.JPEG"]
+    assert source.left_out == (
+        "left out: 2 hidden, 2 beside the tars, 2 that are links, pipes or devices, 1 of no image format"
+    )
+
+
 def test_the_training_split_of_a_layout_of_splits_is_converted(tmp_path):
     files = {f"{split}/{name}": content for split in ("train", "val") for name, content in FILES.items()}
     source = open_source(str(make_folder(tmp_path, files)))
@@ -254,6 +273,14 @@ def test_an_unknown_split_of_tfds_is_named(tmp_path):
 def test_tfds_without_one_image_and_its_label_is_refused(tmp_path):
     prepare(tmp_path, image=None)
     with pytest.raises(DataError, match=r"one image with one class label\. Received: images \[\], labels \['label'\]"):
+        open_source("tfds:tiny", str(tmp_path))
+
+
+def test_floats_of_tfds_are_refused(tmp_path):
+    prepare(tmp_path / "deep", dtype="uint16")
+    assert len(open_source("tfds:tiny", str(tmp_path / "deep")).entries) == 5
+    prepare(tmp_path, dtype="float32")
+    with pytest.raises(DataError, match=r"`source=tfds:tiny`: .* must be uint8 or uint16\. Received: float32$"):
         open_source("tfds:tiny", str(tmp_path))
 
 

@@ -13,7 +13,7 @@ import tensorflow as tf
 from igan_tf import losses
 from igan_tf.data import ImageData, labelled_subset, read_label_file, unbalanced_subset
 from igan_tf.data.batches import SemiSupervisedBatches
-from igan_tf.errors import ConfigError, DataError
+from igan_tf.errors import ConfigError, DataError, counted
 from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig
 from igan_tf.experiments.recipes.recipe import Recipe
 from igan_tf.layers.data_dependent import NothingToInitialize
@@ -51,6 +51,12 @@ class SemiSupervisedRecipe(Recipe):
             )
         known = data.train_labels
         if config.label_file:
+            if data.unreadable:
+                raise ConfigError(
+                    "`label_file` counts the training images, of which none may be unreadable: repair or remove "
+                    f"{counted(len(data.unreadable), 'file')}, the first {data.unreadable[0]}. "
+                    f"Received: label_file={config.label_file}"
+                )
             indices, labels = read_label_file(config.label_file, len(known), data.num_classes)
             if config.balance is None:
                 return indices, labels
@@ -79,9 +85,12 @@ class SemiSupervisedRecipe(Recipe):
             )
         missing = sorted(set(range(data.num_classes)) - set(known.tolist()))
         if missing:
+            cause = f"label_file={config.label_file}" if config.label_file else f"train_images={config.train_images}"
+            if data.unreadable:
+                cause += f" and {counted(len(data.unreadable), 'image')} that cannot be read"
             raise ConfigError(
-                f"no training image is of class {data.class_names[missing[0]]!r}. Received: labels={config.labels} "
-                + (f"label_file={config.label_file}" if config.label_file else f"train_images={config.train_images}")
+                f"no training image is of class {data.class_names[missing[0]]!r}. "
+                f"Received: labels={config.labels} {cause}"
             )
 
     def check_against_data(self, data: ImageData, replicas: int) -> None:
