@@ -20,6 +20,7 @@ from igan_tf.experiments.configs import as_lines, build_config, config_from_line
 from igan_tf.experiments.run_directory import read_config, refuse_other_settings, sole_trainer
 from igan_tf.training import Checkpoints
 from igan_tf.training.run_log import tag as tag_of
+from igan_tf.training.train_function import TrainFunction
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_here, run_process
 
 
@@ -345,6 +346,22 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
+
+
+@pytest.mark.parametrize("draws", [[], ["--label_draws=2", "--supervised_baseline"]], ids=["one", "draws"])
+def test_a_run_that_got_no_checkpoint_may_be_begun_with_other_settings(tmp_path, capfd, monkeypatch, draws):
+    def exhaust(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    arguments = [*FLAGS, "--epochs=1", f"--run_dir={tmp_path}/run", *draws]
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainFunction, "__call__", exhaust)
+        assert "smaller batches" in run_here(capfd, *arguments).text
+    outcome = run_here(capfd, *arguments, "--batch_size=300")
+    assert outcome.code == 0, outcome.text
+    assert read_config(tmp_path / "run").batch_size == 300
+    outcome = run_here(capfd, *arguments)
+    assert outcome.code == 1 and "--batch_size: the run was started with 300, now 400" in outcome.text
 
 
 @pytest.mark.parametrize("own", [[], ["--mode=evaluate"]])
