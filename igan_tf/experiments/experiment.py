@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 
 from igan_tf.data import ImageData
-from igan_tf.errors import counted
+from igan_tf.errors import counted, renamed
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
@@ -162,7 +162,8 @@ class Experiment:
         if not run_dir:
             self.recipe.initialize(self.model, self.batches)
             return
-        saved = runs.read_checkpoint(run_dir, warn=self.report)
+        with renamed(run_dir="init_from"):
+            saved = runs.read_checkpoint(run_dir, warn=self.report)
         runs.start_from(self.model, run_dir, saved)
         self.report(f"weights of step {saved.position['step']} of {run_dir}, SHA-256 {saved.sha256[:16]}")
 

@@ -17,6 +17,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.experiments import run_directory
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
+from igan_tf.experiments.weights import export_weights
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, NETWORKS, register
 from igan_tf.training import CheckpointError, Checkpoints, distribution
 from igan_tf.training.interruption import Interrupted
@@ -125,6 +126,16 @@ def test_a_run_starts_from_anothers_weights(finished, tmp_path):
     ):
         train(tmp_path / "wider", init_from=str(finished), network_width=2.0)
     assert not (tmp_path / "new").exists() and not (tmp_path / "wider" / "metrics.jsonl").exists()
+
+
+def test_weights_that_no_training_starts_from_are_refused_before_anything_trains(finished, tmp_path):
+    export_weights(str(finished), str(tmp_path / "gen"), generator_only=True)
+    several = {"label_draws": 2, "supervised_baseline": True}
+    with pytest.raises(ConfigError, match=rf"^`init_from={tmp_path}/gen` holds the weights of its generator alone$"):
+        train(tmp_path / "run", init_from=str(tmp_path / "gen"), **several)
+    with pytest.raises(CheckpointError, match=rf"^`init_from={finished}` is of another network:\n"):
+        train(tmp_path / "run", init_from=str(finished), network_width=2.0, **several)
+    assert not (tmp_path / "run").exists()
 
 
 def test_label_draws_and_the_supervised_baseline(tmp_path):
