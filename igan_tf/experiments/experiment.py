@@ -141,7 +141,7 @@ class Experiment:
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
-        refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_done)
+        refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_begun)
         if not resumed:
             refuse_lost_checkpoints(self.run_dir)
         return resumed
@@ -240,7 +240,7 @@ class Experiment:
         if self.log is None:
             return {"steps": self.trainer.step}
         # Metrics that were damaged may have been moved away.
-        last = [{}, *self.log.metrics()][-1] or self.recipe.test_errors(self.model, self.data)
+        last = self.log.last_epoch or self.recipe.test_errors(self.model, self.data)
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update({name: value for name, value in last.items() if name.endswith("_loss")})
         result.update(

@@ -121,11 +121,11 @@ def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
         refuse_fewer_epochs(run_dir, config, (read_result(run_dir) or {"epochs": 0})["epochs"])
 
 
-def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
-    """Raises a ConfigError where `config` asks for fewer epochs than are done."""
-    if config.epochs < done:
+def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, begun: int) -> None:
+    """Raises a ConfigError where `config` asks for fewer epochs than are begun."""
+    if config.epochs < begun:
         raise ConfigError(
-            f"`epochs` must be at least {done}, which the run in `run_dir={run_dir}` has done. "
+            f"`epochs` must be at least {begun}, which the run in `run_dir={run_dir}` has begun. "
             f"Received: epochs={config.epochs}"
         )
 

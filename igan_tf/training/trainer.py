@@ -96,6 +96,11 @@ class Trainer:
         return self._epoch
 
     @property
+    def epochs_begun(self) -> int:
+        """The epochs that are done, and one of which steps are."""
+        return self._epoch + (self._step_in_epoch > 0)
+
+    @property
     def recorded_step(self) -> int:
         """The last step whose records are complete: those of an epoch's last step come when the epoch is ended."""
         return self.step - (self._step_in_epoch == self.batches.steps_per_epoch)
