@@ -192,7 +192,9 @@ class Trainer:
                         f"({type(error).__name__}: {first_line(error)})"
                     ) from error
                 means = {name: total / self.batches.steps_per_epoch for name, total in self._sums.items()}
-                means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)
+                # None is left of an epoch that was stopped at its last step.
+                if steps:
+                    means["seconds_per_step"] = (time.perf_counter() - started) / steps
                 metrics = on_epoch_end(self._epoch + 1, self.step, means)
                 if "test_error" in metrics:
                     self._last_error = f", test error {metrics['test_error']:.4f}"
