@@ -87,9 +87,9 @@ class Experiment:
         keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
             self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
-        if couples_any_examples(self.model.discriminator):
-            # In the sums of several passes these would choose another order in each run; for the whole process.
-            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False, "constant_folding": False})
+        # Where several passes are summed up these would choose another order in each run; for the whole process.
+        free = not couples_any_examples(self.model.discriminator)
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": free, "constant_folding": free})
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
         self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, identity, self.worker)
 
@@ -209,7 +209,8 @@ class Experiment:
         if config.log_steps and step % config.log_steps == 0:
             self.log.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
         early = config.early_sample_steps
-        if (early and step <= _EARLY_STEPS and step % early == 0) or self._sample_timer.due():
+        is_early = early and step <= _EARLY_STEPS and step % early == 0
+        if self.recipe.generates and (is_early or self._sample_timer.due()):
             # Raises before samples are written if a loss is not finite.
             logs()
             self._write_samples(self.log, f"step-{step:08d}", step)

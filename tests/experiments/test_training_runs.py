@@ -139,7 +139,7 @@ def test_weights_that_no_training_starts_from_are_refused_before_anything_trains
 
 
 def test_label_draws_and_the_supervised_baseline(tmp_path):
-    returned = train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True)
+    returned = train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True, early_sample_steps=1)
     found = result(tmp_path)
     assert found == returned
     assert [draw["seed_data"] for draw in found["draws"]] == [1, 2]
@@ -151,6 +151,8 @@ def test_label_draws_and_the_supervised_baseline(tmp_path):
         folder = tmp_path / f"draw-{number}"
         assert result(folder) == draw
         assert result(folder / "supervised")["test_error"] == draw["supervised_test_error"]
+        # Its generator is not trained.
+        assert (folder / "samples" / "step-00000001.png").exists() and not (folder / "supervised" / "samples").exists()
         assert set(metrics(folder / "supervised")[0]) == {
             *("epoch", "step", "discriminator_loss", "supervised_loss", "train_error"),
             *("test_error", "averaged_test_error"),
