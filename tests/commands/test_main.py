@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 import igan_tf
-from igan_tf.commands import main
+from igan_tf.commands import main, train
 from igan_tf.commands.flags import CommandLine
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.settings import EvaluationSettings
@@ -181,6 +181,22 @@ def test_the_end_says_where_everything_is_and_what_comes_next(run_dir, tmp_path,
     line.add_settings(EvaluationSettings)
     line.parse(flags)
     assert line.read(EvaluationSettings).source == str(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scored"),
+    [
+        ({"dataset": "folder", "labels": 0}, False),
+        ({"dataset": "folder", "recipe": "imagenet", "use_labels": False}, False),
+        ({"dataset": "folder", "labels": 4}, True),
+        ({"dataset": "folder", "recipe": "imagenet"}, True),
+        ({"dataset": "digits", "labels": 0}, True),
+    ],
+)
+def test_a_folder_without_classes_is_offered_no_scores_by_classes(capsys, settings, scored):
+    train._say_what_next("run", "", build_config(**settings, data_dir="photos"))
+    printed = capsys.readouterr().out
+    assert "more samples: " in printed and ("scores: " in printed) == scored
 
 
 def test_draws_are_called_as_their_folders(tmp_path, capfd):
