@@ -296,6 +296,17 @@ def test_what_ones_own_networks_do_not_take_is_refused(tmp_path, registered):
         registered("odd", small_generator, build)
         with pytest.raises(ConfigError, match=r"`network=odd` must give a dict of 'logits', \(N, 10\), and 'features'"):
             train(tmp_path / "run", network="odd")
+
+    def narrow(image_shape, num_outputs):
+        images = keras.Input(image_shape)
+        features = keras.layers.Dense(16, dtype="bfloat16")(keras.layers.Flatten()(images))
+        return keras.Model(images, {"logits": keras.layers.Dense(num_outputs)(features), "features": features})
+
+    registered("narrow", small_generator, narrow)
+    with pytest.raises(
+        ConfigError, match=r"`network=narrow` must have variables of types .* Received: bfloat16$"
+    ):
+        train(tmp_path / "run", network="narrow")
     with pytest.raises(ConfigError, match=r"must not be that of this package's own networks\. Received: name=mnist"):
         registered("mnist", small_generator, small_discriminator)
     assert not (tmp_path / "run").exists()
