@@ -364,6 +364,16 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
 
 
+@pytest.mark.parametrize(("mode", "function"), [("sample", "sampling.sample_run"), ("evaluate", "runs.test_errors")])
+def test_want_of_memory_where_no_batches_are_chosen_blames_none(tmp_path, capfd, monkeypatch, mode, function):
+    def exhaust(*arguments, **more):
+        raise MemoryError("too many")
+
+    monkeypatch.setattr(f"igan_tf.experiments.{function}", exhaust)
+    outcome = run_here(capfd, f"--mode={mode}", f"--run_dir={tmp_path}")
+    assert outcome.code == 1 and "not enough memory. What was written before is whole (too many)" in outcome.text
+
+
 @pytest.mark.parametrize("draws", [[], ["--label_draws=2", "--supervised_baseline"]], ids=["one", "draws"])
 def test_a_run_that_got_no_checkpoint_may_be_begun_with_other_settings(tmp_path, capfd, monkeypatch, draws):
     def exhaust(*arguments):
