@@ -268,7 +268,7 @@ def _say_what_next(run_dir: str, draw: str, config: RunConfig) -> None:
         classifier = "" if config.dataset == "imagenet" else " --classifier=domain"
         report(f"sample grids: {one}/samples; more samples: igan-tf sample --run_dir={one} --output=samples.png")
         # The small network of `domain` learns classes, which one's own images may lack.
-        labelled = config.labelled if isinstance(config, SemiSupervisedConfig) else config.use_labels
+        labelled = getattr(config, "labelled", False) or getattr(config, "use_labels", False)
         if config.dataset == "folder" and not labelled:
             return
         # Of one's own images there are few: against so few, scores of 50,000 samples are refused.
