@@ -303,9 +303,7 @@ def test_what_ones_own_networks_do_not_take_is_refused(tmp_path, registered):
         return keras.Model(images, {"logits": keras.layers.Dense(num_outputs)(features), "features": features})
 
     registered("narrow", small_generator, narrow)
-    with pytest.raises(
-        ConfigError, match=r"`network=narrow` must have variables of types .* Received: bfloat16$"
-    ):
+    with pytest.raises(ConfigError, match=r"`network=narrow` must have variables of types .* Received: bfloat16$"):
         train(tmp_path / "run", network="narrow")
     with pytest.raises(ConfigError, match=r"must not be that of this package's own networks\. Received: name=mnist"):
         registered("mnist", small_generator, small_discriminator)
