@@ -11,6 +11,7 @@ Commands make their flags of these fields (`igan_tf.commands.flags`).
 
 import dataclasses
 import math
+import operator
 import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, ClassVar
@@ -26,6 +27,8 @@ MANY = 10**9
 # The most bytes that file systems take in a name, and systems in a path.
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string", tuple: "array"}
+# Limits of a setting, in words, and what must hold of a value and its limit.
+_BOUNDS = (("low", "at least", operator.ge), ("above", "above", operator.gt), ("high", "at most", operator.le))
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", tuple: "several texts"}
 
 
@@ -153,12 +156,9 @@ def as_setting(field: dataclasses.Field, value: Any, error: type[InputError] = C
         value = _as_float(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise error(f"`{name}` must be a finite number. {received}")
-    if limits["low"] is not None and not value >= limits["low"]:
-        raise error(f"`{name}` must be at least {limits['low']}. {received}")
-    if limits["above"] is not None and not value > limits["above"]:
-        raise error(f"`{name}` must be above {limits['above']}. {received}")
-    if limits["high"] is not None and not value <= limits["high"]:
-        raise error(f"`{name}` must be at most {limits['high']}. {received}")
+    for limit, words, holds in _BOUNDS:
+        if limits[limit] is not None and not holds(value, limits[limit]):
+            raise error(f"`{name}` must be {words} {limits[limit]}. {received}")
     for text in value if kind is tuple else [value] if kind is str else []:
         if problem := _problem_of(text, limits["path"], named=kind is tuple):
             raise error(f"`{name}` must {problem}. {received}")

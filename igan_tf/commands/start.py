@@ -71,11 +71,11 @@ def _lack_of_machine(error: Any, line: CommandLine) -> str:
     if exhausted and re.search("No space left|[Qq]uota exceeded|File too large", error.message):
         return f"the disk is full: {first_line(error)}. What was written before is whole"
     if exhausted or isinstance(error, MemoryError):
-        batches = f" with --batch_size={line.batch_size}" if "batch_size" in line.flag_values else ""
-        return (
-            f"not enough memory{batches}; smaller batches or narrower networks need less. What was written before is "
-            f"whole ({first_line(error)})"
-        )
+        remedy = ""
+        # Samples and test errors have the batches of the run.
+        if "batch_size" in line.flag_values and getattr(line, "mode", "train") == "train":
+            remedy = f" with --batch_size={line.batch_size}; smaller batches or narrower networks need less"
+        return f"not enough memory{remedy}. What was written before is whole ({first_line(error)})"
     return str(error) if isinstance(error, OSError) else ""
 
 

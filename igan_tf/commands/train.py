@@ -267,6 +267,10 @@ def _say_what_next(run_dir: str, draw: str, config: RunConfig) -> None:
         # ImageNet's thousand classes are the default classifier's own.
         classifier = "" if config.dataset == "imagenet" else " --classifier=domain"
         report(f"sample grids: {one}/samples; more samples: igan-tf sample --run_dir={one} --output=samples.png")
+        # The small network of `domain` learns classes, which one's own images may lack.
+        labelled = getattr(config, "labelled", False) or getattr(config, "use_labels", False)
+        if config.dataset == "folder" and not labelled:
+            return
         # Of one's own images there are few: against so few, scores of 50,000 samples are refused.
         few = " --num_samples=1000" if config.dataset == "folder" else ""
         report(f"scores: igan-tf evaluate --source={one}{classifier} --reference=run:data{few}")

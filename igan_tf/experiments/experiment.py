@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from igan_tf.data import ImageData
-from igan_tf.errors import counted
+from igan_tf.errors import ConfigError, counted, renamed
 from igan_tf.evaluation.callback import PeriodicScores
 from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.protocol import write_protocol
@@ -32,6 +34,7 @@ from igan_tf.records.reader import ImageRecords
 from igan_tf.training import distribution
 from igan_tf.training.checkpoints import Checkpoints
 from igan_tf.training.cluster import this_worker
+from igan_tf.training.distribution import same_of_all_workers
 from igan_tf.training.interruption import Interrupted
 from igan_tf.training.run_log import RunLog
 from igan_tf.training.timer import Timer
@@ -76,17 +79,24 @@ class Experiment:
         self._late_signal: int | None = None
         replicas = self.strategy.num_replicas_in_sync
         self.batches = self.recipe.make_batches(data, replicas, self.worker)
+        identity = self._identity()
+        # Before the networks: of other sizes, they would end in TensorFlow's words at the first exchange.
+        told = json.dumps([identity, config.epochs, config.all_reduce_megabytes], sort_keys=True)
+        self._refuse_differing(zlib.crc32(told.encode()) % 2**20, "the workers have not the same settings and data")
         # Of the weights at the start.
         keras.utils.set_random_seed(config.seed)
         with self.strategy.scope():
             self.model = self.recipe.build_model(data.image_shape, data.num_classes, self.batches.steps_per_epoch)
-        if couples_any_examples(self.model.discriminator):
-            # In the sums of several passes these would choose another order in each run; for the whole process.
-            tf.config.optimizer.set_experimental_options({"arithmetic_optimization": False, "constant_folding": False})
+        # Where several passes are summed up these would choose another order in each run; for the whole process.
+        free = not couples_any_examples(self.model.discriminator)
+        tf.config.optimizer.set_experimental_options({"arithmetic_optimization": free, "constant_folding": free})
         self.checkpoints = Checkpoints(self.run_dir / "checkpoints", warn=report)
-        self.trainer = Trainer(
-            self.model, self.batches, self.checkpoints, config, self.strategy, self._identity(), self.worker
-        )
+        self.trainer = Trainer(self.model, self.batches, self.checkpoints, config, self.strategy, identity, self.worker)
+
+    def _refuse_differing(self, number: int, what: str) -> None:
+        """Raises a ConfigError, the same on all workers, where `number`, below 2^20, is not the same on all."""
+        if not all(same_of_all_workers(self.strategy, self.worker, number)):
+            raise ConfigError(f"worker {self.worker.index} of {self.worker.count}: {what}")
 
     def _identity(self) -> dict[str, Any]:
         """What must be equal for a run to be continued; `load_run` builds the networks from it without the data."""
@@ -131,7 +141,7 @@ class Experiment:
         refuse_other_settings(self.run_dir, self.config)
         self._scores = self._periodic_scores()
         resumed = self.trainer.restore()
-        refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_done)
+        refuse_fewer_epochs(self.run_dir, self.config, self.trainer.epochs_begun)
         if not resumed:
             refuse_lost_checkpoints(self.run_dir)
         return resumed
@@ -162,7 +172,13 @@ class Experiment:
         if not run_dir:
             self.recipe.initialize(self.model, self.batches)
             return
-        saved = runs.read_checkpoint(run_dir, warn=self.report)
+        with renamed(run_dir="init_from"):
+            saved = runs.read_checkpoint(run_dir, warn=self.report)
+        self._refuse_differing(
+            int(saved.sha256[:5], 16),
+            f"`init_from={run_dir}` must hold the same weights for all workers. Received: those of step "
+            f"{saved.position['step']}, SHA-256 {saved.sha256[:16]}",
+        )
         runs.start_from(self.model, run_dir, saved)
         self.report(f"weights of step {saved.position['step']} of {run_dir}, SHA-256 {saved.sha256[:16]}")
 
@@ -193,7 +209,8 @@ class Experiment:
         if config.log_steps and step % config.log_steps == 0:
             self.log.write_metrics({"step": step, **{f"step/{name}": value for name, value in logs().items()}})
         early = config.early_sample_steps
-        if (early and step <= _EARLY_STEPS and step % early == 0) or self._sample_timer.due():
+        is_early = early and step <= _EARLY_STEPS and step % early == 0
+        if self.recipe.generates and (is_early or self._sample_timer.due()):
             # Raises before samples are written if a loss is not finite.
             logs()
             self._write_samples(self.log, f"step-{step:08d}", step)
@@ -224,7 +241,7 @@ class Experiment:
         if self.log is None:
             return {"steps": self.trainer.step}
         # Metrics that were damaged may have been moved away.
-        last = [{}, *self.log.metrics()][-1] or self.recipe.test_errors(self.model, self.data)
+        last = self.log.last_epoch or self.recipe.test_errors(self.model, self.data)
         result: dict[str, Any] = {name: last[name] for name in ("test_error", "averaged_test_error") if name in last}
         result.update({name: value for name, value in last.items() if name.endswith("_loss")})
         result.update(

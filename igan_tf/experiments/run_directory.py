@@ -91,17 +91,27 @@ def holds_weights_alone(run_dir: StrPath) -> bool:
     return saved is not None and WEIGHTS_OF in saved.position
 
 
-def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
-    """Raises a ConfigError that lists every setting in which `config` and the run started in `run_dir` differ.
+def has_begun(run_dir: StrPath) -> bool:
+    """Whether a run directory holds settings and something trained by them: a result, or a checkpoint of any part."""
+    run_dir = Path(run_dir)
+    if not (run_dir / FLAGS_FILE).exists():
+        return False
+    patterns = [f"{draw}{baseline}checkpoints/step-*" for draw in ("", "draw-*/") for baseline in ("", "supervised/")]
+    return (run_dir / RESULT_FILE).exists() or any(next(run_dir.glob(pattern), None) for pattern in patterns)
 
-    Also where there are weights alone, from which no training continues.
+
+def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
+    """Raises a ConfigError that lists every setting in which `config` and the run begun in `run_dir` differ.
+
+    Also where there are weights alone, from which no training continues. Of a run that ended before its first
+    checkpoint nothing continues: one with other settings may take its place.
     """
     if holds_weights_alone(run_dir):
         raise ConfigError(
             f"`run_dir={run_dir}` is sampled and scored, and stays as it is; `init_from={run_dir}` starts a training "
             "with its weights"
         )
-    if (Path(run_dir) / FLAGS_FILE).exists():
+    if has_begun(run_dir):
         changed = differences(read_config(run_dir).fixed(), config.fixed())
         if changed:
             raise ConfigError(
@@ -111,11 +121,11 @@ def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:
         refuse_fewer_epochs(run_dir, config, (read_result(run_dir) or {"epochs": 0})["epochs"])
 
 
-def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, done: int) -> None:
-    """Raises a ConfigError where `config` asks for fewer epochs than are done."""
-    if config.epochs < done:
+def refuse_fewer_epochs(run_dir: StrPath, config: RunConfig, begun: int) -> None:
+    """Raises a ConfigError where `config` asks for fewer epochs than are begun."""
+    if config.epochs < begun:
         raise ConfigError(
-            f"`epochs` must be at least {done}, which the run in `run_dir={run_dir}` has done. "
+            f"`epochs` must be at least {begun}, which the run in `run_dir={run_dir}` has begun. "
             f"Received: epochs={config.epochs}"
         )
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from igan_tf.data import DATASETS, ImageData, ImageRecords
-from igan_tf.errors import ConfigError, DataError, counted
+from igan_tf.errors import ConfigError, DataError, counted, renamed
 from igan_tf.experiments.configs import SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
@@ -181,6 +182,12 @@ def load_checkpoint(run_dir: StrPath, step: int | None = None) -> tuple[Adversar
     return model, {"step": saved.position["step"], "sha256": saved.sha256}
 
 
+def refuse_other_start(run_dir: StrPath, saved: Saved, build: Callable[[], AdversarialModel]) -> None:
+    """Raises what `start_from` would of the weights' names and shapes, before a model is built that takes memory."""
+    with random_state_kept(), tf.Graph().as_default():
+        refuse_other_networks(*_of_both_networks(build(), run_dir, saved), f"`init_from={run_dir}`")
+
+
 def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
     """Gives both networks of a model the weights of a run; optimizers and averages begin anew.
 
@@ -191,8 +198,19 @@ def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
 
     Raises:
         CheckpointError: that lists which arrays have other shapes, before anything is assigned.
+        ConfigError: where it holds the generator alone.
     """
-    _with_discriminator(run_dir, saved)
+    restore_state(*_of_both_networks(model, run_dir, saved), f"`init_from={run_dir}`")
+    for technique in model.techniques:
+        technique.restart(model)
+
+
+def _of_both_networks(
+    model: AdversarialModel, run_dir: StrPath, saved: Saved
+) -> tuple[dict[str, keras.Variable], dict[str, np.ndarray]]:
+    """The variables of both networks, and the arrays of a checkpoint by these variables' names."""
+    with renamed(run_dir="init_from"):
+        _with_discriminator(run_dir, saved)
     state, variables, arrays = model.state_variables(), {}, {}
     for player in ("generator/", "discriminator/"):
         ours, theirs = (sorted(name for name in named if name.startswith(player)) for named in (state, saved.arrays))
@@ -200,9 +218,7 @@ def start_from(model: AdversarialModel, run_dir: StrPath, saved: Saved) -> None:
         names = dict(zip(theirs, ours)) if len(ours) == len(theirs) else {}
         variables.update({name: state[name] for name in ours})
         arrays.update({names.get(name, name): saved.arrays[name] for name in theirs})
-    restore_state(variables, arrays, f"`init_from={run_dir}`")
-    for technique in model.techniques:
-        technique.restart(model)
+    return variables, arrays
 
 
 def build_model(run_dir: StrPath, saved: Saved) -> Any:

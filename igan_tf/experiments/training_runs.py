@@ -17,7 +17,13 @@ from igan_tf.experiments.experiment import Experiment
 from igan_tf.experiments.preflight import check_against_data, check_machine, resolved, scorer
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_configs import config_of
-from igan_tf.experiments.run_directory import FLAGS_FILE, refuse_other_settings, save_config, sole_trainer, write_result
+from igan_tf.experiments.run_directory import (
+    has_begun,
+    refuse_other_settings,
+    save_config,
+    sole_trainer,
+    write_result,
+)
 from igan_tf.files import StrPath
 from igan_tf.records.reader import ImageRecords
 from igan_tf.training.cluster import WorkerLostError, this_worker
@@ -65,16 +71,23 @@ def train(
     run_dir = Path(run_dir)
     check_against_data(config, data)
     # Before the run directory is made.
+    if config.init_from and not has_begun(run_dir):
+        _check_start(config, data)
     classifier = scorer(config, data, report)
-    if config.init_from and not (run_dir / FLAGS_FILE).exists():
-        with renamed(run_dir="init_from"):
-            runs.read_checkpoint(config.init_from)
     if this_worker().count > 1:
         return _train_with_others(config, data, run_dir, report, classifier)
     with sole_trainer(run_dir):
         if recipe_of(config).draws():
             return _train_draws(config, data, run_dir, report, classifier)
         return _train_draw(config, data, run_dir, report, classifier)
+
+
+def _check_start(config: RunConfig, data: ImageData | ImageRecords) -> None:
+    """Raises an InputError where a run cannot start from the weights of `init_from`."""
+    with renamed(run_dir="init_from"):
+        saved = runs.read_checkpoint(config.init_from)
+    recipe = recipe_of(config)
+    runs.refuse_other_start(config.init_from, saved, lambda: recipe.build_model(data.image_shape, data.num_classes, 1))
 
 
 def _train_with_others(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import google_crc32c
@@ -18,7 +18,8 @@ from igan_tf.files.json_files import DamagedFile, Schema
 
 _KEY = "crc32c"
 _CHECKED_LINE = re.compile(rf'(.*), "{_KEY}": "([0-9a-f]{{8}})"\}}')
-_MOST_BYTES = 2**30
+# Of a line.
+_MOST_BYTES = 2**20
 
 
 def as_line(record: Mapping[str, Any]) -> str:
@@ -27,8 +28,8 @@ def as_line(record: Mapping[str, Any]) -> str:
     return f'{text[:-1]}, "{_KEY}": "{_checksum(text)}"}}\n'
 
 
-def read_lines(path: StrPath, schema: Schema) -> list[dict[str, Any]]:
-    """The records of a file without their checksums, which early files lack; none where there is no file.
+def read_lines(path: StrPath, schema: Schema) -> Iterator[dict[str, Any]]:
+    """Yields the records of a file without their checksums, which early files lack; none where there is no file.
 
     Args:
         path: The file.
@@ -39,24 +40,24 @@ def read_lines(path: StrPath, schema: Schema) -> list[dict[str, Any]]:
         OSError: where the file cannot be read.
     """
     try:
-        content = disk.read_small(path, _MOST_BYTES)
+        file = disk.open_file(path)
     except FileNotFoundError:
-        return []
-    *lines, last = content.split(b"\n")
-    # What stands behind the last end of a line was cut short, unless that end alone is missing.
-    if _split(last.decode(errors="replace"))[1]:
-        lines.append(last)
-    records = []
-    for number, line in enumerate(lines, start=1):
-        where = f"{path}, line {number},"
-        try:
-            text, whole = _split(line.decode())
-        except UnicodeDecodeError as error:
-            raise DamagedFile(f"{where} is damaged: {error}") from error
-        if whole is False:
-            raise DamagedFile(f"{where} is damaged: it does not have its own checksum")
-        records.append(json_files.parse(text, schema, where, not_finite=True))
-    return records
+        return
+    with file:
+        for number, line in enumerate(iter(lambda: file.readline(_MOST_BYTES + 1), b""), start=1):
+            where = f"{path}, line {number},"
+            if len(line) > _MOST_BYTES:
+                raise DamagedFile(f"{where} is damaged: it has more than {_MOST_BYTES} bytes")
+            # What stands behind the last end of a line was cut short, unless that end alone is missing.
+            if not line.endswith(b"\n") and not _split(line.decode(errors="replace"))[1]:
+                return
+            try:
+                text, whole = _split(line.removesuffix(b"\n").decode())
+            except UnicodeDecodeError as error:
+                raise DamagedFile(f"{where} is damaged: {error}") from error
+            if whole is False:
+                raise DamagedFile(f"{where} is damaged: it does not have its own checksum")
+            yield json_files.parse(text, schema, where, not_finite=True)
 
 
 def _split(line: str) -> tuple[str, bool | None]:

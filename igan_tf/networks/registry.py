@@ -75,7 +75,15 @@ class Network:
         return discriminator
 
     def _build(self, builder: Callable[..., keras.Model], *args: Any, **kwargs: Any) -> keras.Model:
-        return builder(*args, **{name: value for name, value in kwargs.items() if name in _arguments(builder)})
+        network = builder(*args, **{name: value for name, value in kwargs.items() if name in _arguments(builder)})
+        # NumPy, by which checkpoints are written, does not read such types back.
+        narrow = sorted({v.dtype for v in network.variables if v.dtype.startswith(("bfloat16", "float8"))})
+        if narrow:
+            raise ConfigError(
+                f"`network={self.name}` must have variables of types that NumPy has, such as float32, as they are "
+                f"where a mixed policy computes in others. Received: {', '.join(narrow)}"
+            )
+        return network
 
     def arguments(self) -> Collection[str] | None:
         """The arguments of both functions; None of the package's own networks, which take all."""

@@ -69,7 +69,8 @@ class Run:
             return None
         steps = [line["step"] for line in lines]
         return sum(
-            line["seconds_per_step"] * (step - before) for line, step, before in zip(lines, steps, [0, *steps[:-1]])
+            line.get("seconds_per_step", 0.0) * (step - before)
+            for line, step, before in zip(lines, steps, [0, *steps[:-1]])
         )
 
 

@@ -97,6 +97,8 @@ class Checkpoints:
         self.folder = Path(folder)
         self.keep = keep
         self._warn = warn
+        # Steps whose checkpoint was passed over.
+        self._damaged: set[int] = set()
 
     def steps(self) -> list[int]:
         """The steps that have a checkpoint, ascending."""
@@ -127,9 +129,12 @@ class Checkpoints:
                 state: Mapping[str, Any] = arrays
                 np.savez(file, **about, **state)
             durable.write_text(folder / _DIGEST, f"{file_digest(folder / _STATE)}  {_STATE}\n")
-        # Later ones are damaged ones that were passed over: they must not push out what is whole.
-        for old in [earlier for earlier in self.steps() if earlier <= step][: -self.keep]:
-            if old not in (*best_steps, step):
+        self._damaged.discard(step)
+        steps = self.steps()
+        # Damaged ones that were passed over, as all later ones are, must not push out what is whole.
+        kept = [earlier for earlier in steps if earlier <= step and earlier not in self._damaged][-self.keep :]
+        for old in [earlier for earlier in steps if earlier < kept[0]]:
+            if old not in best_steps:
                 durable.remove_folder(self.path(old))
         # A process that was killed while it wrote or removed one has left this; a run has one writer.
         for left in self.folder.glob(".step-*.tmp"):
@@ -190,16 +195,16 @@ class Checkpoints:
         Raises:
             CheckpointError: if there are checkpoints, but none is whole.
         """
-        damaged: set[int] = set()
-        while steps := [step for step in self.steps() if step not in damaged]:
+        self._damaged.clear()
+        while steps := [step for step in self.steps() if step not in self._damaged]:
             try:
                 return self.load(steps[-1])
             except _Gone:
                 continue
             except CheckpointError as error:
-                damaged.add(steps[-1])
+                self._damaged.add(steps[-1])
                 self._warn(f"{error}; trying the one before")
-        if damaged:
+        if self._damaged:
             raise CheckpointError(f"no checkpoint in {self.folder} is whole; move the folder away to start anew")
         return None
 

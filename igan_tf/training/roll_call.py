@@ -46,7 +46,7 @@ def meet(worker: Worker, minutes: float, report: Callable[[str], Any]) -> RollCa
         Interrupted: after a signal.
     """
     host, _, port = worker.addresses[0].rpartition(":")
-    if not port.isdecimal():
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) >= 2**16:
         raise ClusterError(f"TF_CONFIG's addresses must be host:port. Received: {worker.addresses[0]}")
     wait = _Wait(worker, minutes, report)
     with wait.stop.listening():

@@ -7,7 +7,7 @@ is changed.
 
 from __future__ import annotations
 
-import contextlib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,9 @@ class RunLog:
         run_dir: The run directory, which exists.
         step: The last step whose entries stay; -1: none do.
 
+    Attributes:
+        last_epoch: The metrics of the last epoch that has some, or None.
+
     Raises:
         DamagedFile: where its metrics or events are damaged; nothing is changed.
     """
@@ -71,7 +74,9 @@ class RunLog:
         self.run_dir = Path(run_dir)
         self._metrics_path = self.run_dir / METRICS_FILE
         folder = events_folder(self.run_dir)
-        lines = [line for line in self.metrics() if line["step"] <= step]
+        self.last_epoch: dict[str, Any] | None = None
+        for line in _metrics_to(self._metrics_path, step):
+            self._note(line)
         # All are read before the first is changed.
         too_long = [
             path
@@ -79,7 +84,8 @@ class RunLog:
             if sum(tfrecords.FRAME_BYTES + len(event) for event in _events_to(path, step)) < path.stat().st_size
         ]
         if self._metrics_path.exists():
-            durable.write_text(self._metrics_path, "".join(map(as_line, lines)))
+            with durable.durable_file(self._metrics_path) as kept:
+                kept.writelines(as_line(line).encode() for line in _metrics_to(self._metrics_path, step))
         for path in too_long:
             with durable.durable_file(path) as kept:
                 kept.writelines(tfrecords.frame(event) for event in _events_to(path, step))
@@ -106,6 +112,11 @@ class RunLog:
             file.write(as_line(metrics).encode())
             file.flush()
             disk.fsync(file.fileno())
+        self._note(metrics)
+
+    def _note(self, metrics: dict[str, Any]) -> None:
+        if "epoch" in metrics:
+            self.last_epoch = metrics
 
     def write_samples(self, images: np.ndarray, name: str, step: int) -> None:
         """Writes a grid of images in [0, 1] as `samples/<name>.png` and to TensorBoard."""
@@ -123,10 +134,6 @@ class RunLog:
             for name, array in values.items():
                 tf.summary.histogram(name, array)
         self._writer.flush()
-
-    def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`."""
-        return read_metrics(self._metrics_path)
 
     def close(self) -> None:
         self._writer.close()
@@ -156,15 +163,20 @@ def read_metrics(path: StrPath) -> list[dict[str, Any]]:
     Raises:
         DamagedFile: where a line is not as it was written; it names the line.
     """
+    return list(_metrics_to(path))
+
+
+def _metrics_to(path: StrPath, step: float = math.inf) -> Iterator[dict[str, Any]]:
+    """Yields the lines of a `metrics.jsonl` up to `step`: one at a time, as there may be gigabytes of them."""
     try:
-        return [with_short_names(line) for line in read_lines(path, _LINE)]
+        yield from (with_short_names(line) for line in read_lines(path, _LINE) if line["step"] <= step)
     except json_files.DamagedFile as error:
         raise json_files.DamagedFile(f"{error}. {_remedy(path)}") from error
 
 
 def _events_to(path: Path, step: int) -> Iterator[bytes]:
     """The events of a TensorBoard file up to `step`, without a last one cut short."""
-    with disk.open_file(path) as file, contextlib.suppress(tfrecords.CutRecord):
+    with disk.open_file(path) as file:
         try:
             for span in tfrecords.spans_of(file.fileno()):
                 if span.length > _MOST_EVENT_BYTES:
@@ -173,7 +185,7 @@ def _events_to(path: Path, step: int) -> Iterator[bytes]:
                 if tf.compat.v1.Event.FromString(record).step <= step:
                     yield record
         except tfrecords.CutRecord:
-            raise
+            return
         except (tfrecords.RecordError, DecodeError) as error:
             raise json_files.DamagedFile(f"{path} is damaged: {error}. {_remedy(path)}") from error
 

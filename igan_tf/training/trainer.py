@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import signal
 import sys
 import time
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -98,6 +96,11 @@ class Trainer:
         return self._epoch
 
     @property
+    def epochs_begun(self) -> int:
+        """The epochs that are done, and one of which steps are."""
+        return self._epoch + (self._step_in_epoch > 0)
+
+    @property
     def recorded_step(self) -> int:
         """The last step whose records are complete: those of an epoch's last step come when the epoch is ended."""
         return self.step - (self._step_in_epoch == self.batches.steps_per_epoch)
@@ -117,18 +120,10 @@ class Trainer:
         saved = self.checkpoints.load_newest()
         if saved is not None:
             self._take_up(saved.arrays, saved.position)
-        settings = json.dumps([self._identity, self.config.epochs], sort_keys=True).encode()
-        same_step, same_settings = same_of_all_workers(
-            self.strategy, self.worker, self.step, zlib.crc32(settings) % 2**20
-        )
-        if not same_step:
+        if not all(same_of_all_workers(self.strategy, self.worker, self.step)):
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
                 f"{self.checkpoints.folder}, others another: `run_dir` must be on storage that all workers share"
-            )
-        if not same_settings:
-            raise CheckpointError(
-                f"worker {self.worker.index} of {self.worker.count}: the workers have not the same settings and data"
             )
         return saved is not None
 
@@ -197,7 +192,9 @@ class Trainer:
                         f"({type(error).__name__}: {first_line(error)})"
                     ) from error
                 means = {name: total / self.batches.steps_per_epoch for name, total in self._sums.items()}
-                means["seconds_per_step"] = (time.perf_counter() - started) / max(steps, 1)
+                # None is left of an epoch that was stopped at its last step.
+                if steps:
+                    means["seconds_per_step"] = (time.perf_counter() - started) / steps
                 metrics = on_epoch_end(self._epoch + 1, self.step, means)
                 if "test_error" in metrics:
                     self._last_error = f", test error {metrics['test_error']:.4f}"

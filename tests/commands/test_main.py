@@ -11,7 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 import igan_tf
-from igan_tf.commands import main
+from igan_tf.commands import main, train
 from igan_tf.commands.flags import CommandLine
 from igan_tf.errors import ConfigError
 from igan_tf.evaluation.settings import EvaluationSettings
@@ -20,6 +20,7 @@ from igan_tf.experiments.configs import as_lines, build_config, config_from_line
 from igan_tf.experiments.run_directory import read_config, refuse_other_settings, sole_trainer
 from igan_tf.training import Checkpoints
 from igan_tf.training.run_log import tag as tag_of
+from igan_tf.training.train_function import TrainFunction
 from tests.command_line import FLAGS, assert_same_run, events, metrics, result, run_here, run_process
 
 
@@ -180,6 +181,22 @@ def test_the_end_says_where_everything_is_and_what_comes_next(run_dir, tmp_path,
     line.add_settings(EvaluationSettings)
     line.parse(flags)
     assert line.read(EvaluationSettings).source == str(run_dir)
+
+
+@pytest.mark.parametrize(
+    ("settings", "scored"),
+    [
+        ({"dataset": "folder", "labels": 0}, False),
+        ({"dataset": "folder", "recipe": "imagenet", "use_labels": False}, False),
+        ({"dataset": "folder", "labels": 4}, True),
+        ({"dataset": "folder", "recipe": "imagenet"}, True),
+        ({"dataset": "digits", "labels": 0}, True),
+    ],
+)
+def test_a_folder_without_classes_is_offered_no_scores_by_classes(capsys, settings, scored):
+    train._say_what_next("run", "", build_config(**settings, data_dir="photos"))
+    printed = capsys.readouterr().out
+    assert "more samples: " in printed and ("scores: " in printed) == scored
 
 
 def test_draws_are_called_as_their_folders(tmp_path, capfd):
@@ -345,6 +362,32 @@ def test_want_of_memory_ends_without_a_traceback(tmp_path, capfd, monkeypatch):
     outcome = run_here(capfd, *FLAGS, "--batch_size=20", f"--run_dir={tmp_path}/run")
     assert outcome.code == 1 and "Traceback" not in outcome.text
     assert "not enough memory with --batch_size=20;" in outcome.text and "(OOM when allocating tensor)" in outcome.text
+
+
+@pytest.mark.parametrize(("mode", "function"), [("sample", "sampling.sample_run"), ("evaluate", "runs.test_errors")])
+def test_want_of_memory_where_no_batches_are_chosen_blames_none(tmp_path, capfd, monkeypatch, mode, function):
+    def exhaust(*arguments, **more):
+        raise MemoryError("too many")
+
+    monkeypatch.setattr(f"igan_tf.experiments.{function}", exhaust)
+    outcome = run_here(capfd, f"--mode={mode}", f"--run_dir={tmp_path}")
+    assert outcome.code == 1 and "not enough memory. What was written before is whole (too many)" in outcome.text
+
+
+@pytest.mark.parametrize("draws", [[], ["--label_draws=2", "--supervised_baseline"]], ids=["one", "draws"])
+def test_a_run_that_got_no_checkpoint_may_be_begun_with_other_settings(tmp_path, capfd, monkeypatch, draws):
+    def exhaust(*arguments):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+    arguments = [*FLAGS, "--epochs=1", f"--run_dir={tmp_path}/run", *draws]
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainFunction, "__call__", exhaust)
+        assert "smaller batches" in run_here(capfd, *arguments).text
+    outcome = run_here(capfd, *arguments, "--batch_size=300")
+    assert outcome.code == 0, outcome.text
+    assert read_config(tmp_path / "run").batch_size == 300
+    outcome = run_here(capfd, *arguments)
+    assert outcome.code == 1 and "--batch_size: the run was started with 300, now 400" in outcome.text
 
 
 @pytest.mark.parametrize("own", [[], ["--mode=evaluate"]])

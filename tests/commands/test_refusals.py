@@ -95,6 +95,9 @@ def unused():
         ("generator_objective=minimax", "feature_matching_norm"),
     ):
         yield "train", ["--dataset=digits", f"--{flag}", given(setting_fields()[name])], name
+    for name in ("label_smoothing", "generator_learning_rate"):
+        alone = ["--dataset=digits", "--unlabelled_weight=0", "--generator_steps=0"]
+        yield "train", [*alone, given(setting_fields()[name])], name
     yield "records", [*LINES["records"][1], "--encoding=raw", "--jpeg_quality=95"], "jpeg_quality"
     for name in ("tfds_split", "tfds_data_dir"):
         yield "records", [*LINES["records"][1], f"--{name}=x"], name

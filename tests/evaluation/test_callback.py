@@ -70,7 +70,7 @@ def records(written):
 
 
 def lines(folder):
-    return read_lines(folder / "metrics.jsonl", {})
+    return list(read_lines(folder / "metrics.jsonl", {}))
 
 
 def scalars(folder):

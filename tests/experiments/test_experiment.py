@@ -6,12 +6,14 @@ import signal
 import time
 
 import pytest
+import tensorflow as tf
 
 from igan_tf import load_run
 from igan_tf.data import load_data
 from igan_tf.errors import ConfigError
 from igan_tf.experiments import run_directory
 from igan_tf.experiments.configs import build_config
+from igan_tf.experiments.experiment import Experiment
 from igan_tf.experiments.recipes import recipe
 from igan_tf.training import CheckpointError, Checkpoints
 from igan_tf.training.interruption import Interrupted
@@ -121,6 +123,24 @@ def test_fewer_epochs_than_are_done_are_refused_and_nothing_is_written(tmp_path,
     with pytest.raises(ConfigError, match=r"`epochs` must be at least 2, .*draw-1`"):
         train(draws, epochs=1, label_draws=2)
     assert not (draws / "flags.cfg").exists()
+
+
+def test_an_epoch_that_has_begun_counts(tmp_path, signal_at):
+    signal_at(3)
+    with pytest.raises(Interrupted):
+        train(tmp_path / "run", log_steps=1)
+    signal_at(-1)
+    with pytest.raises(ConfigError, match=r"`epochs` must be at least 2, .* has begun. Received: epochs=1"):
+        train(tmp_path / "run", epochs=1)
+    assert not (tmp_path / "run" / "result.json").exists()
+
+
+def test_one_run_leaves_no_options_of_graphs_to_the_next(tmp_path):
+    for coupled in (True, False):
+        config = build_config(**SETTINGS, minibatch_discrimination=coupled)
+        Experiment(config, load_data(config), tmp_path, lambda line: None)
+        options = tf.config.optimizer.get_experimental_options()
+        assert options["arithmetic_optimization"] == options["constant_folding"] == (not coupled)
 
 
 def test_without_its_flags_a_run_still_knows_its_settings(tmp_path, finished):

@@ -17,6 +17,7 @@ from igan_tf.errors import ConfigError
 from igan_tf.experiments import run_directory
 from igan_tf.experiments.recipes import recipe_of
 from igan_tf.experiments.run_directory import read_config
+from igan_tf.experiments.weights import export_weights
 from igan_tf.networks.registry import DISCRIMINATOR_WEIGHT_NORMS, NETWORKS, register
 from igan_tf.training import CheckpointError, Checkpoints, distribution
 from igan_tf.training.interruption import Interrupted
@@ -127,8 +128,18 @@ def test_a_run_starts_from_anothers_weights(finished, tmp_path):
     assert not (tmp_path / "new").exists() and not (tmp_path / "wider" / "metrics.jsonl").exists()
 
 
+def test_weights_that_no_training_starts_from_are_refused_before_anything_trains(finished, tmp_path):
+    export_weights(str(finished), str(tmp_path / "gen"), generator_only=True)
+    several = {"label_draws": 2, "supervised_baseline": True}
+    with pytest.raises(ConfigError, match=rf"^`init_from={tmp_path}/gen` holds the weights of its generator alone$"):
+        train(tmp_path / "run", init_from=str(tmp_path / "gen"), **several)
+    with pytest.raises(CheckpointError, match=rf"^`init_from={finished}` is of another network:\n"):
+        train(tmp_path / "run", init_from=str(finished), network_width=2.0, **several)
+    assert not (tmp_path / "run").exists()
+
+
 def test_label_draws_and_the_supervised_baseline(tmp_path):
-    returned = train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True)
+    returned = train(tmp_path, labels=20, epochs=1, label_draws=2, supervised_baseline=True, early_sample_steps=1)
     found = result(tmp_path)
     assert found == returned
     assert [draw["seed_data"] for draw in found["draws"]] == [1, 2]
@@ -140,6 +151,8 @@ def test_label_draws_and_the_supervised_baseline(tmp_path):
         folder = tmp_path / f"draw-{number}"
         assert result(folder) == draw
         assert result(folder / "supervised")["test_error"] == draw["supervised_test_error"]
+        # Its generator is not trained.
+        assert (folder / "samples" / "step-00000001.png").exists() and not (folder / "supervised" / "samples").exists()
         assert set(metrics(folder / "supervised")[0]) == {
             *("epoch", "step", "discriminator_loss", "supervised_loss", "train_error"),
             *("test_error", "averaged_test_error"),
@@ -283,6 +296,15 @@ def test_what_ones_own_networks_do_not_take_is_refused(tmp_path, registered):
         registered("odd", small_generator, build)
         with pytest.raises(ConfigError, match=r"`network=odd` must give a dict of 'logits', \(N, 10\), and 'features'"):
             train(tmp_path / "run", network="odd")
+
+    def narrow(image_shape, num_outputs):
+        images = keras.Input(image_shape)
+        features = keras.layers.Dense(16, dtype="bfloat16")(keras.layers.Flatten()(images))
+        return keras.Model(images, {"logits": keras.layers.Dense(num_outputs)(features), "features": features})
+
+    registered("narrow", small_generator, narrow)
+    with pytest.raises(ConfigError, match=r"`network=narrow` must have variables of types .* Received: bfloat16$"):
+        train(tmp_path / "run", network="narrow")
     with pytest.raises(ConfigError, match=r"must not be that of this package's own networks\. Received: name=mnist"):
         registered("mnist", small_generator, small_discriminator)
     assert not (tmp_path / "run").exists()

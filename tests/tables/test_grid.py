@@ -33,6 +33,16 @@ def test_every_run_is_started_and_reported(runs, tmp_path):
     assert failed == {"fails": "exit code 3: last words"}
 
 
+def test_the_time_of_an_epoch_that_has_none_is_left_out(runs):
+    run = runs[0]
+    run.run_dir.mkdir()
+    (run.run_dir / "metrics.jsonl").write_text(
+        '{"epoch": 1, "step": 3, "seconds_per_step": 0.5}\n{"epoch": 2, "step": 6}\n'
+        '{"epoch": 3, "step": 9, "seconds_per_step": 1.5}\n'
+    )
+    assert run.training_seconds() == 6
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_waits_for_what_follows_a_run(runs, signum):
     """Raised inside of a Keras call, it would come out as another exception."""

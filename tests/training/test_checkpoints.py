@@ -87,6 +87,20 @@ def test_damaged_later_ones_do_not_push_out_whole_ones(checkpoints):
     assert checkpoints.steps() == [16, 20]
 
 
+def test_a_damaged_one_inside_an_epoch_is_none_of_the_last_two(checkpoints):
+    save(checkpoints, 4, 6)
+    cut(checkpoints.path(6) / "state.npz")
+    assert_whole(checkpoints.load_newest(), 4)
+    save(checkpoints, 7)
+    assert checkpoints.steps() == [4, 6, 7]
+    cut(checkpoints.path(7) / "state.npz")
+    assert_whole(checkpoints.load_newest(), 4)
+    save(checkpoints, 7, 8)
+    assert checkpoints.steps() == [7, 8]
+    save(checkpoints, 9)
+    assert checkpoints.steps() == [8, 9]
+
+
 def test_steps_are_in_the_order_of_numbers(checkpoints):
     save(checkpoints, 9, 10, 999_999_999, 1_000_000_000)
     assert checkpoints.steps() == [999_999_999, 1_000_000_000]

@@ -1,6 +1,7 @@
 """Several workers: real processes on this machine, each with the TF_CONFIG of its place."""
 
 import re
+import shutil
 import signal
 import time
 
@@ -10,6 +11,7 @@ import pytest
 from igan_tf.data import load_data
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.experiment import Experiment
+from igan_tf.pretrained import run_folder
 from igan_tf.training import Checkpoints
 from tests.command_line import metrics
 from tests.experiments.imagenet_runs import SETTINGS, as_arguments, make_records
@@ -133,19 +135,38 @@ def test_a_timer_on_one_worker_alone_saves_and_delays_none(tmp_path, records):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("different", ["settings", "data"])
+@pytest.mark.parametrize("different", ["generator_learning_rate=0.002", "gf_dim=16", "all_reduce_megabytes=1", "data"])
 def test_workers_that_would_train_something_else_each_are_told(tmp_path, records, different):
     if different == "data":
         other = make_records(tmp_path, images=5)
         own = ([f"--data_dir={records}"], [f"--data_dir={other}"])
     else:
-        own = ([f"--data_dir={records}"], [f"--data_dir={records}", "--generator_learning_rate=0.002"])
+        own = ([f"--data_dir={records}"], [f"--data_dir={records}", f"--{different}"])
     lines = as_arguments(**SETTINGS, strategy="multi_worker", run_dir=tmp_path / "run")
     with Cluster("igan_tf.main", *lines, own=own) as cluster:
         codes = [cluster.wait(index) for index in range(2)]
     for index, (code, output) in enumerate(codes):
         assert code == 1 and f"worker {index} of 2: the workers have not the same settings and data" in output, output
         assert "Traceback" not in output
+    assert not Checkpoints(tmp_path / "run" / "checkpoints").steps()
+
+
+@pytest.mark.slow
+def test_workers_that_would_start_from_other_weights_each_are_told(tmp_path):
+    for name in "ab":
+        shutil.copytree(run_folder("pretrained:digits"), tmp_path / name / "first")
+    checkpoints = Checkpoints(tmp_path / "b" / "first" / "checkpoints")
+    arrays, position, _ = checkpoints.load_newest()
+    arrays["generator/000"] = arrays["generator/000"] * 2
+    checkpoints.save(position["step"], arrays, position)
+    settings = {"dataset": "digits", "labels": 50, "minibatch_discrimination": True, "strategy": "multi_worker"}
+    # One name, in which each finds weights of its own.
+    lines = as_arguments(**settings, init_from="/proc/self/cwd/first", run_dir=tmp_path / "run")
+    with Cluster("igan_tf.main", *lines, folders=(tmp_path / "a", tmp_path / "b")) as cluster:
+        codes = [cluster.wait(index) for index in range(2)]
+    for index, (code, output) in enumerate(codes):
+        told = f"worker {index} of 2: --init_from=/proc/self/cwd/first must hold the same weights for all workers"
+        assert code == 1 and told in output, output
     assert not Checkpoints(tmp_path / "run" / "checkpoints").steps()
 
 

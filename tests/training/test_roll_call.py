@@ -126,7 +126,9 @@ def test_a_chief_that_cannot_listen_says_so():
             roll_call.meet(Worker(0, 2, (address, "localhost:1")), 1, print)
 
 
-@pytest.mark.parametrize("address", ["localhost", "localhost:", "localhost:http"])
+@pytest.mark.parametrize(
+    "address", ["localhost", "localhost:", "localhost:http", "localhost:65536", "localhost:" + "9" * 5000]
+)
 def test_an_address_without_a_port_is_quoted(address):
     with pytest.raises(ClusterError, match=f"addresses must be host:port. Received: {address}$"):
         roll_call.meet(Worker(1, 2, (address, "localhost:1")), 1, print)

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from igan_tf.files import json_lines
 from igan_tf.files.json_files import DamagedFile
 from igan_tf.images.grids import image_grid, write_png
 from igan_tf.training.run_log import RunLog, read_metrics, tag
@@ -179,9 +180,34 @@ def test_lines_of_earlier_versions_have_no_checksum(tmp_path):
 def test_metrics_are_on_disk_before_the_call_returns(tmp_path):
     records = RunLog(tmp_path, 0)
     records.write_metrics({"epoch": 1, "step": 3, "a_loss": 0.5})
-    assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "a_loss": 0.5}] == records.metrics()
+    assert read_metrics(tmp_path / "metrics.jsonl") == [{"epoch": 1, "step": 3, "a_loss": 0.5}]
+    assert records.last_epoch == {"epoch": 1, "step": 3, "a_loss": 0.5}
     assert events(tmp_path) == [(3, "loss/a_loss")]
     records.close()
+
+
+def test_the_last_epoch_is_known_beside_lines_of_steps_and_after_a_start_anew(tmp_path):
+    log = RunLog(tmp_path, -1)
+    assert log.last_epoch is None
+    for metrics in ({"epoch": 1, "step": 3, "a_loss": 0.5}, {"step": 4, "step/a_loss": 0.25}):
+        log.write_metrics(metrics)
+        assert log.last_epoch == {"epoch": 1, "step": 3, "a_loss": 0.5}
+    log.close()
+    for step, last in ((4, log.last_epoch), (2, None)):
+        log = RunLog(tmp_path, step)
+        log.close()
+        assert log.last_epoch == last
+
+
+def test_a_long_run_may_have_any_number_of_lines_of_bounded_length(tmp_path, monkeypatch):
+    write_epochs(tmp_path, 0, range(1, 9))
+    longest = max(map(len, (tmp_path / "metrics.jsonl").read_bytes().splitlines(keepends=True)))
+    monkeypatch.setattr(json_lines, "_MOST_BYTES", longest)
+    RunLog(tmp_path, 70).close()
+    assert [line["epoch"] for line in read_metrics(tmp_path / "metrics.jsonl")] == [*range(1, 8)]
+    monkeypatch.setattr(json_lines, "_MOST_BYTES", longest - 1)
+    with pytest.raises(DamagedFile, match=f"is damaged: it has more than {longest - 1} bytes"):
+        RunLog(tmp_path, 70)
 
 
 def test_without_a_file_there_are_no_metrics(tmp_path):

@@ -72,10 +72,11 @@ class Notes:
     def __init__(self, errors=()):
         self.errors = errors
         self.calls = []
+        self.seconds = []
 
     def __call__(self, epoch, step, means):
-        seconds = means.pop("seconds_per_step")
-        assert seconds >= 0
+        self.seconds.append(means.pop("seconds_per_step", None))
+        assert self.seconds[-1] is None or self.seconds[-1] > 0
         self.calls.append((epoch, step, means))
         error = dict(enumerate(self.errors, start=1)).get(epoch)
         return {} if error is None else {"test_error": error, "averaged_test_error": error}
@@ -134,6 +135,13 @@ def test_a_signal_stops_after_the_step_and_the_rest_is_bit_equal(tmp_path, unint
     assert stopped.batches.drawn + resumed.batches.drawn == uninterrupted[0].batches.drawn
     assert not resumed.batches.drawn or resumed.batches.drawn[0] >= following
     assert_same_end(resumed, uninterrupted[0], notes, uninterrupted[1])
+
+
+def test_an_epoch_of_which_no_step_was_left_has_no_time_of_a_step(tmp_path):
+    with pytest.raises(Interrupted):
+        make_trainer(tmp_path, batches=Numbers({(0, 3): lambda: os.kill(os.getpid(), signal.SIGTERM)})).train(Notes())
+    _, notes = resume(tmp_path)
+    assert [seconds is None for seconds in notes.seconds] == [True, False, False]
 
 
 class Died(BaseException):

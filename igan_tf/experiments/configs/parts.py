@@ -218,6 +218,7 @@ class MachineSettings(Settings):
         low=0,
         high=2**20,
         free=True,
+        used_with=("strategy=mirrored", "strategy=multi_worker", "strategy=auto"),
     )
     gpu_memory_growth: bool = setting(
         False, "Take a GPU's memory as it is needed, not all at the start; for a card that others use, too.", free=True

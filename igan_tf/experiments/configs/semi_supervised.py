@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from igan_tf.data.sources import DATASETS
 from igan_tf.errors import ConfigError
@@ -127,6 +128,11 @@ class SemiSupervisedConfig(RunConfig, LabelSettings, PlayerSettings, ObjectiveSe
     """The settings of a semi-supervised GAN. Defaults are the published MNIST experiment's."""
 
     recipe = "semi_supervised"
+    inherited_used_with: ClassVar = {
+        **RunConfig.inherited_used_with,
+        "label_smoothing": ("unlabelled_weight",),
+        "generator_learning_rate": ("generator_steps",),
+    }
 
     @property
     def labelled(self) -> bool:
