@@ -33,6 +33,8 @@ FORMATS: dict[str, tuple[bytes, str]] = {
 _SIGNATURES = re.compile(b"|".join(signature for signature, _ in FORMATS.values()), re.DOTALL)
 _SUFFIXES = frozenset(f".{suffix}" for _, suffixes in FORMATS.values() for suffix in suffixes.split())
 SIGNATURE_BYTES = 18
+# Cameras' raw files, which begin as TIFF: what would be read of them is a thumbnail.
+_RAW = frozenset({".arw", ".cr2", ".dcr", ".dng", ".kdc", ".nef", ".nrw", ".pef", ".sr2", ".srf", ".srw"})
 # Beside those whose names begin with a dot.
 _SYSTEM_NAMES = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "icon\r"})
 # A sampled folder's plan: the first while files are missing, then the second.
@@ -73,8 +75,8 @@ def list_images(folder: StrPath) -> Listing:
     """Finds the images in a folder and its subfolders, symbolic links to folders included.
 
     An image is a file whose content begins as one of the formats that are read, whatever its name, and any file with an
-    image's suffix: if such a one is none, it is damaged. Hidden files and folders, and those of operating systems, are
-    left out.
+    image's suffix: if such a one is none, it is damaged. Cameras' raw files are none, though they begin as TIFF. Hidden
+    files and folders, and those of operating systems, are left out.
 
     Raises:
         DataError: for a folder that cannot be read, for a symbolic link to a folder that it lies in, and for a folder
@@ -193,6 +195,8 @@ def _leads_nowhere(entry: os.DirEntry) -> bool:
 
 
 def _is_image(file: ImageFile) -> bool:
+    if Path(file.name).suffix.lower() in _RAW:
+        return False
     try:
         with open(file.path, "rb", buffering=0) as opened:
             return begins_as_image(opened.read(SIGNATURE_BYTES))

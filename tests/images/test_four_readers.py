@@ -121,6 +121,7 @@ def content_says(files):
         "cat/wrong.png": jpeg(3, SIZE, SIZE),
         "cat/wrong.txt": saved(image, "WEBP", lossless=True),
         "cat/labels.csv": b"1,2",
+        "cat/raw.NEF": saved(image, "TIFF"),
         "dog/drawing.eps2": saved(image, "EPS"),
     }
 
@@ -133,7 +134,12 @@ PLAIN, SHOWN = classes()
 CASES = {
     "plain": (PLAIN, SHOWN, {}, ""),
     "hidden": (hidden(PLAIN), SHOWN, {}, "1 in .ipynb_checkpoints, 1 in __MACOSX, 2 hidden"),
-    "content": (content_says(PLAIN), [*SHOWN, *[JPEG_PIXELS] * 4, pixels(3)], {}, "2 of no image format (.csv, .eps2)"),
+    "content": (
+        content_says(PLAIN),
+        [*SHOWN, *[JPEG_PIXELS] * 4, pixels(3)],
+        {},
+        "3 of no image format (.csv, .NEF, .eps2)",
+    ),
     "transparent": ({**PLAIN, "cat/c.png": png(CLEAR)}, [*SHOWN, np.full((SIZE, SIZE, 3), 255)], {}, ""),
     "transparent on black": (
         {**PLAIN, "cat/c.png": png(CLEAR)},
