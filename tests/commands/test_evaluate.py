@@ -162,6 +162,19 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
     assert records[3]["inception_score"] == records[1]["inception_score"]
 
 
+def test_wide_images_are_fitted_as_asked_and_compared_with_such_alone(here, cache, capsys):
+    (here / "wide").mkdir()
+    for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (12, 8, 16), "uint8")):
+        Image.fromarray(image).save(here / "wide" / f"{index}.png")
+    arguments = ["--source=wide", "--splits=1", "--kernel_block_size=4"]
+    padded = ["--fit=pad", "--background=black"]
+    record = run(cache, *arguments, *padded, "--reference=wide", "--save_reference=r.npz")
+    assert record["fit"] == record["reference"]["fit"] == "pad with black"
+    assert run(cache, *arguments, *padded, "--reference=r.npz")["frechet_distance"] < 1e-6
+    with pytest.raises(SystemExit, match="its fit is 'pad with black', not 'crop'"):
+        run(cache, *arguments, "--reference=r.npz")
+
+
 def test_distances_and_saved_statistics(here, cache, run_dir):
     arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
     direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
