@@ -204,7 +204,9 @@ def test_the_top_samples(here, cache, run_dir, capsys):
     files = sorted(path.name for path in (here / "top" / "samples").iterdir())
     assert len(files) == record["top_samples"]["count"] == 6 and record["top_samples"]["folder"] == "top/samples"
     divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files]
-    assert divergences == sorted(divergences, reverse=True)
+    assert divergences == sorted(divergences, reverse=True) and divergences[0] > divergences[-1]
+    ends = [record["top_samples"][name] for name in ("kl_highest", "kl_lowest")]
+    assert ends == pytest.approx([divergences[0], divergences[-1]], abs=1e-3)
     images = runs.load_run(run_dir).generate(200, 0)
     grid = np.asarray(Image.open(here / "top" / "grid.png"))
     # Pixels are squares of three.
@@ -483,6 +485,8 @@ def test_in_a_process_of_its_own(here, cache):
             ["--source=digits:test", "--reference=digits:train", "--num_samples=5", "--splits=1"],
             ["precision needs at least 6", "5 images of --source and 1198 of --reference"],
         ),
+        (["--source=noise:0x8x1"], ["noise must be of 1 to", "pixels a side. Received: --source=noise:0x8x1"]),
+        (["--source=digits:test", "--center_square", "--fit=pad"], ["--center_square is --fit=crop", "--fit=pad"]),
         (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
         (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),
         (["--source=digits:test", "--classifier=a.keras"], ["--trust_classifier_file"]),

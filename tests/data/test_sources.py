@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan_tf.data import labelled_subset, load_data
+from igan_tf.data import ImageData, labelled_subset, load_data
+from igan_tf.data.sources import in_memory
 from igan_tf.errors import DataError
 from igan_tf.experiments.configs import build_config
 from igan_tf.images.tfds import PreparedData
@@ -117,6 +118,24 @@ def test_fewer_training_images():
     np.testing.assert_array_equal(again.train_images, data.train_images)
     with pytest.raises(DataError, match=r"at most .* 1198. Received: train_images=1199"):
         load_data(build_config(dataset="digits", train_images=1199))
+
+
+def test_records_that_memory_cannot_hold_are_refused():
+    class Records:
+        folder, image_shape = "records", (128, 128, 3)
+
+        def __len__(self):
+            return 10**9
+
+    with pytest.raises(DataError, match=r"records: 1000000000 images of .* are 49152\.0 GB, too many to be held in"):
+        in_memory(Records())
+
+
+@pytest.mark.parametrize(("classes", "words"), [(2, "classes c0 (2), c1 (1)"), (21, "21 classes of 0 to 2")])
+def test_many_classes_are_counted_and_not_named(classes, words):
+    images, labels = np.zeros((3, 4, 4, 1), "uint8"), np.array([0, 1, 0])
+    data = ImageData(images, labels, images[:0], labels[:0], tuple(f"c{number}" for number in range(classes)))
+    assert data.in_words() == f"3 images, 4x4x1, {words}; none held out"
 
 
 def test_data_that_is_not_there_is_named(tmp_path):

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import expit
 
 from igan_tf import load_run
 from igan_tf.data import ArrayBatches, ImageData, load_data
@@ -13,6 +14,7 @@ from igan_tf.experiments import preflight, runs, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import RECIPES, recipe_of
 from igan_tf.layers import TableGaussianNoise, VirtualBatchNorm
+from igan_tf.losses import gan_logit
 from igan_tf.training.cluster import this_worker
 from tests.command_line import metrics, result
 from tests.experiments.imagenet_runs import make_records
@@ -153,6 +155,12 @@ def test_a_number_of_labels_that_nobody_gave_is_called_the_default(tmp_path):
         recipe_of(config).labelled_examples(load_data(config))
 
 
+def test_labels_need_classes():
+    images, none = np.zeros((9, 8, 8, 1), "uint8"), np.full(9, -1)
+    with pytest.raises(ConfigError, match=r"the data has no classes: only `labels=0` .* Received: labels=100"):
+        recipe_of(build_config(dataset="digits")).labelled_examples(ImageData(images, none, images, none, ()))
+
+
 def test_a_class_without_a_line_in_the_file_is_named(noisy):
     noisy.write_text("0,1\n")
     config = build_config(dataset="digits", label_file=str(noisy), labels=10, balance=True)
@@ -232,6 +240,10 @@ def test_every_setting_arrives(recipe):
     if recipe == "semi_supervised":
         assert {"feature_matching_norm", "unlabelled_weight", "average_decay", "average_debias"} <= set(arguments)
         assert batches.num_labelled == 4
+        # Here, as the networks are at hand: what the histograms show of real and of generated images.
+        found, real = made.histograms(model, batches), model.discriminator(batches.take(np.arange(3)))
+        np.testing.assert_allclose(found["probability/of_real"], expit(gan_logit(real["logits"])), rtol=1e-5)
+        assert np.all(np.asarray(found["probability/of_generated"]) != np.asarray(found["probability/of_real"]))
         # Of 64 and 128 filters an eighth.
         assert (generator["deconv_2"].filters, discriminator["conv_1_1"].filters) == (32, 8)
     else:

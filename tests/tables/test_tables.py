@@ -192,6 +192,7 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--table=inception_score"], "--labels is for --table=digits or --table=mnist or"),
         (["--table=imagenet"], "imagenet"),
         (["--seeds=0"], "--seeds=0"),
+        (["--subsets=5000", "--seeds=2"], "must make at most 10000 runs. Received: --subsets=5000,5000 --seeds=2"),
         (["--num_samples=9"], "--num_samples must be at least 10"),
     ],
 )
