@@ -101,6 +101,14 @@ def test_the_seeds_of_each_subset_are_an_ensemble(tmp_path):
     assert grid._groups(grid.runs) == [grid.runs[:2], grid.runs[2:4]]
 
 
+def test_a_table_of_any_number_of_runs_is_refused(tmp_path):
+    def read(flagfile, *flags):
+        raise AssertionError("a run's settings were read")
+
+    with pytest.raises(ConfigError, match=r"must make at most 10000 runs\. Received: subsets=5001 seeds=2"):
+        ErrorGrid(TABLES["digits"], tmp_path, read, [20], [5001], seeds=2)
+
+
 def test_again_nothing_is_trained(finished):
     before = {name: (finished / name / "result.json").stat().st_mtime_ns for name in NAMES}
     done = run(finished, "--epochs=2")
@@ -192,7 +200,6 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--table=inception_score"], "--labels is for --table=digits or --table=mnist or"),
         (["--table=imagenet"], "imagenet"),
         (["--seeds=0"], "--seeds=0"),
-        (["--subsets=5000", "--seeds=2"], "must make at most 10000 runs. Received: --subsets=5000,5000 --seeds=2"),
         (["--num_samples=9"], "--num_samples must be at least 10"),
     ],
 )
