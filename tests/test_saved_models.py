@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import igan_tf
+from igan_tf import saved_models
 from igan_tf.errors import InputError
 from igan_tf.layers import MinibatchDiscrimination, WeightNorm
 from igan_tf.losses import HistoricalAveraging
@@ -271,6 +272,12 @@ def test_the_code_of_a_lambda_does_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
     keras.saving.load_model(tmp_path / "lambda.keras", safe_mode=False)
     assert (tmp_path / "ran").exists()
+
+
+def test_a_config_of_any_size_is_not_read(saved, monkeypatch):
+    monkeypatch.setattr(saved_models, "_LARGEST_CONFIG", 99)
+    with pytest.raises(InputError, match=r"its config\.json has \d+ bytes"):
+        igan_tf.load_model(saved / "critic.keras")
 
 
 def test_what_is_no_saved_model_is_refused(saved, tmp_path):

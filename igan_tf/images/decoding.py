@@ -19,6 +19,8 @@ from igan_tf.images.settings import DecodingSettings
 # As far as this Pillow knows them. Other formats start programs (EPS) or hold no photograph.
 Image.init()
 _FORMATS: list[str] = [name for name in FORMATS if name in Image.OPEN]
+# More than any format takes; of small images metadata may be larger than the pixels.
+_MOST_BYTES_A_PIXEL, _MOST_BYTES_OF_METADATA = 16, 2**26
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,6 +42,12 @@ _caught = contextlib.ExitStack()
 
 class UnreadableImage(ValueError):
     """The bytes are no whole image; the message is the reason, the same on every machine."""
+
+
+def refuse_too_large(size: int, settings: DecodingSettings) -> None:
+    """Raises an UnreadableImage, before a file is read, where its bytes are more than the pixels allowed take."""
+    if size > max(_MOST_BYTES_OF_METADATA, settings.max_megapixels * 1e6 * _MOST_BYTES_A_PIXEL):
+        raise UnreadableImage(f"{size} bytes are more than `max_megapixels={settings.max_megapixels:g}`")
 
 
 def decode(data: bytes, settings: DecodingSettings) -> Image.Image:

@@ -11,16 +11,13 @@ from typing import TypeVar
 from PIL import Image
 
 from igan_tf.errors import DataError, counted
-from igan_tf.images.decoding import UnreadableImage, decode
+from igan_tf.images.decoding import UnreadableImage, decode, refuse_too_large
 from igan_tf.images.folders import ImageFile, printable
 from igan_tf.images.settings import DecodingSettings
 
 Result = TypeVar("Result")
 # Files of each thread that are read ahead.
 _AHEAD = 4
-_MOST_BYTES_A_PIXEL = 16
-# Metadata may be larger than pixels.
-_SMALL = 2**26
 
 
 def available_processors() -> int:
@@ -44,9 +41,7 @@ def read_files(
 
     def read(file: ImageFile) -> Result | UnreadableImage:
         try:
-            # More than any format takes for the pixels allowed.
-            if file.size > max(_SMALL, settings.max_megapixels * 1e6 * _MOST_BYTES_A_PIXEL):
-                return UnreadableImage(f"{file.size} bytes are more than `max_megapixels={settings.max_megapixels:g}`")
+            refuse_too_large(file.size, settings)
             with open(file.path, "rb", buffering=0) as opened:
                 data = opened.readall()
             return convert(decode(data, settings))

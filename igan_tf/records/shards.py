@@ -175,7 +175,7 @@ class _UnreadFile(Exception):
 def _example(entry: Entry, task: ShardTask) -> bytes:
     """Serializes one image as it goes into the shard."""
     try:
-        data, label = sources.read_entry(entry, task.example_keys)
+        data, label = sources.read_entry(entry, task.example_keys, task.settings)
     except OSError as error:
         # Not taken for an error of the output, and without this machine's path.
         raise _UnreadFile(f"cannot be read: {error.strerror}") from error

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 
 from igan_tf.errors import DataError, prefixed
 from igan_tf.images.class_folders import list_classes
-from igan_tf.images.decoding import UnreadableImage
+from igan_tf.images.decoding import UnreadableImage, refuse_too_large
 from igan_tf.images.folders import (
     NO_IMAGES,
     SIGNATURE_BYTES,
@@ -21,6 +21,7 @@ from igan_tf.images.folders import (
     in_words,
     is_hidden,
 )
+from igan_tf.images.settings import DecodingSettings
 from igan_tf.records import tfrecords
 from igan_tf.records.entries import Entry, Source
 from igan_tf.records.example import ExampleError, decode_features
@@ -61,20 +62,22 @@ def open_source(source: str, data_dir: str = "", split: str = "train") -> Source
     raise DataError(f"`source={source}` does not exist")
 
 
-def read_entry(entry: Entry, example_keys: tuple[str, ...]) -> tuple[bytes, int]:
+def read_entry(entry: Entry, example_keys: tuple[str, ...], settings: DecodingSettings) -> tuple[bytes, int]:
     """Reads one image.
 
     Args:
         entry: Where it stands.
         example_keys: The source's.
+        settings: How large an image may be.
 
     Returns:
         The bytes of an image file, and the label.
 
     Raises:
         OSError: where the file cannot be read.
-        UnreadableImage: where it is cut, or holds no example with an image and a label.
+        UnreadableImage: where it is too large or cut, or holds no example with an image and a label.
     """
+    refuse_too_large(entry.length, settings)
     with open(entry.path, "rb", buffering=0) as file:
         if example_keys:
             try:

@@ -1,6 +1,7 @@
 """`igan-tf compare`: what differs between runs, beside their figures."""
 
 import csv
+import importlib.util
 import json
 
 import pytest
@@ -129,3 +130,9 @@ def test_what_cannot_be_compared_is_refused(runs, arguments, message, capsys):
     with pytest.raises(SystemExit, match=message):
         main(["compare", *arguments, *([] if "--csv" in str(arguments) else ["--csv=f.csv"])])
     assert not list(runs.glob("f.*")) and not capsys.readouterr().out
+
+
+def test_without_matplotlib_there_is_no_figure(runs, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match=r"--figure needs Matplotlib: .* Received: --figure=f\.png"):
+        main(["compare", "runs/a", "--figure=f.png"])

@@ -95,6 +95,9 @@ def test_a_split_of_a_data_set(here, cache, capsys):
     assert [path.name for path in here.iterdir()] == ["scores.json"]
     text = capsys.readouterr().out
     assert f"{mean:.5g}" in text and classifier.digest[:16] in text and "written to scores.json" in text
+    # In the order of the images.
+    kept, _ = inception_score(classifier(data.test_images).values, 10, None)
+    assert run(cache, "--source=digits:test", "--seed=none")["inception_score"]["mean"] == pytest.approx(kept)
 
 
 def test_a_run_directory_and_its_checkpoints_generate_on_the_fly(here, cache, run_dir):
@@ -162,6 +165,19 @@ def test_a_folder_and_an_npz_of_the_same_images_score_the_same(here, cache):
     assert records[3]["inception_score"] == records[1]["inception_score"]
 
 
+def test_wide_images_are_fitted_as_asked_and_compared_with_such_alone(here, cache, capsys):
+    (here / "wide").mkdir()
+    for index, image in enumerate(np.random.default_rng(0).integers(0, 256, (12, 8, 16), "uint8")):
+        Image.fromarray(image).save(here / "wide" / f"{index}.png")
+    arguments = ["--source=wide", "--splits=1", "--kernel_block_size=4"]
+    padded = ["--fit=pad", "--background=black"]
+    record = run(cache, *arguments, *padded, "--reference=wide", "--save_reference=r.npz")
+    assert record["fit"] == record["reference"]["fit"] == "pad with black"
+    assert run(cache, *arguments, *padded, "--reference=r.npz")["frechet_distance"] < 1e-6
+    with pytest.raises(SystemExit, match="its fit is 'pad with black', not 'crop'"):
+        run(cache, *arguments, "--reference=r.npz")
+
+
 def test_distances_and_saved_statistics(here, cache, run_dir):
     arguments = ["--num_samples=120", "--splits=2", "--kernel_block_size=50"]
     direct = run(cache, f"--source={run_dir}", "--reference=digits:test", "--save_reference=real.npz", *arguments)
@@ -191,7 +207,9 @@ def test_the_top_samples(here, cache, run_dir, capsys):
     files = sorted(path.name for path in (here / "top" / "samples").iterdir())
     assert len(files) == record["top_samples"]["count"] == 6 and record["top_samples"]["folder"] == "top/samples"
     divergences = [float(name.split("-kl-")[1].removesuffix(".png")) for name in files]
-    assert divergences == sorted(divergences, reverse=True)
+    assert divergences == sorted(divergences, reverse=True) and divergences[0] > divergences[-1]
+    ends = [record["top_samples"][name] for name in ("kl_highest", "kl_lowest")]
+    assert ends == pytest.approx([divergences[0], divergences[-1]], abs=1e-3)
     images = runs.load_run(run_dir).generate(200, 0)
     grid = np.asarray(Image.open(here / "top" / "grid.png"))
     # Pixels are squares of three.
@@ -317,24 +335,6 @@ def test_the_published_inception_file(here, capsys):
         assert words in text and not (here / "o").exists()
 
 
-def test_class_ordered_sources(here, cache):
-    """Sorted and shuffled digits: the same with one split, within the deviation with ten."""
-    data = load_data(build_config(dataset="digits"))
-    order = np.argsort(data.test_labels, kind="stable")
-    np.savez(here / "sorted.npz", images=data.test_images[order])
-    np.savez(here / "shuffled.npz", images=data.test_images[np.random.default_rng(0).permutation(599)])
-    scores = {
-        (name, splits): run(cache, f"--source={name}.npz", f"--splits={splits}")["inception_score"]
-        for name in ("sorted", "shuffled")
-        for splits in (1, 10)
-    }
-    assert scores["sorted", 1]["mean"] == pytest.approx(scores["shuffled", 1]["mean"], rel=1e-6)
-    difference = abs(scores["sorted", 10]["mean"] - scores["shuffled", 10]["mean"])
-    assert difference < scores["shuffled", 10]["std"]
-    kept = run(cache, "--source=sorted.npz", "--seed=none")["inception_score"]
-    assert kept["mean"] < 0.5 * scores["sorted", 10]["mean"]
-
-
 def test_in_a_process_of_its_own(here, cache):
     command = [sys.executable, "-m", "igan_tf.evaluate", "--source=digits:test", "--classifier=domain"]
     command += ["--dataset=digits", f"--cache_dir={cache}"]
@@ -343,6 +343,39 @@ def test_in_a_process_of_its_own(here, cache):
     assert "inception_score" in done.stdout and "Traceback" not in done.stderr
     assert [path.name for path in here.iterdir()] == ["scores.json"]
     assert str(REPOSITORY) not in (here / "scores.json").read_text()
+
+
+@pytest.fixture(scope="module")
+def wrong_files(tmp_path_factory):
+    """A folder of files that are no images, or not such as are wanted."""
+    here = tmp_path_factory.mktemp("wrong")
+    (here / "empty").mkdir()
+    (here / "unfinished").mkdir()
+    (here / "unfinished" / "samples.unfinished.json").write_text("{}")
+    for index, size in enumerate(((4, 4), (4, 5))):
+        for folder in ("mixed", "cut"):
+            (here / folder).mkdir(exist_ok=True)
+        Image.new("L", size).save(here / "mixed" / f"{index}.png")
+        Image.new("L", (4, 4)).save(here / "cut" / f"{index}.png")
+    (here / "cut" / "1.png").write_bytes(b"")
+    (here / "text.npz").write_text("no zip")
+    np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
+    np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
+    np.save(here / "first.npy", np.zeros((20, 3, 8, 8), "uint8"))
+    np.savez(here / "two.npz", x=np.zeros((20, 8, 8, 1)), y=np.zeros((20, 8, 8, 1)))
+    np.savez(here / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
+    np.savez(here / "no_covariance.npz", mu=np.zeros(3), sigma=np.eye(3, k=1))
+    np.savez(here / "own.npz", about=np.zeros(3, "uint8"), mean=np.zeros(3), covariance=np.eye(3))
+    np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
+    np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
+    np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))
+    content = bytearray((here / "labels.npz").read_bytes())
+    content[content.index(b"PK\x01\x02")] ^= 1
+    (here / "damaged.npz").write_bytes(content)
+    inputs = keras.Input((None, None, 3))
+    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
+    keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(here / "free.keras")
+    return here
 
 
 @pytest.mark.parametrize(
@@ -480,6 +513,8 @@ def test_in_a_process_of_its_own(here, cache):
             ["--source=digits:test", "--reference=digits:train", "--num_samples=5", "--splits=1"],
             ["precision needs at least 6", "5 images of --source and 1198 of --reference"],
         ),
+        (["--source=noise:0x8x1"], ["noise must be of 1 to", "pixels a side. Received: --source=noise:0x8x1"]),
+        (["--source=digits:test", "--center_square", "--fit=pad"], ["--center_square is --fit=crop", "--fit=pad"]),
         (["--source=digits:test", "--generated_training_data"], ["--generated_training_data needs a run directory"]),
         (["--source=digits:test", "--classifier=vgg"], ["--classifier must be one of", "--classifier=vgg"]),
         (["--source=digits:test", "--classifier=a.keras"], ["--trust_classifier_file"]),
@@ -491,37 +526,12 @@ def test_in_a_process_of_its_own(here, cache):
     ],
     ids=lambda value: value[-1] if value and value[-1].startswith("--") else "",
 )
-def test_a_wrong_value_is_named_and_leaves_nothing(here, cache, capsys, monkeypatch, arguments, words):
+def test_a_wrong_value_is_named_and_leaves_nothing(here, wrong_files, cache, capsys, monkeypatch, arguments, words):
     def classify_what_may_be_bad(source, *given, **named):
         assert source.name != "digits", "images were classified before all that can be was checked"
         return classify(source, *given, **named)
 
-    (here / "empty").mkdir()
-    (here / "unfinished").mkdir()
-    (here / "unfinished" / "samples.unfinished.json").write_text("{}")
-    for index, size in enumerate(((4, 4), (4, 5))):
-        for folder in ("mixed", "cut"):
-            (here / folder).mkdir(exist_ok=True)
-        Image.new("L", size).save(here / "mixed" / f"{index}.png")
-        Image.new("L", (4, 4)).save(here / "cut" / f"{index}.png")
-    (here / "cut" / "1.png").write_bytes(b"")
-    (here / "text.npz").write_text("no zip")
-    np.savez(here / "floats.npz", images=np.linspace(0, 200, 20 * 64).reshape(20, 8, 8, 1))
-    np.savez(here / "bytes.npz", images=np.zeros((20, 8, 8, 1), "uint8"))
-    np.save(here / "first.npy", np.zeros((20, 3, 8, 8), "uint8"))
-    np.savez(here / "two.npz", x=np.zeros((20, 8, 8, 1)), y=np.zeros((20, 8, 8, 1)))
-    np.savez(here / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
-    np.savez(here / "no_covariance.npz", mu=np.zeros(3), sigma=np.eye(3, k=1))
-    np.savez(here / "own.npz", about=np.zeros(3, "uint8"), mean=np.zeros(3), covariance=np.eye(3))
-    np.savez(here / "nan.npz", images=np.full((20, 8, 8, 1), np.nan, "float32"))
-    np.savez(here / "colour.npz", images=np.zeros((20, 8, 8, 3), "uint8"))
-    np.savez(here / "labels.npz", labels=np.zeros(20, "uint8"))
-    content = bytearray((here / "labels.npz").read_bytes())
-    content[content.index(b"PK\x01\x02")] ^= 1
-    (here / "damaged.npz").write_bytes(content)
-    inputs = keras.Input((None, None, 3))
-    pooled = keras.layers.GlobalAveragePooling2D()(inputs)
-    keras.Model(inputs, keras.layers.Dense(2)(pooled)).save(here / "free.keras")
+    shutil.copytree(wrong_files, here, dirs_exist_ok=True)
     before = sorted(here.rglob("*"))
     defaults = [f"--cache_dir={cache}"]
     if not any(argument.startswith("--classifier=") for argument in arguments):

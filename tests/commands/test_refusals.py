@@ -7,6 +7,7 @@ import pytest
 
 from igan_tf.commands import COMMANDS, compare, evaluate, records, start, tables, train, turing_test
 from igan_tf.commands import main as run_command
+from igan_tf.errors import ConfigError
 from igan_tf.evaluation.settings import EvaluationSettings
 from igan_tf.experiments.configs import SemiSupervisedConfig, setting_fields
 from igan_tf.records import processes
@@ -204,3 +205,8 @@ def test_every_whole_number_has_an_upper_bound():
     fields = [*itertools.chain.from_iterable(map(all_fields, LINES)), *setting_fields().values()]
     numbers = [field for field in fields if field.metadata["kind"] is int]
     assert numbers and [field.name for field in numbers if not (field.metadata["high"] or math.inf) < 2**32] == []
+
+
+def test_given_latents_and_one_class_exclude_each_other():
+    with pytest.raises(ConfigError, match=r"exclude each other\. Received: latents=z\.npy sample_class=3"):
+        train.CommandSettings(mode="sample", run_dir="run", output="a.png", latents="z.npy", sample_class=3)

@@ -106,6 +106,12 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     assert_same(collect(make_batches().epoch(3)), first)
     assert_other(collect(batches.epoch(4)), first)
     assert_other(collect(make_batches(seed=2).epoch(3)), first)
+    # Of every version: runs continue, and are repeated.
+    assert {name: rows[0].tolist() for name, rows in batches.order(3).items()} == {
+        "unlabelled_images": [2, 4, 19, 3, 16],
+        "unlabelled_images_2": [16, 9, 3, 12, 13],
+        "labelled": [1, 0, 2, 1, 0],
+    }
 
 
 def test_another_subset_leaves_the_unlabelled_order_alone():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from igan_tf.data import labelled_subset, load_data
+from igan_tf.data import ImageData, labelled_subset, load_data
+from igan_tf.data.sources import in_memory
 from igan_tf.errors import DataError
 from igan_tf.experiments.configs import build_config
 from igan_tf.images.tfds import PreparedData
@@ -112,13 +113,31 @@ def test_fewer_training_images():
     assert data.train_images.shape == (17, 8, 8, 1)
     # Some of the images, each once, in their order, with their labels.
     rows = [np.flatnonzero((whole.train_images == image).all((1, 2, 3)))[0] for image in data.train_images]
-    assert rows == sorted(set(rows)) and rows != list(range(17))
+    assert rows == sorted(np.random.default_rng(0).permutation(1198)[:17])
     np.testing.assert_array_equal(data.train_labels, whole.train_labels[rows])
     np.testing.assert_array_equal(data.test_images, whole.test_images)
     again = load_data(build_config(dataset="digits", train_images=17, seed=5, seed_data=7))
     np.testing.assert_array_equal(again.train_images, data.train_images)
     with pytest.raises(DataError, match=r"at most .* 1198. Received: train_images=1199"):
         load_data(build_config(dataset="digits", train_images=1199))
+
+
+def test_records_that_memory_cannot_hold_are_refused():
+    class Records:
+        folder, image_shape = "records", (128, 128, 3)
+
+        def __len__(self):
+            return 10**9
+
+    with pytest.raises(DataError, match=r"records: 1000000000 images of .* are 49152\.0 GB, too many to be held in"):
+        in_memory(Records())
+
+
+@pytest.mark.parametrize(("classes", "words"), [(2, "classes c0 (2), c1 (1)"), (21, "21 classes of 0 to 2")])
+def test_many_classes_are_counted_and_not_named(classes, words):
+    images, labels = np.zeros((3, 4, 4, 1), "uint8"), np.array([0, 1, 0])
+    data = ImageData(images, labels, images[:0], labels[:0], tuple(f"c{number}" for number in range(classes)))
+    assert data.in_words() == f"3 images, 4x4x1, {words}; none held out"
 
 
 def test_data_that_is_not_there_is_named(tmp_path):
@@ -178,6 +197,8 @@ def test_a_part_of_each_class_is_held_out(tmp_path, fraction, held_out):
     assert sorted(both) == list(range(1, 20))
     again = load_data(folder_config(tmp_path, test_fraction=fraction))
     np.testing.assert_array_equal(again.test_images, data.test_images)
+    # Of every version: figures are compared on the same images.
+    assert fraction != 0.5 or data.test_images[:, 0, 0, 0].tolist() == [3, 4, 5, 7, 10, 11, 13]
 
 
 def test_every_label_draw_has_the_same_test_set(tmp_path):

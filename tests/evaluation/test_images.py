@@ -132,6 +132,14 @@ def test_fits_of_arrays(kind):
     assert (gather(grey)[:, :2] == (150 if bright else np.float32(150 / 255))).all()
 
 
+def test_a_long_array_is_not_padded_to_any_size():
+    source = ArraySource(images(1, (1, 1000)))
+    source.fitting = DecodingSettings(fit="pad", max_megapixels=0.9)
+    source.fit((8, 8))
+    with pytest.raises(EvaluationError, match=r"`fit=pad` would make 1000x1000 pixels of an image of 1x1000 in"):
+        gather(source)
+
+
 def test_several_sizes_are_brought_to_one(tmp_path):
     """As by the classifier, by the same function."""
     for name, size in (("1", (6, 9)), ("2", (12, 12)), ("3", (7, 7))):

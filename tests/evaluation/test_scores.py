@@ -25,6 +25,7 @@ from igan_tf.evaluation import (
     load_statistics,
     precision_recall,
     save_statistics,
+    two_sample_accuracy,
 )
 from igan_tf.evaluation.array_sources import ArrayFileSource
 from igan_tf.evaluation.images import ArraySource, chosen_indices
@@ -38,7 +39,7 @@ def test_every_figure_is_that_of_its_function():
     fake, real = images(seed=0), images(150, seed=1, brightness=200)
     record, classified, statistics = evaluate_images(
         ArraySource(fake, "mine", "half"), classifier, ArraySource(real, "real", "test"), batch_size=32, seed=3,
-        kernel_block_size=60, neighbour_samples=100,
+        kernel_block_size=60, neighbour_samples=100, two_sample_images=80,
     )  # fmt: skip
     ours, theirs = classifier(fake), classifier(real)
     np.testing.assert_array_equal(classified.values, ours.values)
@@ -54,6 +55,8 @@ def test_every_figure_is_that_of_its_function():
     found = [record[name]["value"] for name in ("precision", "recall", "density", "coverage")]
     assert found == [*precision_recall(*sets), *density_coverage(*sets)]
     assert record["precision"]["real"] == record["precision"]["generated"] == 100
+    told = two_sample_accuracy(theirs.features, ours.features, 80, 3)
+    assert record["two_sample_accuracy"] == {**told._asdict(), "seed": 3} and told.of_real != told.of_generated
     about_reference = {"source": "real", "split": "test", "num_samples": 150, "image_range": [0, 255]}
     about_reference["images"] = "real: 150 images"
     assert record["reference"] == about_reference

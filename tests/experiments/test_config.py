@@ -461,6 +461,11 @@ def test_an_early_flags_cfg_is_read():
         config_from_text("\n".join([flag_lines.VERSION_LINE, *mine]))
 
 
+def test_a_text_without_settings_is_refused():
+    with pytest.raises(ConfigError, match="it holds no settings"):
+        config_from_text("# a comment\n")
+
+
 def test_stray_words_in_flag_lines_are_refused():
     with pytest.raises(ConfigError, match=r"unknown argument: beta_1=0\.9"):
         config_from_lines(["--seed=3", "beta_1=0.9"])

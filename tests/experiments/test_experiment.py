@@ -198,7 +198,7 @@ def wait_for(condition, process, timeout=240):
 
 def test_sigterm_and_sigkill(tmp_path):
     # So many epochs that the process is still at work when it is stopped after the second and the fifth.
-    arguments = [*FLAGS, "--epochs=20", "--sample_epochs=10", "--histogram_epochs=5"]
+    arguments = [*FLAGS, "--epochs=20", "--sample_epochs=8", "--histogram_epochs=5"]
     uninterrupted, run_dir = tmp_path / "uninterrupted", tmp_path / "run"
     done = run_process(*arguments, f"--run_dir={uninterrupted}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -220,6 +220,8 @@ def test_sigterm_and_sigkill(tmp_path):
     assert done.returncode == 0, done.stderr
     assert "continuing after step" in done.stdout
     assert_same_run(run_dir, uninterrupted)
+    # Every eighth epoch's, and the last one's.
+    assert sorted(path.stem for path in (run_dir / "samples").iterdir()) == ["epoch-0008", "epoch-0016", "epoch-0020"]
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.special import expit
 
 from igan_tf import load_run
 from igan_tf.data import ArrayBatches, ImageData, load_data
@@ -13,6 +14,9 @@ from igan_tf.errors import ConfigError, DataError
 from igan_tf.experiments import preflight, runs, training_runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.experiments.recipes import RECIPES, recipe_of
+from igan_tf.layers import TableGaussianNoise, VirtualBatchNorm
+from igan_tf.losses import gan_logit
+from igan_tf.training.cluster import this_worker
 from tests.command_line import metrics, result
 from tests.experiments.imagenet_runs import make_records
 
@@ -152,6 +156,12 @@ def test_a_number_of_labels_that_nobody_gave_is_called_the_default(tmp_path):
         recipe_of(config).labelled_examples(load_data(config))
 
 
+def test_labels_need_classes():
+    images, none = np.zeros((9, 8, 8, 1), "uint8"), np.full(9, -1)
+    with pytest.raises(ConfigError, match=r"the data has no classes: only `labels=0` .* Received: labels=100"):
+        recipe_of(build_config(dataset="digits")).labelled_examples(ImageData(images, none, images, none, ()))
+
+
 def test_a_class_without_a_line_in_the_file_is_named(noisy):
     noisy.write_text("0,1\n")
     config = build_config(dataset="digits", label_file=str(noisy), labels=10, balance=True)
@@ -191,3 +201,69 @@ def test_batches_of_arrays(flip):
     halves = [ArrayBatches(data, 2, 5, flip, worker=worker, num_workers=2) for worker in range(2)]
     for batch, *parts in zip(*(one.epoch(0) for one in (batches, *halves)), strict=True):
         np.testing.assert_array_equal(np.concatenate([part["images"] for part in parts]), batch["images"])
+
+
+# Settings that are the defaults neither of a config nor of what it is passed to, all of them together.
+OTHERS = {
+    **{"seed": 7, "batch_size": 3, "generator_norm": "virtual", "reference_size": 3, "noise": "exact"},
+    **{"discriminator_learning_rate": 0.25, "generator_learning_rate": 0.5, "beta_1": 0.75, "adam": "outside"},
+    **{"anneal_epochs": 9, "anneal_start": 0.25, "precision": "mixed_bfloat16", "label_smoothing": 0.125},
+    **{"historical_averaging": 2.5, "r1_penalty": 10.0, "augmentation": "color,cutout"},
+    **{"generator_average_decay": 0.75},
+}
+OTHERS_OF = {
+    "semi_supervised": {
+        **{"network": "svhn", "network_width": 0.125, "labels": 4, "input_corruption": "noise"},
+        **{"discriminator_weight_norm": "none", "feature_matching_norm": "l1", "unlabelled_weight": 0.5},
+        **{"generator_steps": 3, "average_decay": 0.5, "average_debias": False},
+    },
+    "imagenet": {
+        **{"gf_dim": 8, "df_dim": 2, "latent_size": 11, "discriminator_norm": "batch", "use_labels": False},
+        **{"flip": True, "feature_matching": 0.5, "minibatch_discrimination": False},
+    },
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_setting_arrives(recipe):
+    settings = {**OTHERS, **OTHERS_OF[recipe]}
+    config = build_config(recipe=recipe, dataset="folder", data_dir="d", **settings)
+    images, labels = np.zeros((10, 32, 32, 3), "uint8"), np.arange(10) % 2
+    made = recipe_of(config)
+    batches = made.make_batches(ImageData(images, labels, images, labels, ("cat", "dog")), 1, this_worker())
+    model = made.build_model((32, 32, 3), 2, batches.steps_per_epoch)
+    assert (batches.seed, batches.batch_size, batches.steps_per_epoch, model.seed) == (7, 3, 3, 7)
+    assert model.dtype_policy.name == config.precision
+    compiled = model.get_compile_config()
+    arguments = {name: compiled[name] for name in settings if name in compiled}
+    assert arguments == {name: settings[name] for name in arguments} and "generator_average_decay" in arguments
+    techniques = {technique.name: technique.weight for technique in model.techniques}
+    assert techniques == {name: settings[name] for name in techniques} and len(techniques) >= 2
+    for rate, updates, optimizer in (
+        (config.discriminator_learning_rate, 1, model.discriminator_optimizer),
+        (config.generator_learning_rate, compiled.get("generator_steps", 1), model.generator_optimizer),
+    ):
+        assert (type(optimizer).__name__, optimizer.beta_1, optimizer.epsilon) == ("FusedAdam", config.beta_1, 1e-8)
+        annealed = {"rate": rate, "epochs": 9, "steps_per_epoch": 3 * updates, "start": config.anneal_start}
+        assert optimizer.get_config()["learning_rate"]["config"] == annealed
+    generator, discriminator = (
+        {layer.name: layer for layer in network._flatten_layers()} for network in (model.generator, model.discriminator)
+    )
+    norms = [layer for layer in generator.values() if isinstance(layer, VirtualBatchNorm)]
+    assert {layer.reference_size for layer in norms} == {3}
+    assert discriminator["augmentation"].kinds == ["color", "cutout"]
+    assert isinstance(discriminator["corruption"], TableGaussianNoise) and discriminator["corruption"].exact
+    assert "minibatch_discrimination" not in discriminator
+    if recipe == "semi_supervised":
+        assert {"feature_matching_norm", "unlabelled_weight", "average_decay", "average_debias"} <= set(arguments)
+        assert batches.num_labelled == 4
+        # Here, as the networks are at hand: what the histograms show of real and of generated images.
+        found, real = made.histograms(model, batches), model.discriminator(batches.take(np.arange(3)))
+        np.testing.assert_allclose(found["probability/of_real"], expit(gan_logit(real["logits"])), rtol=1e-5)
+        assert np.all(np.asarray(found["probability/of_generated"]) != np.asarray(found["probability/of_real"]))
+        # Of 64 and 128 filters an eighth.
+        assert (generator["deconv_2"].filters, discriminator["conv_1_1"].filters) == (32, 8)
+    else:
+        assert batches.flip and model.num_outputs == 1 and "feature_matching" in techniques
+        assert type(discriminator["norm_1"]).__name__ == "SeparateBatchNorm"
+        assert (model.latent_size, generator["deconv_32"].filters, discriminator["conv_1"].filters) == (11, 8, 2)

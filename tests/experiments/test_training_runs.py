@@ -98,6 +98,7 @@ def test_a_run_starts_from_anothers_weights(finished, tmp_path):
     """A step at the rate 0 leaves them as they are; averages and optimizers know nothing of the other run."""
     lines = []
     still = {"discriminator_learning_rate": 0.0, "generator_learning_rate": 0.0, "epochs": 1}
+    still |= {"historical_averaging": 0.1}
     train(tmp_path / "run", lines.append, init_from=str(finished), average_debias=True, **still)
     newest = Checkpoints(finished / "checkpoints").load_newest()
     assert f"weights of step 4 of {finished}, SHA-256 {newest.sha256[:16]}" in lines
@@ -105,6 +106,9 @@ def test_a_run_starts_from_anothers_weights(finished, tmp_path):
     for name, array in newest.arrays.items():
         if name.startswith(("generator/", "discriminator/")):
             np.testing.assert_array_equal(begun[name], array)
+    # The history begins with these weights, not with those that the networks were built with.
+    terms = [value for line in metrics(tmp_path / "run") for name, value in line.items() if "history" in name]
+    assert terms and max(terms) < 1e-9
     model = load_run(tmp_path / "run")
     averages = model.discriminator_average.values()
     for average, variable in zip(averages, model.discriminator.trainable_variables, strict=True):

@@ -39,6 +39,8 @@ def test_samples_and_errors_are_the_runs(averaging, tmp_path):
     # Half precision keeps 11 bits; what the run itself computes in bfloat16 has 8, of images in [0, 1].
     np.testing.assert_allclose(model.generate(20, seed=3), run.generate(20, seed=3), atol=0.03)
     assert np.abs(model.generate(20, seed=3) - run.generate(20, seed=3, averaged=False)).max() > 0.1
+    # The averages start from the weights.
+    assert int(model.generator_average.count) == int(model.discriminator_average.count) == 1
     errors = runs.test_errors(tmp_path / "weights")
     assert errors["test_error"] == errors["averaged_test_error"]
     # Of 599 images, after two epochs, near ties fall to either side in bfloat16: five of them were seen to.

@@ -83,6 +83,12 @@ def test_a_bomb_is_not_unpacked(tmp_path):
         read_arrays(path, EXPECTED)
 
 
+def test_a_compression_that_numpy_never_uses_is_refused(tmp_path):
+    path = write(tmp_path / "a.npz", zipfile.ZIP_BZIP2, weights=npy({"shape": (3, 2)}, bytes(24)))
+    with pytest.raises(DamagedFile, match="compressed in a way that NumPy never uses"):
+        read_arrays(path, EXPECTED)
+
+
 def test_files_that_are_none(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "none.npz", EXPECTED)

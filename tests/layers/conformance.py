@@ -162,9 +162,29 @@ def check_config(build_layer, inputs):
     for name, parameter in inspect.signature(type(layer).__init__).parameters.items():
         if name != "self" and parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL):
             assert name in config, f"get_config lacks {name!r}"
+            other = other_value(name, config[name])
+            if other is not None:
+                found = type(layer).from_config({**config, name: other}).get_config()
+                assert found[name] == other, f"get_config has another {name!r} than was passed"
     copy.build(inputs.shape)
     copy.set_weights(layer.get_weights())
     np.testing.assert_array_equal(call(copy, inputs), call(layer, inputs))
+
+
+def other_value(name, value):
+    """Another value of a constructor's argument, as it stands in a config; None where there is none to be had."""
+    if name.endswith("_initializer"):
+        return keras.initializers.serialize(keras.initializers.Constant(0.5))
+    if name == "seed":
+        return 7
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, float):
+        # Not below `minval`.
+        return value + 1 if name == "maxval" else value / 2
+    if isinstance(value, int):
+        return value - 1 if value > 1 else abs(value) + 1
+    return value[:1] if isinstance(value, list) else None
 
 
 def check_training_argument(build_layer, inputs, training_matters):

@@ -12,6 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_public_names():
+    for name in igan_tf.losses.__all__:
+        found = getattr(igan_tf.losses, name)
+        # Constants have no names.
+        assert getattr(found, "__name__", name) == name
     assert set(igan_tf.losses.__all__) <= set(dir(igan_tf.losses))
 
 

@@ -626,7 +626,9 @@ def test_what_draws_without_a_seed_is_a_function_of_seed_and_step_too():
 
     def model():
         z = keras.Input((3,))
-        noisy = layers.Lambda(lambda x: x + keras.random.normal(keras.ops.shape(x)))(layers.Dense(8)(z))
+        halves = layers.Dense(4)(z), layers.Dense(4)(z)
+        noisy = [layers.Lambda(lambda x: x + keras.random.normal(keras.ops.shape(x)))(half) for half in halves]
+        noisy = layers.Concatenate()(noisy)
         gan = SemiSupervisedGAN(keras.Model(z, layers.Reshape((2, 2, 2))(noisy)), discriminator_network())
         gan.generator.set_weights([np.zeros_like(each) for each in gan.generator.get_weights()])
         return gan
@@ -637,6 +639,8 @@ def test_what_draws_without_a_seed_is_a_function_of_seed_and_step_too():
     images = first.generate(4, seed=1)
     np.testing.assert_array_equal(again.generate(4, seed=1), images)
     assert np.abs(first.generate(4, seed=2) - images).max() > 0.1
+    # Each draw of a pass is another.
+    assert np.abs(images[:, 0] - images[:, 1]).max() > 0.1
     expected = float(keras.random.uniform(()))
     keras.utils.set_random_seed(0)
     assert float(keras.random.uniform(())) == expected
@@ -660,17 +664,6 @@ def test_noise_differs_between_the_passes_of_a_step():
     with tf.GradientTape():
         outputs = model._discriminate({"labelled": images, "unlabelled": images}, tf.constant([1, 2]))("logits")
     assert np.abs(outputs["labelled"] - outputs["unlabelled"]).min() > 0
-
-
-def test_generate_is_a_function_of_seed_and_weights():
-    model = make_model(noise=0.5)
-    images = model.generate(7, seed=3, batch_size=3)
-    assert images.shape == (7, 2, 2, 2)
-    np.testing.assert_array_equal(images, model.generate(7, seed=3, batch_size=3))
-    assert np.all(images != model.generate(7, seed=4, batch_size=3))
-    # Batches differ, and a smaller number is the beginning of a larger one.
-    assert np.all(images[:3] != images[3:6])
-    np.testing.assert_array_equal(images[:4], model.generate(4, seed=3, batch_size=3))
 
 
 def test_latent_range(monkeypatch):
@@ -738,8 +731,14 @@ def test_fit_on_another_last_batch():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"historical_averaging": 0.1, "generator_steps": 2, "average_decay": 0.9},
-        {"generator_objective": "minimax", "label_smoothing": 0.1, "average_debias": False},
+        {
+            **{"historical_averaging": 0.1, "generator_steps": 2, "average_decay": 0.9},
+            **{"feature_matching_norm": "l1", "generator_average_decay": 0.5},
+        },
+        {
+            **{"generator_objective": "minimax", "label_smoothing": 0.1, "average_debias": False},
+            **{"unlabelled_weight": 0.5, "joint_passes": False},
+        },
     ],
     ids=["histories", "minimax"],
 )
@@ -759,10 +758,11 @@ def test_saved_and_loaded_it_continues_the_same(tmp_path, settings):
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert type(loaded) is SemiSupervisedGAN
     assert (loaded.steps_per_execution, loaded.jit_compile) == (3, False)
-    assert (loaded.seed, loaded.latent_range, loaded.joint_passes) == (5, (-1.0, 1.0), None)
+    assert (loaded.seed, loaded.latent_range, loaded.joint_passes) == (5, (-1.0, 1.0), settings.get("joint_passes"))
     found, expected = loaded.get_compile_config(), model.get_compile_config()
-    for name in ("techniques", *settings):
-        assert found.get(name) == expected.get(name)
+    assert found["techniques"] == expected["techniques"]
+    for name in settings.keys() - {"historical_averaging", "joint_passes"}:
+        assert found[name] == settings[name]
     assert isinstance(loaded.generator_optimizer, InsideRootAdam)
     for steps in range(2):
         found, expected = loaded.state_variables(), model.state_variables()

@@ -9,6 +9,7 @@ from keras import layers
 from igan_tf.errors import DataError, InputError
 from igan_tf.layers import WeightNorm
 from igan_tf.models import ImageNetGAN, SemiSupervisedGAN
+from igan_tf.models.user_data import check_integer
 
 SHAPE, CLASSES, COUNT = (4, 2, 1), 3, 12
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, *SHAPE)).astype("uint8")
@@ -108,6 +109,7 @@ IMAGES_REFUSED = {
     "size": (IMAGES[:, :3], r"must have the generator's shape, .*Received: {}.shape=\(12, 3, 2, 1\)"),
     "type": (PIXELS.astype("int32"), "must be uint8, or floats in .*Received: {}.dtype=int32"),
     "range": (255 * IMAGES, "must be uint8, or floats in .*Received: {} of type float32 from .* to "),
+    "range about 0": (40 * IMAGES - 20, "must be uint8, or floats in .*Received: {} of type float32 from -"),
     "not finite": (np.where(IMAGES > 0.5, np.nan, IMAGES), "must be finite"),
     "none": (IMAGES[:0], "must be at least one"),
 }
@@ -153,6 +155,10 @@ def test_arrays_that_cannot_be_meant_are_refused_everywhere():
             CALLS[name](model, IMAGES, np.full(COUNT, -1))
     with pytest.raises(DataError, match=r"`labels` must be one for each image. Received: 6 labels, 12 images"):
         model.test_errors(IMAGES, LABELS[:6], 6)
+    whole = {"labelled_images": IMAGES, "labels": LABELS, "unlabelled_images": IMAGES}
+    for name, wrong in (("labelled_images", 255 * IMAGES), ("unlabelled_images", 255 * IMAGES), ("labels", LABELS + 1)):
+        with pytest.raises(DataError, match=f"`{name}` must be "):
+            model.fit({**whole, name: wrong}, verbose=0)
     for old, new in zip(before, model.get_weights()):
         np.testing.assert_array_equal(new, old)
     # ImageNet's last logit is the generated class's.
@@ -187,6 +193,13 @@ def test_weights_of_examples_are_refused(kind):
             model.fit(IMAGES, LABELS, verbose=0, **weights)
         with pytest.raises(DataError, match="`sample_weight` and `class_weight` must be left out"):
             model.train_on_batch(IMAGES, LABELS, **weights)
+
+
+@pytest.mark.parametrize("value", [1, 2.0, True, "2"])
+def test_what_is_no_integer_or_too_small_is_refused(value):
+    check_integer("count", np.int64(2), 2)
+    with pytest.raises(InputError, match=f"`count` must be an integer of at least 2. Received: count={value!r}"):
+        check_integer("count", value, 2)
 
 
 @pytest.mark.parametrize("kind", [SemiSupervisedGAN, ImageNetGAN])

@@ -254,6 +254,24 @@ def test_convolutional_discriminator_settings():
             assert abs(ops.convert_to_numpy(layer.layer.kernel.value).std() - 0.05) < 0.003, layer.name
 
 
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in DENSE])
+def test_activations_and_scales_of_convolutional_networks(name):
+    """ReLU after each of the generator's normalizations, leaky ReLU in the discriminator; scales of the last layers."""
+    generator = NETWORKS[name].build_generator(SHAPES[name], width=0.1)
+    activations = [layer for layer in generator.layers if isinstance(layer, keras.layers.Activation)]
+    norms = [layer for layer in generator.layers if isinstance(layer, BatchStatisticsNorm)]
+    assert [layer.activation.__name__ for layer in activations] == ["relu"] * len(norms) and norms
+    pixels = generator.get_layer("pixels")
+    last = "sigmoid" if name == "strided" else "tanh"
+    assert (pixels.train_scale, pixels.init_std, pixels.layer.activation.__name__) == (True, 0.1, last)
+    discriminator = NETWORKS[name].build_discriminator(SHAPES[name], width=0.1)
+    *hidden, logits = [layer for layer in discriminator.layers if isinstance(layer, WeightNorm)]
+    assert {(layer.layer.activation.__name__, layer.train_scale, layer.init_std) for layer in hidden} == {
+        ("leaky_relu", False, 1.0)
+    }
+    assert (logits.layer.activation.__name__, logits.init_std) == ("linear", 1.0 if name == "strided" else 0.1)
+
+
 def test_convolutional_discriminator_sees_minus_one_to_one():
     discriminator = cifar10.build_discriminator()
     images = np.random.default_rng(0).random((2, 32, 32, 3)).astype("float32")

@@ -8,6 +8,7 @@ import pytest
 
 from igan_tf.errors import DataError
 from igan_tf.images.decoding import UnreadableImage
+from igan_tf.images.settings import IMAGE_FILES
 from igan_tf.records.sources import open_source, read_entry
 from igan_tf.records.tfrecords import record_spans
 from tests.images.tfds_data import prepare
@@ -55,7 +56,7 @@ def make_tar(path, files=FILES):
 
 
 def read_all(source):
-    return {entry.name: read_entry(entry, source.example_keys) for entry in source.entries}
+    return {entry.name: read_entry(entry, source.example_keys, IMAGE_FILES) for entry in source.entries}
 
 
 def refused(source, *words):
@@ -101,9 +102,9 @@ def test_a_file_that_vanishes_or_shrinks_is_noticed(tmp_path):
     (tmp_path / "source/n01/z.JPEG").write_bytes(b"short")
     (tmp_path / "source/n02/a.JPEG").unlink()
     with pytest.raises(UnreadableImage, match="ends after 5 of 2000 bytes"):
-        read_entry(source.entries[0], ())
+        read_entry(source.entries[0], (), IMAGE_FILES)
     with pytest.raises(OSError):
-        read_entry(source.entries[1], ())
+        read_entry(source.entries[1], (), IMAGE_FILES)
 
 
 def test_a_pipe_is_no_image(tmp_path):
@@ -256,7 +257,7 @@ def test_tfds(real_data_dir):
 
     data = tfds.load("cifar10", data_dir=real_data_dir / "tfds", split="test", download=False)
     for entry, example in zip(source.entries[:50], tfds.as_numpy(data)):
-        content, label = read_entry(entry, source.example_keys)
+        content, label = read_entry(entry, source.example_keys, IMAGE_FILES)
         assert label == example["label"]
         # That the bytes are the image's is the converter's test; here, that they are an image.
         assert content[:2] == b"\xff\xd8" or content[:4] == b"\x89PNG"

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import time
+import types
 
 import numpy as np
 import pytest
@@ -19,7 +20,9 @@ from igan_tf.experiments import run_directory, runs
 from igan_tf.experiments.configs import build_config
 from igan_tf.tables import grid
 from igan_tf.tables.ensembles import Ensembles
+from igan_tf.tables.error_grid import ErrorGrid
 from igan_tf.tables.grid import Run
+from igan_tf.tables.published import TABLES
 from tests import processes
 from tests.command_line import assert_same_run, events, result
 
@@ -88,6 +91,22 @@ def test_an_ensemble_averages_probabilities(finished):
         line for line in (finished / "table.md").read_text().splitlines() if line.startswith("| ensemble, here")
     )
     assert line == f"| ensemble, here |  | {error * 100:.2f} (of 2 models) |"
+
+
+def test_the_seeds_of_each_subset_are_an_ensemble(tmp_path):
+    table, config = TABLES["digits"], build_config(dataset="digits")
+    grid = ErrorGrid(table, tmp_path, lambda flagfile, *flags: config, [20], [3], seeds=2)
+    grid._ensembles = types.SimpleNamespace(has=lambda run: run is not grid.runs[-1])
+    # One model is no ensemble.
+    assert grid._groups(grid.runs) == [grid.runs[:2], grid.runs[2:4]]
+
+
+def test_a_table_of_any_number_of_runs_is_refused(tmp_path):
+    def read(flagfile, *flags):
+        raise AssertionError("a run's settings were read")
+
+    with pytest.raises(ConfigError, match=r"must make at most 10000 runs\. Received: subsets=5001 seeds=2"):
+        ErrorGrid(TABLES["digits"], tmp_path, read, [20], [5001], seeds=2)
 
 
 def test_again_nothing_is_trained(finished):
@@ -184,10 +203,11 @@ def test_a_failed_run_is_reported_and_does_not_stop_the_rest(tmp_path):
         (["--num_samples=9"], "--num_samples must be at least 10"),
     ],
 )
-def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, more, words):
-    done = run(tmp_path / "table", *more)
-    assert done.returncode == 1, done.stdout
-    assert words in done.stdout + done.stderr and "Traceback" not in done.stderr
+def test_what_cannot_be_is_refused_before_anything_starts(tmp_path, monkeypatch, capsys, more, words):
+    monkeypatch.setattr(grid, "train", lambda *given: pytest.fail("runs were started"))
+    with pytest.raises(SystemExit) as caught:
+        tables.run(arguments(tmp_path / "table", *more))
+    assert words in f"{capsys.readouterr()}{caught.value.code}" and caught.value.code not in (0, None)
     assert not (tmp_path / "table").exists()
 
 
