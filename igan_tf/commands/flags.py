@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from absl import flags
 
 from igan_tf.errors import ConfigError, replace_arguments
+from igan_tf.experiments.configs import CONFIGS, RecipeSettings, recipes_with
 from igan_tf.experiments.run_configs import expand_flagfiles
 from igan_tf.settings import Settings, fields_of
 
@@ -58,6 +59,8 @@ class CommandLine:
         self.program = program
         self.description = description
         self.takes_words = takes_words
+        # The flags that the help shows; None: all.
+        self.shown: set[str] | None = None
         self.flag_values = flags.FlagValues()
         # The flags that the user typed, whatever their values: not those that a flag file has.
         self.typed: set[str] = set()
@@ -135,9 +138,12 @@ class CommandLine:
     def help(self) -> str:
         """Every flag by topic, with default and bounds."""
         width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-        lines = [f"{self.program}", *textwrap.wrap(self.description, width), ""]
+        lines = [f"{self.program}", *textwrap.wrap(in_flags(self.description, list(self.flag_values)), width), ""]
         names = list(self.flag_values)
         for topic, entries in self._topics.items():
+            entries = {name: text for name, text in entries.items() if self.shown is None or name in self.shown}
+            if not entries:
+                continue
             lines.append(f"{topic}:")
             for name, help_text in entries.items():
                 text = in_flags(help_text, names)
@@ -148,6 +154,18 @@ class CommandLine:
             "--flagfile=FILE reads flags from a file, a line each; one named in a file is looked for beside it."
         )
         return "\n".join(lines)
+
+
+def add_configs(line: CommandLine) -> None:
+    """Defines the flags that describe a run's config."""
+    line.add_settings(RecipeSettings)
+    for config in CONFIGS.values():
+        line.add_settings(config, note=_of_one_recipe)
+
+
+def _of_one_recipe(name: str) -> str:
+    recipes = recipes_with(name)
+    return "" if len(recipes) == len(CONFIGS) else f"Of `recipe={recipes[0]}`."
 
 
 def topic_of(settings: type[Settings], name: str) -> str:

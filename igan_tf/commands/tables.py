@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from igan_tf.commands.flags import CommandLine
+from igan_tf.commands.flags import CommandLine, add_configs
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow
-from igan_tf.commands.train import add_configs, config_of
+from igan_tf.commands.train import config_of
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import RunConfig, SemiSupervisedConfig, as_text
 from igan_tf.experiments.run_configs import find_config

@@ -10,17 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from igan_tf.commands.flags import CommandLine
+from igan_tf.commands.flags import CommandLine, add_configs
 from igan_tf.commands.start import ending_in_one_sentence, import_tensorflow, report
 from igan_tf.errors import ConfigError
 from igan_tf.experiments.configs import (
-    CONFIGS,
-    RecipeSettings,
+    FLAGS_FILE,
     RunConfig,
     SemiSupervisedConfig,
     build_config,
     flag_line,
-    recipes_with,
     setting_fields,
 )
 from igan_tf.settings import MANY, Settings, refuse_unused, setting
@@ -108,32 +106,30 @@ class CommandSettings(TaskSettings, SampleSettings):
         return self.output or ("samples.npz" if self.mode == "sample" else f"{self.mode}.png")
 
 
-def command_line() -> CommandLine:
-    """The command's flags: its own, then every recipe's settings."""
+def command_line(mode: str = "train") -> CommandLine:
+    """The command's flags: its own, then every recipe's settings; the help of another mode shows those that it uses."""
     line = CommandLine(
         "igan-tf train | test | sample | export",
-        "Trains one of the paper's GANs, tests a run, samples images, or exports weights.",
+        "Trains one of the paper's GANs, tests a run, samples images, or exports weights."
+        + ("" if mode == "train" else f" With `mode={mode}`:"),
     )
     line.add_settings(CommandSettings)
     add_configs(line)
+    line.shown = None if mode == "train" else _flags_of(mode) - {"mode"}
     return line
 
 
-def add_configs(line: CommandLine) -> None:
-    """Defines the flags that describe a run's config."""
-    line.add_settings(RecipeSettings)
-    for config in CONFIGS.values():
-        line.add_settings(config, note=_of_one_recipe)
-
-
-def _of_one_recipe(name: str) -> str:
-    recipes = recipes_with(name)
-    return "" if len(recipes) == len(CONFIGS) else f"Of `recipe={recipes[0]}`."
+def _flags_of(mode: str) -> set[str]:
+    """The flags that a mode other than training may use."""
+    uses = {field.name: field.metadata["used_with"] for field in dataclasses.fields(CommandSettings)}
+    own = {name for name, modes in uses.items() if not modes or f"mode={mode}" in modes}
+    return own | {"dataset", "data_dir"} | (set() if mode in ("evaluate", "export") else {"seed"})
 
 
 def run(arguments: Sequence[str]) -> None:
     """Runs the command line, `arguments` without the program's name; errors of the user's end it with one message."""
-    line = command_line()
+    modes = [word.removeprefix("--mode=") for word in arguments if word.startswith("--mode=")]
+    line = command_line(modes[-1] if modes else "train")
     # Ctrl-C outside of the training loop: there is nothing to save.
     with ending_in_one_sentence(line):
         line.parse(arguments)
@@ -160,7 +156,9 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
             f"Received: num_samples={settings.num_samples} latents={settings.latents}"
         )
     if settings.mode == "train":
-        refuse_unused(config, line.typed)
+        # A run that was begun when they passed is continued by its own command.
+        if not (Path(settings.run_dir) / FLAGS_FILE).exists():
+            refuse_unused(config, line.typed)
         if isinstance(config, SemiSupervisedConfig) and config.label_file and config.balance is None:
             for name in sorted(line.typed & {"labels", "seed_data"}):
                 raise ConfigError(
@@ -168,12 +166,10 @@ def _refuse_unused(line: CommandLine, settings: CommandSettings, config: RunConf
                     f"are used. Received: {name}={getattr(config, name)} label_file={config.label_file}"
                 )
         return
-    used = {field.name for field in dataclasses.fields(settings)}
     # A data set's name leads to the folder.
-    used |= {"dataset"} if not settings.run_dir else set()
-    used |= {"seed"} if settings.mode not in ("evaluate", "export") else set()
-    used |= {"data_dir"} if settings.mode == "evaluate" or settings.nearest else set()
-    for name in sorted(line.typed - used):
+    unused = {"dataset"} if settings.run_dir else set()
+    unused |= set() if settings.mode == "evaluate" or settings.nearest else {"data_dir"}
+    for name in sorted(line.typed - (_flags_of(settings.mode) - unused)):
         purpose = "`mode=train`, `mode=evaluate` and `nearest`" if name == "data_dir" else "`mode=train`"
         place = f" run_dir={settings.run_dir}" if name == "dataset" else ""
         raise ConfigError(

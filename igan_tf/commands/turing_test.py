@@ -189,7 +189,7 @@ def _open_or_create(line: CommandLine, place: CommandSettings, settings: StudySe
                 f"Received: {of_files[0]}={getattr(settings, of_files[0])}"
             )
         creation.check_new_folder(place.study_dir)
-        print(plan_in_words(settings), flush=True)
+        print(f"{plan_in_words(settings)}\npreparing the images, half a minute or more", flush=True)
         if any(needs_tensorflow(source.place) for source in sources):
             # Here, for its notices' sake.
             import_tensorflow()

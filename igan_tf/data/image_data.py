@@ -22,6 +22,7 @@ class ImageData:
         class_names: One name a class; empty where nothing is labelled.
         left_out: What else was found where they come from, in words.
         unreadable: A line on each image that was left out because it is damaged.
+        unreadable_in_training: How many of these, the first ones, are of training images.
     """
 
     train_images: np.ndarray
@@ -31,6 +32,7 @@ class ImageData:
     class_names: tuple[str, ...]
     left_out: str = ""
     unreadable: tuple[str, ...] = ()
+    unreadable_in_training: int = 0
 
     @property
     def image_shape(self) -> tuple[int, int, int]:

@@ -112,9 +112,12 @@ def load_folder(config: DataSettings) -> ImageData:
                 labels.append(numbers[name])
         return images[: len(labels)], np.array(labels, "int64")
 
-    arrays = *load(train), *load(test)
+    to_train_on = load(train)
+    in_training = len(faults)
+    to_test_on = load(test)
     refuse_too_many(faults, len(train) + len(test), config.max_unreadable, f"`data_dir={root}`")
-    return ImageData(*arrays, tuple(names), in_words(found.left_out, len(faults)), tuple(faults))
+    about = in_words(found.left_out, len(faults))
+    return ImageData(*to_train_on, *to_test_on, tuple(names), about, tuple(faults), in_training)
 
 
 def _hold_out(

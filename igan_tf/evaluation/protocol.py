@@ -62,11 +62,8 @@ def check_protocol(folder: str | Path, scores: PeriodicScores, remedy: str) -> N
     except (OSError, InputError) as error:
         raise EvaluationError(f"{error}; {remedy}") from error
     now = _decisive(scores.protocol())
-    changed = [
-        f"{name}: {before[name]!r} there, {now[name]!r} now"
-        for name in now
-        if before[name] != now[name] and not (name == "real_images" and None in (before[name], now[name]))
-    ]
+    both = [name for name in now if name in before]
+    changed = [f"{name}: {before[name]!r} there, {now[name]!r} now" for name in both if before[name] != now[name]]
     if changed:
         raise EvaluationError(
             f"{path} has other scores than would be added to the same curve: {remedy}\n  " + "\n  ".join(changed)
@@ -100,8 +97,9 @@ def _decisive(protocol: dict[str, Any]) -> dict[str, Any]:
     # Early protocols lack some options: they had their defaults.
     options = {field.name: protocol.get(field.name, field.default) for field in dataclasses.fields(options_class())}
     shared = {name: protocol[name] for name in ("num_samples", "seed")}
-    # Early protocols do not say how many real images there are, and there may be none.
-    return named | shared | options | {"real_images": protocol.get("real_images")}
+    # Early protocols do not say it, and there may be none.
+    real = protocol.get("real_images")
+    return named | shared | options | ({"real_images": real} if real else {})
 
 
 def tensor_float_32() -> bool:

@@ -95,7 +95,7 @@ class Experiment:
 
     def _refuse_differing(self, number: int, what: str) -> None:
         """Raises a ConfigError, the same on all workers, where `number`, below 2^20, is not the same on all."""
-        if not all(same_of_all_workers(self.strategy, self.worker, number)):
+        if not same_of_all_workers(self.strategy, self.worker, number):
             raise ConfigError(f"worker {self.worker.index} of {self.worker.count}: {what}")
 
     def _identity(self) -> dict[str, Any]:

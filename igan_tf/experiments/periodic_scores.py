@@ -15,6 +15,7 @@ from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.images import ImageSource, chosen_indices
 from igan_tf.evaluation.protocol import check_protocol
 from igan_tf.experiments.configs import RunConfig
+from igan_tf.experiments.run_directory import has_begun
 from igan_tf.metrics.checks import pixel_range
 
 _REMEDY = (
@@ -93,5 +94,7 @@ def periodic_scores(
     check_real_images(config, real)
     indices = chosen_indices(real.count, min(config.score_samples, real.count), seed)
     scores = PeriodicScores(classifier, generate_batches, config.score_samples, real, indices, seed=seed)
-    check_protocol(run_dir, scores, _REMEDY + (_REMEDY_OF_DOMAIN if config.score_classifier == "domain" else ""))
+    # Of a run that ended before its first checkpoint no curve is continued.
+    if has_begun(run_dir):
+        check_protocol(run_dir, scores, _REMEDY + (_REMEDY_OF_DOMAIN if config.score_classifier == "domain" else ""))
     return scores

@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from igan_tf.errors import ConfigError, InputError
-from igan_tf.experiments.configs import RunConfig, as_text, config_from_text
+from igan_tf.experiments.configs import FLAGS_FILE, RunConfig, as_text, config_from_text
 from igan_tf.files import StrPath, disk, durable, json_files, locks
 from igan_tf.pretrained import run_folder
 from igan_tf.training.checkpoints import WEIGHTS_OF, CheckpointError, Checkpoints, differences
 from igan_tf.training.run_log import METRICS_FILE, read_metrics
 
-FLAGS_FILE = "flags.cfg"
 RESULT_FILE = "result.json"
 
 _RESULT = json_files.record(
@@ -92,12 +91,17 @@ def holds_weights_alone(run_dir: StrPath) -> bool:
 
 
 def has_begun(run_dir: StrPath) -> bool:
-    """Whether a run directory holds settings and something trained by them: a result, or a checkpoint of any part."""
+    """Whether a run directory holds settings and something trained by them: a result, or a checkpoint of any part.
+
+    Checkpoints count that are lost, beside metrics.
+    """
     run_dir = Path(run_dir)
     if not (run_dir / FLAGS_FILE).exists():
         return False
     patterns = [f"{draw}{baseline}checkpoints/step-*" for draw in ("", "draw-*/") for baseline in ("", "supervised/")]
-    return (run_dir / RESULT_FILE).exists() or any(next(run_dir.glob(pattern), None) for pattern in patterns)
+    metrics = (*run_dir.glob(METRICS_FILE), *run_dir.glob(f"draw-*/{METRICS_FILE}"))
+    lost = any(not (path.parent / "checkpoints").exists() for path in metrics)
+    return lost or (run_dir / RESULT_FILE).exists() or any(next(run_dir.glob(pattern), None) for pattern in patterns)
 
 
 def refuse_other_settings(run_dir: StrPath, config: RunConfig) -> None:

@@ -13,9 +13,9 @@ import tensorflow as tf
 
 from igan_tf.data import DATASETS, ImageData, ImageRecords
 from igan_tf.errors import ConfigError, DataError, counted, renamed
-from igan_tf.experiments.configs import SemiSupervisedConfig
+from igan_tf.experiments.configs import FLAGS_FILE, SemiSupervisedConfig
 from igan_tf.experiments.recipes import recipe_of
-from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
+from igan_tf.experiments.run_directory import read_config
 from igan_tf.files import StrPath, json_files
 from igan_tf.models.adversarial_model import AdversarialModel, named_variables
 from igan_tf.models.randomness import random_state_kept

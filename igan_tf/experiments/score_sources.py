@@ -15,9 +15,9 @@ from igan_tf.evaluation.classifiers.classifier import Classifier
 from igan_tf.evaluation.record_source import RecordSource
 from igan_tf.evaluation.settings import RUN_DATA, SOURCES, EvaluationSettings, parse_range
 from igan_tf.evaluation.statistics import FeatureStatistics, is_statistics_file, load_statistics
-from igan_tf.experiments.configs import RunConfig
+from igan_tf.experiments.configs import FLAGS_FILE, RunConfig
 from igan_tf.experiments.recipes import recipe_of
-from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
+from igan_tf.experiments.run_directory import read_config
 from igan_tf.experiments.runs import load_checkpoint, refuse_other_data
 from igan_tf.images.array_files import IMAGE_KEYS, SUFFIXES, array_files, array_names
 from igan_tf.images.settings import IMAGE_FILES

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs import VERSION_LINE, as_lines
-from igan_tf.experiments.run_directory import FLAGS_FILE, read_config
+from igan_tf.experiments.configs import FLAGS_FILE, VERSION_LINE, as_lines
+from igan_tf.experiments.run_directory import read_config
 from igan_tf.experiments.runs import build_model, read_checkpoint
 from igan_tf.files import disk, durable
 from igan_tf.models.adversarial_model import named_variables

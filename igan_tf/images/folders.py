@@ -108,9 +108,9 @@ def printable(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in name)
 
 
-def begins_as_image(head: bytes) -> bool:
-    """Whether a file whose first `SIGNATURE_BYTES` are `head` is of a format that is read."""
-    return _SIGNATURES.match(head) is not None
+def begins_as_image(name: str, head: bytes) -> bool:
+    """Whether a file, whose first `SIGNATURE_BYTES` are `head`, is of a format that is read."""
+    return _SIGNATURES.match(head) is not None and Path(name).suffix.lower() not in _RAW
 
 
 def image_files(folder: StrPath) -> list[Path]:
@@ -195,11 +195,9 @@ def _leads_nowhere(entry: os.DirEntry) -> bool:
 
 
 def _is_image(file: ImageFile) -> bool:
-    if Path(file.name).suffix.lower() in _RAW:
-        return False
     try:
         with open(file.path, "rb", buffering=0) as opened:
-            return begins_as_image(opened.read(SIGNATURE_BYTES))
+            return begins_as_image(file.name, opened.read(SIGNATURE_BYTES))
     # To be listed among the unreadable ones.
     except OSError:
         return True

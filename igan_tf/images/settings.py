@@ -55,11 +55,8 @@ class DecodingSettings(Settings):
 
     @property
     def fit_in_words(self) -> str:
-        """`fit`, and what is behind: of padding, and under transparency where it is not the default."""
-        if self.fit == "pad":
-            return f"pad with {self.background}"
-        default = self.background == DecodingSettings.background
-        return self.fit if default else f"{self.fit}, transparency over {self.background}"
+        """`fit`, and what padding is of."""
+        return f"pad with {self.background}" if self.fit == "pad" else self.fit
 
     @property
     def background_rgb(self) -> tuple[int, int, int]:

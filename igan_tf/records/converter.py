@@ -51,7 +51,7 @@ def convert(
     """Converts a source into a set of records, continues an interrupted conversion, or mends a finished one.
 
     Image i of the source goes to place p(i) of a permutation drawn from the seed; each shard is a range of places. So
-    its bytes are a function of source, settings and versions of Pillow and libjpeg alone. Processes do the work: a
+    its bytes are a function of source, settings and versions of igan_tf, Pillow and libjpeg. Processes do the work: a
     script must call this below `if __name__ == "__main__":`.
 
     Args:
@@ -146,8 +146,8 @@ class _Conversion:
             expected = {shard.name: shard for shard in manifest.shards}
             if other := [name for name, report in written.items() if report.shard != expected[name]]:
                 raise DataError(
-                    f"`output_dir={self.output_dir}`: {other[0]} came out differently than before. The images, Pillow "
-                    "or libjpeg have changed: convert into another folder"
+                    f"`output_dir={self.output_dir}`: {other[0]} came out differently than before. The images, Pillow, "
+                    "libjpeg or this package have changed: convert into another folder"
                 )
         else:
             self.report(f"{self.output_dir}: finished before, every shard is whole")

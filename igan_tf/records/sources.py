@@ -139,7 +139,7 @@ def _list_tar(path: Path) -> Source:
             if file in images:
                 raise DataError(f"`source={path}`: {class_name}.tar in it holds {file} twice")
             offset = outer.offset_data + member.offset_data
-            if not (has_image_suffix(file) or _begins_as_image(path, offset, member.size)):
+            if not (has_image_suffix(file) or _begins_as_image(path, file, offset, member.size)):
                 left_out[NO_IMAGES] += 1
                 continue
             images[file] = Entry(f"{class_name}/{file}", label, str(path), offset, member.size)
@@ -149,9 +149,9 @@ def _list_tar(path: Path) -> Source:
     return Source("tar", tuple(sorted(classes)), tuple(entries), left_out=in_words(left_out))
 
 
-def _begins_as_image(path: Path, offset: int, size: int) -> bool:
+def _begins_as_image(path: Path, name: str, offset: int, size: int) -> bool:
     with open(path, "rb", buffering=0) as file:
-        return begins_as_image(os.pread(file.fileno(), min(size, SIGNATURE_BYTES), offset))
+        return begins_as_image(name, os.pread(file.fileno(), min(size, SIGNATURE_BYTES), offset))
 
 
 def _members(

@@ -143,6 +143,7 @@ def curve_of(runs: Sequence[ComparedRun], name: str = "") -> str:
 def write_figure(path: StrPath, runs: Sequence[ComparedRun], name: str, log_scale: bool = False) -> None:
     """Draws one curve over the epochs, a line a run; the ending of `path` decides the format."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     percent = 100 if name.endswith("error") else 1
     figure = Figure(figsize=(7, 4), layout="constrained")
@@ -154,6 +155,7 @@ def write_figure(path: StrPath, runs: Sequence[ComparedRun], name: str, log_scal
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
     axes.set_ylabel(name.replace("_", " ") + (", %" if percent > 1 else ""))
     axes.grid(alpha=0.3, which="both")

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tensorflow as tf
 
 from igan_tf.errors import ConfigError, first_line
@@ -29,7 +28,14 @@ def strategy_of(config: RunConfig, report: Callable[[str], Any] = print) -> tf.d
         ConfigError: where it is too late for `gpu_memory_growth`; and what `build_strategy` raises.
     """
     if config.gpu_memory_growth:
-        let_gpu_memory_grow()
+        try:
+            let_gpu_memory_grow()
+        except (RuntimeError, ValueError) as error:
+            # A ValueError is of a GPU that the process has divided.
+            raise ConfigError(
+                "`gpu_memory_growth` is for whole GPUs before TensorFlow computes: begin in a new process. "
+                f"Received: gpu_memory_growth=True ({first_line(error)})"
+            ) from error
     if config.deterministic:
         tf.config.experimental.enable_op_determinism()
     return build_strategy(config.strategy, config.worker_timeout_minutes, report, config.all_reduce_megabytes)
@@ -39,17 +45,10 @@ def let_gpu_memory_grow() -> None:
     """Has TensorFlow take only as much of each GPU's memory as it needs, in place of nearly all.
 
     Raises:
-        ConfigError: where it is too late for that.
+        RuntimeError, ValueError: where it is too late for that.
     """
     for device in tf.config.list_physical_devices("GPU"):
-        try:
-            tf.config.experimental.set_memory_growth(device, True)
-        except (RuntimeError, ValueError) as error:
-            # A ValueError is of a GPU that the process has divided.
-            raise ConfigError(
-                "`gpu_memory_growth` is for whole GPUs before TensorFlow computes: begin in a new process. "
-                f"Received: gpu_memory_growth=True ({first_line(error)})"
-            ) from error
+        tf.config.experimental.set_memory_growth(device, True)
 
 
 def build_strategy(
@@ -166,17 +165,17 @@ LOST = (
 )
 
 
-def same_of_all_workers(strategy: tf.distribute.Strategy, worker: Worker, *numbers: int) -> list[bool] | np.ndarray:
-    """Whether all workers call this with the same integers, one bool for each; all learn it alike.
+def same_of_all_workers(strategy: tf.distribute.Strategy, worker: Worker, number: int) -> bool:
+    """Whether all workers call this with the same integer; all learn it alike.
 
-    The integers are below 2^20 (steps may be more, up to 2^26 on two workers): the sum of their squares is exact.
+    It is below 2^20 (a step may be more, up to 2^26 on two workers): the sum of the squares is exact.
     """
     if worker.count == 1:
-        return [True] * len(numbers)
+        return True
 
     @tf.function
     def mean_over_workers(values: tf.Tensor) -> tf.Tensor:
         return strategy.reduce("MEAN", strategy.run(lambda values: values, args=(values,)), axis=None)
 
-    means, means_of_squares = mean_over_workers(tf.constant([numbers, np.square(numbers)], tf.float64)).numpy()
-    return means_of_squares == means**2
+    mean, mean_of_squares = mean_over_workers(tf.constant([number, number**2], tf.float64)).numpy()
+    return bool(mean_of_squares == mean**2)

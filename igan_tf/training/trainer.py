@@ -120,7 +120,7 @@ class Trainer:
         saved = self.checkpoints.load_newest()
         if saved is not None:
             self._take_up(saved.arrays, saved.position)
-        if not all(same_of_all_workers(self.strategy, self.worker, self.step)):
+        if not same_of_all_workers(self.strategy, self.worker, self.step):
             raise CheckpointError(
                 f"worker {self.worker.index} of {self.worker.count} finds step {self.step}'s checkpoint in "
                 f"{self.checkpoints.folder}, others another: `run_dir` must be on storage that all workers share"

@@ -9,6 +9,7 @@ import numpy as np
 
 from igan_tf.data.image_sources import FORMS, read_images
 from igan_tf.errors import DataError, prefixed, renamed
+from igan_tf.experiments.configs import FLAGS_FILE
 from igan_tf.images.arrays import as_bytes
 from igan_tf.images.folders import image_files
 from igan_tf.images.settings import ImageFileSettings
@@ -138,7 +139,7 @@ def needs_tensorflow(place: str) -> bool:
 
 
 def _is_run(place: str) -> bool:
-    return is_pretrained(place) or (Path(place) / "flags.cfg").is_file()
+    return is_pretrained(place) or (Path(place) / FLAGS_FILE).is_file()
 
 
 def has_image_files(place: str) -> bool:

@@ -123,6 +123,22 @@ def test_help_tells_each_flags_topic_default_and_bounds():
 
 
 @pytest.mark.parametrize(
+    ("command", "flags", "others"),
+    [
+        ("sample", {"run_dir", "output", "nearest", "num_samples", "seed", "data_dir"}, {"epochs", "walk_steps"}),
+        ("test", {"run_dir", "data_dir"}, {"epochs", "seed", "output", "num_samples"}),
+        ("export", {"run_dir", "output", "generator_only"}, {"seed", "nearest"}),
+        ("train", {"run_dir", "epochs", "seed", "data_dir"}, set()),
+    ],
+)
+def test_the_help_of_a_command_shows_the_flags_that_it_takes(capfd, command, flags, others):
+    with pytest.raises(SystemExit):
+        commands.main([command, "--help"])
+    shown = set(re.findall(r"^  --(?:\[no\])?(\w+)", capfd.readouterr().out, re.MULTILINE))
+    assert flags <= shown and not others & shown
+
+
+@pytest.mark.parametrize(
     ("argument", "message"),
     [
         ("--hight=3", "Did you mean: height"),

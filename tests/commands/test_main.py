@@ -63,7 +63,10 @@ def assert_refused(outcome, folder, *words):
         (["--batch_size=-5"], ["--batch_size=-5"]),
         (["--batch_size=1199"], ["--batch_size=1199", "1198"]),
         (["--labels=55"], ["--labels=55", "10 classes"]),
-        (["--labels=1180"], ["--labels=1180", "118 examples of each class are more than there are of class 0"]),
+        (
+            ["--labels=1120"],
+            ["--labels must be at most 1110", "of class '8' there are 111 to train on, not 112"],
+        ),
         (["--labels=0", "--supervised_baseline"], ["--supervised_baseline", "--labels=0"]),
         (["--label_smoothing=1.5"], ["--label_smoothing=1.5"]),
         (["--beta_1=nan"], ["--beta_1=nan"]),
@@ -390,6 +393,18 @@ def test_a_run_that_got_no_checkpoint_may_be_begun_with_other_settings(tmp_path,
     assert outcome.code == 1 and "--batch_size: the run was started with 300, now 400" in outcome.text
 
 
+def test_a_run_goes_on_with_a_flag_that_would_not_begin_one(tmp_path, capfd):
+    """Begun before such a flag was refused, it stands in the run's settings."""
+    unused = ["--unlabelled_weight=0", "--generator_steps=0", "--label_smoothing=0.1"]
+    (tmp_path / "settings.cfg").write_text("\n".join(unused))
+    run_dir = f"--run_dir={tmp_path}/run"
+    outcome = run_here(capfd, *FLAGS, *unused, "--epochs=1", run_dir)
+    assert outcome.code == 1 and "--label_smoothing is for" in outcome.text
+    for epochs, arguments in ((1, [f"--flagfile={tmp_path}/settings.cfg"]), (2, unused)):
+        outcome = run_here(capfd, *FLAGS, *arguments, f"--epochs={epochs}", run_dir)
+        assert outcome.code == 0 and f"epoch {epochs}/{epochs}" in outcome.text, outcome.text
+
+
 @pytest.mark.parametrize("own", [[], ["--mode=evaluate"]])
 def test_the_settings_of_a_run_name_no_other_file(run_dir, tmp_path, capfd, own):
     copy = shutil.copytree(run_dir, tmp_path / "copy")
@@ -436,6 +451,9 @@ def test_lost_checkpoints_end_no_run(run_dir, tmp_path, capfd):
         before = {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()}
         outcome = run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", f"--run_dir={copy}")
         assert outcome.code == 1 and f"holds {holds}, and its checkpoints are gone: put them back" in outcome.text
+        # Nor do other settings take the place of the run's.
+        outcome = run_here(capfd, *FLAGS, "--epochs=2", "--histogram_epochs=1", "--seed=9", f"--run_dir={copy}")
+        assert outcome.code == 1 and "--seed: the run was started with 1, now 9" in outcome.text
         assert {path.name: path.read_bytes() for path in copy.iterdir() if path.is_file()} == before
         (copy / "result.json").unlink(missing_ok=True)
 

@@ -258,6 +258,13 @@ def test_a_protocol_that_cannot_be_read_is_named(tmp_path, finished):
         (run_dir / "score_protocol.json").write_text(content)
         with pytest.raises(EvaluationError, match=f"^{run_dir}/score_protocol.json is damaged: .*`score_epochs=0`"):
             train(run_dir, epochs=5)
+    # Of a run that ended before its first checkpoint no curve is continued.
+    (run_dir / "score_protocol.json").write_text("{")
+    shutil.rmtree(run_dir / "checkpoints")
+    for name in ("metrics.jsonl", "result.json"):
+        (run_dir / name).unlink()
+    train(run_dir, epochs=1)
+    assert json.loads((run_dir / "score_protocol.json").read_text()) == whole
 
 
 def test_too_few_real_images_are_refused_before_anything_is_trained(tmp_path, monkeypatch):

@@ -135,7 +135,10 @@ def test_which_labels_of_a_file_are_used(noisy, settings, counts):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"balance": True, "labels": 30}, "`labels=30`: .* class 5, which has 2."),
+        (
+            {"balance": True, "labels": 30},
+            "`labels` must be at most 20, .*: of class '5' there are 2 to train",
+        ),
         ({"balance": True, "labels": 25}, "`labels` must be a multiple of the 10 classes"),
         ({"balance": False, "labels": 101}, "`labels=101`: .* with a label, 100."),
     ],
@@ -178,6 +181,9 @@ def test_unreadable_images_leave_no_place_for_a_label_file_and_are_named_where_a
     config = build_config(label_file=str(labels), **settings)
     with pytest.raises(ConfigError, match=rf"1 file, the first cat/3.png: .*\. Received: label_file={labels}$"):
         recipe_of(config).labelled_examples(load_data(config))
+    # Those of the test set have no numbers in the file.
+    data = dataclasses.replace(load_data(build_config(**settings)), unreadable_in_training=0)
+    recipe_of(config).labelled_examples(data)
     for path in (tmp_path / "images/cat").iterdir():
         path.write_bytes(b"")
     config = build_config(labels=2, **settings)

@@ -149,6 +149,7 @@ def test_what_is_left_out_of_a_tar_is_said(tmp_path):
     with tarfile.open(fileobj=inner, mode="w") as archive:
         for name in ("a.JPEG", "notes.txt", ".hidden"):
             add(archive, name, b"x")
+        add(archive, "camera.NEF", b"II*\0" + bytes(20))
         for name, kind in (("soft.JPEG", tarfile.SYMTYPE), ("hard.JPEG", tarfile.LNKTYPE), ("sub", tarfile.DIRTYPE)):
             member = tarfile.TarInfo(name)
             member.type, member.linkname = kind, "a.JPEG"
@@ -159,7 +160,7 @@ def test_what_is_left_out_of_a_tar_is_said(tmp_path):
     source = open_source(str(tmp_path / "a.tar"))
     assert [entry.name for entry in source.entries] == ["n01/a.JPEG"]
     assert source.left_out == (
-        "left out: 2 hidden, 2 beside the tars, 2 that are links, pipes or devices, 1 of no image format"
+        "left out: 2 hidden, 2 beside the tars, 2 that are links, pipes or devices, 2 of no image format"
     )
 
 

@@ -198,7 +198,7 @@ def _cached_or_trained(
             with locks.sole_maker(path, lambda: report(f"waiting for another process that trains {path}")):
                 if not path.exists():
                     found = f"{counted(len(images), 'image')} of {data_name}"
-                    report(f"training the domain classifier on {found}; kept in {path}")
+                    report(f"training the domain classifier on {found}, once, for minutes; {path} will keep it")
                     model = train_network(images, labels, data.num_classes)
                     return model, *_save(model, path, key, data, report)
         except OSError as error:

@@ -10,7 +10,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from igan_tf.errors import ConfigError
-from igan_tf.experiments.configs.flag_lines import VERSION_LINE, flag_line, parse_lines, without_foreign_settings
+from igan_tf.experiments.configs.flag_lines import (
+    FLAGS_FILE,
+    VERSION_LINE,
+    flag_line,
+    parse_lines,
+    without_foreign_settings,
+)
 from igan_tf.experiments.configs.imagenet import ImageNetConfig
 from igan_tf.experiments.configs.run_config import RunConfig, default_recipe
 from igan_tf.experiments.configs.semi_supervised import SemiSupervisedConfig
@@ -21,6 +27,7 @@ CONFIGS: dict[str, type[RunConfig]] = {config.recipe: config for config in (Semi
 
 __all__ = [
     "CONFIGS",
+    "FLAGS_FILE",
     "ConfigError",
     "ImageNetConfig",
     "RecipeSettings",

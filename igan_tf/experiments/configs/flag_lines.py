@@ -9,6 +9,7 @@ from typing import Any
 
 from igan_tf.errors import ConfigError
 
+FLAGS_FILE = "flags.cfg"
 VERSION_LINE = "# igan_tf run settings, version 2"
 # Before there was a version line, flags.cfg held every setting of every recipe: those that the run's own recipe lacks
 # stood at these defaults and meant nothing.

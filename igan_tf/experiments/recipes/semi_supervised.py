@@ -51,10 +51,10 @@ class SemiSupervisedRecipe(Recipe):
             )
         known = data.train_labels
         if config.label_file:
-            if data.unreadable:
+            if data.unreadable_in_training:
                 raise ConfigError(
                     "`label_file` counts the training images, of which none may be unreadable: repair or remove "
-                    f"{counted(len(data.unreadable), 'file')}, the first {data.unreadable[0]}. "
+                    f"{counted(data.unreadable_in_training, 'file')}, the first {data.unreadable[0]}. "
                     f"Received: label_file={config.label_file}"
                 )
             indices, labels = read_label_file(config.label_file, len(known), data.num_classes)
@@ -83,14 +83,20 @@ class SemiSupervisedRecipe(Recipe):
                 f"{config.labels - config.labels % data.num_classes or data.num_classes}; 0 trains without classes. "
                 f"Received: labels={config.labels}{default}"
             )
-        missing = sorted(set(range(data.num_classes)) - set(known.tolist()))
-        if missing:
+        counts = np.bincount(known[known >= 0], minlength=data.num_classes)
+        fewest, each = int(counts.argmin()), config.labels // data.num_classes
+        if not counts[fewest]:
             cause = f"label_file={config.label_file}" if config.label_file else f"train_images={config.train_images}"
-            if data.unreadable:
-                cause += f" and {counted(len(data.unreadable), 'image')} that cannot be read"
+            if data.unreadable_in_training:
+                cause += f" and {counted(data.unreadable_in_training, 'image')} that cannot be read"
             raise ConfigError(
-                f"no training image is of class {data.class_names[missing[0]]!r}. "
-                f"Received: labels={config.labels} {cause}"
+                f"no training image is of class {data.class_names[fewest]!r}. Received: labels={config.labels} {cause}"
+            )
+        if counts[fewest] < each:
+            raise ConfigError(
+                f"`labels` must be at most {counts[fewest] * data.num_classes}, or 0 to train without classes: "
+                f"of class {data.class_names[fewest]!r} there are {counts[fewest]} to train on, not {each}. "
+                f"Received: labels={config.labels}"
             )
 
     def check_against_data(self, data: ImageData, replicas: int) -> None:
