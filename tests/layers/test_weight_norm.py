@@ -253,6 +253,7 @@ def test_half_precision_sums_norms_in_float32():
     np.testing.assert_allclose(outputs, 10 / np.sqrt(5000), rtol=2e-3)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its BiasAdd; others' sums are their own")
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize(
     ("layer", "shape"),
