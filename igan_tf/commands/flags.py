@@ -138,8 +138,8 @@ class CommandLine:
     def help(self) -> str:
         """Every flag by topic, with default and bounds."""
         width = min(shutil.get_terminal_size((100, 24)).columns, 120)
-        lines = [f"{self.program}", *textwrap.wrap(in_flags(self.description, list(self.flag_values)), width), ""]
         names = list(self.flag_values)
+        lines = [f"{self.program}", *textwrap.wrap(in_flags(self.description, names), width), ""]
         for topic, entries in self._topics.items():
             entries = {name: text for name, text in entries.items() if self.shown is None or name in self.shown}
             if not entries:
